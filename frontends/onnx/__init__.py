@@ -1,0 +1,53 @@
+"""ONNX files, bytes and protobuf messages to IR.
+
+    model = load_onnx("model.onnx")
+
+Weights stay in the file: a constant is a span of a read-only map. Training information is carried
+through unread; quantization annotations, which name values that passes rename, are not kept.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ...ir.core import Model
+from ...ir.errors import FormatError, GeocError
+from ...ir.proto.read import read_model
+from ...ir.tensor import MappedFile
+from .importer import Importer
+from .tensors import TensorReader
+
+
+def load_onnx(source: str | os.PathLike[str] | bytes | Any) -> Model:
+    """Import a model from a path, its bytes, an `onnx.ModelProto` or an `onnx_graphsurgeon.Graph`.
+
+    External data is looked for beside the file and nowhere else; a model from memory cannot have any.
+    Raises FormatError for what is not an ONNX model, InvalidModel for one that breaks ONNX's rules, OSError when
+    the file cannot be read.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        path = os.fspath(source)
+        return _load(MappedFile(path, is_model=True), path, os.path.dirname(os.path.abspath(path)))
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _load(MappedFile.in_memory(bytes(source)), "", None)
+    if hasattr(source, "SerializeToString"):
+        return _load(MappedFile.in_memory(source.SerializeToString()), "", None)
+    if hasattr(source, "nodes") and hasattr(source, "opset"):
+        import onnx_graphsurgeon
+
+        return load_onnx(onnx_graphsurgeon.export_onnx(source))
+    raise TypeError(f"cannot load a model from {type(source).__name__}")
+
+
+def _load(file: MappedFile, source: str, folder: str | None) -> Model:
+    if file.size == 0:
+        raise FormatError("the file is empty", source=source)
+    try:
+        proto = read_model(file.buffer, source)
+        model = Importer(proto, TensorReader(file, source, folder)).run()
+    except GeocError as error:
+        error.source = error.source or source
+        raise
+    model.source = source
+    return model

@@ -1,0 +1,1 @@
+"""What onnxruntime's CPU provider can run, asked of onnxruntime itself."""

@@ -1,0 +1,199 @@
+"""What a pass is, and the context it runs in.
+
+A pass is a frozen dataclass: its fields are its options, on the command line as ``name{field=value}``.
+
+    @dataclass(frozen=True)
+    class RemoveIdentity(Pass):
+        '''Identity nodes disappear.'''
+        name: ClassVar[str] = "remove-identity"
+
+        def run(self, model: Model, ctx: Context) -> bool:
+            changed = False
+            for graph in model.graphs():
+                for node in list(graph.index.get(op("Identity"), ())):
+                    if ctx.allow(self.name, "", node):
+                        with ctx.rewrite(self.name, "", [node]):
+                            node.output.replace_with(node.inputs[0])
+                            graph.erase(node)
+                        changed = True
+            return changed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, ClassVar
+
+from ..ir.core import Model, Node
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One transformation of a model. Subclasses give `name`, a docstring, fields with defaults and `run`."""
+
+    name: ClassVar[str] = ""
+    required: ClassVar[bool] = False  # its rewrites are never refused or counted
+    lossy: ClassVar[bool] = False  # changes results beyond rounding
+
+    def rule_names(self) -> tuple[str, ...]:
+        """Names of the rules that it asks `Context.allow` for; () when the pass is one whole."""
+        return ()
+
+    def rule_origin(self, rule: str) -> str:
+        """Where a rule is written, ``file:line``; "" where that is unknown."""
+        return ""
+
+    def run(self, model: Model, ctx: Context) -> bool:
+        """Transform `model` in place; True if anything changed."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Remark:
+    """What a pass did, could not do, or would not do, and why."""
+
+    kind: str  # "applied", "missed" or "refused"
+    pass_name: str
+    rule: str
+    message: str
+    loc: tuple[str, ...] = ()
+    unlock: str = ""  # the flag that would allow it
+
+
+class Instrument:
+    """Something that watches passes run. Every hook does nothing unless overridden.
+
+    `wants_details` False: it listens to remarks, but none need be made for its sake that cost something.
+    """
+
+    wants_details: ClassVar[bool] = True
+
+    def start(self, model: Model, ctx: Context) -> None:
+        """Called once, before the first pass."""
+
+    def finish(self, model: Model, ctx: Context) -> None:
+        """Called once, after the last pass."""
+
+    def before_pass(self, model: Model, step: Pass) -> None:
+        """Called before each pass."""
+
+    def after_pass(self, model: Model, step: Pass, changed: bool) -> None:
+        """Called after each pass."""
+
+    def on_allow(self, number: int, pass_name: str, rule: str, node: Node, allowed: bool) -> None:
+        """Called when a rewrite gets its number (the first is 0), before it happens."""
+
+    def before_rewrite(self, pass_name: str, rule: str, nodes: Sequence[Node]) -> Any:
+        """Called before each single rewrite; what it returns is given to `after_rewrite`."""
+        return None
+
+    def after_rewrite(
+        self, token: Any, pass_name: str, rule: str, created: Sequence[Node], seconds: float
+    ) -> None:
+        """Called after each single rewrite."""
+
+    def on_remark(self, remark: Remark) -> None:
+        """Called for each remark."""
+
+
+Place = tuple[str, str, tuple[str, ...], str]
+"""What names one rewrite over several runs: pass, rule, source locations and output hint of the node."""
+
+
+def place_of(pass_name: str, rule: str, node: Node) -> Place:
+    """The `Place` of a rewrite that starts at `node`."""
+    return (pass_name, rule, node.loc, node.outputs[0].hint if node.outputs else "")
+
+
+class Context:
+    """What a pass may know besides the model: capabilities of the target, limits, instruments.
+
+    `capabilities` answers questions about the target (`has_op(op, dtypes)` and the like), never its name.
+    `bisect_limit`: rewrites beyond this count are refused (None: no limit). `rewrites` counts those done.
+    `disabled` holds numbers or places of single rewrites that must not run; a place stays refused however
+    the numbers shift. `skip` holds names of rules and passes that must not run.
+    """
+
+    def __init__(
+        self,
+        *,
+        capabilities: Any = None,
+        instruments: Sequence[Instrument] = (),
+        bisect_limit: int | None = None,
+        skip: frozenset[str] = frozenset(),
+        disabled: frozenset[int | Place] = frozenset(),
+        seed: int = 0,
+    ) -> None:
+        self.capabilities = capabilities
+        self.instruments = list(instruments)
+        self.bisect_limit = bisect_limit
+        self.skip = skip
+        self.disabled = disabled
+        self.seed = seed
+        self.rewrites = 0
+        self.current: Pass | None = None  # the pass that runs now
+        self._listeners = [
+            i for i in self.instruments if type(i).on_remark is not Instrument.on_remark
+        ]
+        self.wants_remarks = any(i.wants_details for i in self._listeners)
+        self._watch = [
+            i
+            for i in self.instruments
+            if type(i).before_rewrite is not Instrument.before_rewrite
+            or type(i).after_rewrite is not Instrument.after_rewrite
+        ]
+        self._counting = [
+            i for i in self.instruments if type(i).on_allow is not Instrument.on_allow
+        ]
+
+    def allow(self, pass_name: str, rule: str, node: Node) -> bool:
+        """Ask before each optional rewrite: numbers it for bisection and says whether it may happen."""
+        if self.current is not None and self.current.required:
+            return True
+        if self.skip and (rule in self.skip or pass_name in self.skip):
+            return False
+        number = self.rewrites
+        if self.bisect_limit is not None and number >= self.bisect_limit:
+            return False
+        self.rewrites = number + 1
+        allowed = not self.disabled or (
+            number not in self.disabled
+            and place_of(pass_name, rule, node) not in self.disabled
+        )
+        for instrument in self._counting:
+            instrument.on_allow(number, pass_name, rule, node, allowed)
+        return allowed
+
+    @property
+    def watched(self) -> bool:
+        """True if somebody wants to see single rewrites."""
+        return bool(self._watch)
+
+    @contextmanager
+    def rewrite(
+        self, pass_name: str, rule: str, nodes: Sequence[Node], created: Sequence[Node] = ()
+    ) -> Iterator[None]:
+        """Around one allowed rewrite of `nodes`: tells the instruments. Append to `created` inside."""
+        if not self._watch:
+            yield
+            return
+        tokens = [i.before_rewrite(pass_name, rule, nodes) for i in self._watch]
+        start = perf_counter()
+        yield
+        seconds = perf_counter() - start
+        for instrument, token in zip(self._watch, tokens):
+            instrument.after_rewrite(token, pass_name, rule, created, seconds)
+
+    def remark(
+        self, kind: str, pass_name: str, message: str, *, rule: str = "", node: Node | None = None,
+        unlock: str = "",
+    ) -> None:  # fmt: skip
+        """Report what was applied, missed or refused. Cheap when nobody listens; build texts after
+        asking `wants_remarks` where that costs something."""
+        if self._listeners:
+            remark = Remark(kind, pass_name, rule, message, node.loc if node else (), unlock)
+            for instrument in self._listeners:
+                instrument.on_remark(remark)
