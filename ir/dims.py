@@ -99,7 +99,7 @@ class Dim:
         if other.__class__ is int:
             if other == 1:
                 return self
-            return _from_terms({m: c * other for m, c in self.terms})  # type: ignore[operator]
+            return _from_terms({m: c * other for m, c in self.terms})
         total: dict[Monomial, int] = {}
         for left, a in self.terms:
             for right, b in _terms(other):

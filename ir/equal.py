@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from typing import Any, Union
+from typing import Any
 
 from .core import AttrRef, EmptyList, Function, Graph, Model, Node, SparseTensor, Value
 from .dims import Dim, symbol
@@ -19,7 +19,7 @@ from .types import MapType, OpaqueType, OptionalType, SequenceType, SparseTensor
 from .unknowns import substitute_type, unknowns_of
 from .walk import traverse
 
-Subject = Union[Model, Graph]
+Subject = Model | Graph
 _TYPES = (TensorType, SequenceType, OptionalType, MapType, SparseTensorType, OpaqueType)
 _F64 = struct.Struct("<d")
 
@@ -231,12 +231,12 @@ class _Comparison:
         if len(x.inputs) != len(y.inputs):
             return "the numbers of operands differ"
         values = self.values
-        index = 0
-        for u, v in zip(x.inputs, y.inputs):
-            if u is not v or u is not None:
-                if u is None or v is None or not (values.get(u) is v or self._same_value(u, v)):
-                    return f"operand {index} differs"
-            index += 1
+        for index, (u, v) in enumerate(zip(x.inputs, y.inputs)):
+            if u is None or v is None:
+                if u is not v:
+                    return f"operand {index} is absent in one"
+            elif values.get(u) is not v and not self._same_value(u, v):
+                return f"operand {index} differs"
         if x.attrs or y.attrs:
             for name in sorted(x.attrs.keys() | y.attrs.keys()):
                 default = x.op.attr_default(name)

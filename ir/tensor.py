@@ -1,7 +1,8 @@
 """Constant data: a dtype, a shape, and bytes that stay where they are until somebody reads them.
 
-A tensor is a span of a mapped file or an array in memory. Payloads are little-endian and packed, as
-in ONNX's raw_data; `array()` gives unpacked elements.
+A tensor is a span of a mapped file, an array in memory, or a splat: one element repeated over a shape, which takes no
+more room than that element. Payloads are little-endian and packed, as in ONNX's raw_data; `array()` gives unpacked
+elements.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class MappedFile:
 class Tensor:
     """Constant data of one dtype and shape; immutable by convention, compared with `same`."""
 
-    __slots__ = ("dtype", "shape", "file", "offset", "length", "_data", "_array", "_digest")
+    __slots__ = ("dtype", "shape", "file", "offset", "length", "splat", "_data", "_array", "_digest")
 
     def __init__(
         self,
@@ -92,6 +93,7 @@ class Tensor:
         self.file = file
         self.offset = offset
         self.length = dtype.nbytes(self.size)
+        self.splat: Array | None = None  # the one element (rank 0) of a splat
         self._data: Any = data
         self._array: Array | None = None
         self._digest: bytes | None = None
@@ -123,6 +125,13 @@ class Tensor:
         """A small tensor from Python numbers: ``Tensor.of([1, 2], I64)``."""
         return cls.from_array(np.array(value, dtype=dtype.numpy), dtype)
 
+    @classmethod
+    def of_splat(cls, element: Any, shape: tuple[int, ...], dtype: DType) -> Tensor:
+        """One element repeated over `shape`. Not for strings or types of less than a byte."""
+        tensor = cls(dtype, shape)
+        tensor.splat = np.array(element, dtype=dtype.numpy).reshape(())
+        return tensor
+
     @property
     def size(self) -> int:
         """Number of elements."""
@@ -139,6 +148,11 @@ class Tensor:
         return self.length
 
     @property
+    def stored_bytes(self) -> int:
+        """Bytes that the payload takes in a file: one element for a splat."""
+        return self.splat.nbytes if self.splat is not None else self.nbytes
+
+    @property
     def type(self) -> TensorType:
         return tensor_type(self.dtype, self.shape)
 
@@ -148,6 +162,8 @@ class Tensor:
             raise TypeError("strings have no packed payload")
         if self.file is not None:
             return self.file.view[self.offset : self.offset + self.length]
+        if self.splat is not None:
+            return memoryview(np.ascontiguousarray(self.array()).reshape(-1).view(np.uint8))
         if self._data is None:
             assert self._array is not None
             self._data = _pack(self._array, self.dtype)
@@ -162,6 +178,9 @@ class Tensor:
     def array(self) -> Array:
         """The elements as a read-only numpy array: zero-copy where the type has whole bytes."""
         if self._array is None:
+            if self.splat is not None:
+                self._array = np.broadcast_to(self.splat, self.shape)
+                return self._array
             if self.dtype is STR:
                 flat = np.empty(self.size, dtype=object)
                 flat[:] = self._data
@@ -185,12 +204,14 @@ class Tensor:
         return tuple(self.array().reshape(-1).tolist())
 
     def digest(self) -> bytes:
-        """BLAKE2b of dtype, shape and payload."""
+        """BLAKE2b of dtype, shape and payload (a splat's differs from that of the same elements spelled out)."""
         if self._digest is None:
             import hashlib
 
             state = hashlib.blake2b(f"{self.dtype.name}{self.shape}".encode(), digest_size=20)
-            if self.dtype is STR:
+            if self.splat is not None:
+                state.update(b"splat" + self.splat.tobytes())
+            elif self.dtype is STR:
                 for s in self.strings():
                     state.update(len(s).to_bytes(8, "little") + s)
             else:
@@ -199,11 +220,14 @@ class Tensor:
         return self._digest
 
     def same(self, other: Tensor) -> bool:
-        """Equal dtype, shape and bytes."""
+        """Equal dtype, shape and bytes; a splat is the same as another splat only."""
         if self is other:
             return True
         if self.dtype is not other.dtype or self.shape != other.shape:
             return False
+        if self.splat is not None or other.splat is not None:
+            one, two = self.splat, other.splat
+            return one is not None and two is not None and one.tobytes() == two.tobytes()
         if self.dtype is STR:
             return self.strings() == other.strings()
         if self.file is not None and self.file is other.file and self.offset == other.offset:

@@ -7,78 +7,43 @@ become the newest spelling of the same meaning (see `upgrade`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ...ir.axes import normalize_axes
 from ...ir.builder import Builder
 from ...ir.core import AttrRef, Graph, Model, Node, SparseTensor, Value, constant
 from ...ir.errors import FormatError, InvalidModel
-from ...ir.infer import infer_node
-from ...ir.ops import Op, known_opsets, op, resolve
+from ...ir.infer import infer_graph, infer_node
+from ...ir.infer.control import enter
+from ...ir.ops import Op, op, resolve
 from ...ir.proto.messages import (
     AttributeProto,
     FunctionProto,
     GraphProto,
     ModelProto,
     NodeProto,
-    StringStringEntryProto,
     ValueInfoProto,
 )
 from ...ir.tensor import Tensor
-from ...ir.types import F32, I64, STR, Type, merge
+from ...ir.types import TensorType, Type, is_refinement, merge
 from .attributes import AttributeReader
+from .check import check_node
+from .constants import constant_value, splat
 from .order import sort_if_needed
+from .scope import ABSENT, Frame, Scope, entries, meta, opsets_of
 from .tensors import TensorReader
 from .types import TypeReader
 from .upgrade import upgrade
 
 MAX_IR_VERSION = 14
-# A model whose functions call each other could unfold without bound.
-MAX_INLINED = 5_000_000
+# A few kilobytes of functions that call each other could unfold without bound.
+MAX_INLINED = 250_000
+MAX_CALLS = 100
 _CONSTANT = op("Constant")
-
-
-class Scope:
-    """Names of one graph, and the scope around it."""
-
-    __slots__ = ("names", "outer")
-
-    def __init__(self, outer: Scope | None) -> None:
-        self.names: dict[str, Value] = {}
-        self.outer = outer
-
-    def find(self, name: str) -> Value | None:
-        scope: Scope | None = self
-        while scope is not None:
-            found = scope.names.get(name)
-            if found is not None:
-                return found
-            scope = scope.outer
-        return None
-
-
-class Frame:
-    """What differs between the main graph and the body of a function being inlined."""
-
-    __slots__ = ("opsets", "attributes", "calls", "ops")
-
-    def __init__(
-        self, opsets: dict[str, int], attributes: dict[str, Any], calls: tuple[FunctionProto, ...]
-    ) -> None:
-        self.opsets = opsets
-        self.attributes = attributes
-        self.calls = calls
-        self.ops: dict[tuple[str, str], Op] = {}
-
-    def resolve(self, domain: str, name: str) -> Op:
-        found = self.ops.get((domain, name))
-        if found is None:
-            if domain == "ai.onnx":
-                domain = ""
-            opset = self.opsets.get(domain, 1 if domain == "" else None)
-            found = self.ops[domain, name] = resolve(domain, name, opset)
-        return found
+_CONSTANT_OF_SHAPE = op("ConstantOfShape")
+# Ops whose regions have inputs: what the bodies compute is known only after the operands are.
+_LOOPS = frozenset({op("Loop"), op("Scan"), op("SequenceMap")})
 
 
 class Importer:
@@ -90,10 +55,12 @@ class Importer:
         self.types = TypeReader()
         self.attributes = AttributeReader(tensors, self.types)
         self.functions = {
-            (f.domain or "", f.name or "", f.overload or ""): f for f in proto.functions
+            (_domain(f.domain), f.name or "", f.overload or ""): f for f in proto.functions
         }
         self.ir_version = proto.ir_version or 0
         self.inlined = 0
+        self.typed = False
+        self.has_loops = False
 
     def run(self) -> Model:
         """The model. Raises InvalidModel or FormatError, naming the place, for one that breaks the rules."""
@@ -104,13 +71,14 @@ class Importer:
             raise InvalidModel(
                 f"IR version {self.ir_version} is newer than the newest known one, {MAX_IR_VERSION}"
             )
-        opsets = _opsets(proto.opset_import)
+        opsets = opsets_of(proto.opset_import)
+        if not proto.opset_import:
+            opsets[""] = 1  # files of IR version 2 and older say nothing
         graph = Graph(proto.graph.name or "")
         model = Model(graph)
         model.opsets = opsets
         model.ir_version = self.ir_version
-        model.typed = bool(proto.graph.value_info)
-        model.metadata = _entries(proto.metadata_props)
+        model.metadata = entries(proto.metadata_props)
         for field in ("producer_name", "producer_version", "domain", "model_version", "doc_string"):
             value = getattr(proto, field)
             if value:
@@ -119,16 +87,29 @@ class Importer:
             model.opaque[f"training_info[{index}]"] = bytes(blob)
         for index, blob in enumerate(proto.configuration):
             model.opaque[f"configuration[{index}]"] = bytes(blob)
-        self._graph(graph, proto.graph, Scope(None), Frame(opsets, {}, ()))
+        scope = Scope(None)
+        self._open(graph, proto.graph, scope)
+        self._fill(graph, proto.graph, scope, Frame(opsets, {}, ()))
+        _check_names(graph)
+        model.typed = self.typed
+        if self.has_loops:
+            infer_graph(graph)
+            for node in graph.walk():
+                normalize_axes(node)
         return model
 
     # Graphs
 
-    def _graph(self, graph: Graph, proto: GraphProto, scope: Scope, frame: Frame) -> None:
+    def _open(self, graph: Graph, proto: GraphProto, scope: Scope) -> None:
+        """What is there before the nodes: initializers and inputs."""
+        graph.meta = meta(proto.doc_string, proto.metadata_props)
+        self.typed = self.typed or bool(proto.value_info)
+        self._initializers(proto, scope.names, graph)
+        self._inputs(graph, proto, scope.names)
+
+    def _fill(self, graph: Graph, proto: GraphProto, scope: Scope, frame: Frame) -> None:
+        """Nodes and outputs."""
         names = scope.names
-        graph.meta = _meta(proto.doc_string, proto.metadata_props)
-        self._initializers(proto, names, graph)
-        self._inputs(graph, proto, names)
         declared = {vi.name: vi for vi in proto.value_info}
         outputs = {vi.name: vi for vi in proto.output}
         builder = Builder(graph)
@@ -142,11 +123,11 @@ class Importer:
         results: list[Value] = []
         for vi in proto.output:
             found = scope.find(vi.name or "")
-            if found is None:
+            if found is None or found is ABSENT:
                 raise InvalidModel(f"graph output {vi.name!r} is not defined by any node")
             if found.const is None:
-                found.type = merge(found.type, self.types.read(vi.type, f"output {vi.name!r}"))
-                found.meta = found.meta or _meta(vi.doc_string, vi.metadata_props)
+                self._declare(found, vi)
+                found.meta = found.meta or meta(vi.doc_string, vi.metadata_props)
             results.append(found)
         graph.set_outputs(results, [vi.name or "" for vi in proto.output])
 
@@ -156,7 +137,7 @@ class Importer:
             if name in names:
                 raise InvalidModel(f"initializer {name!r} is defined twice in graph {graph.name!r}")
             value = constant(self.tensors.read(tensor), name)
-            value.meta = _meta(tensor.doc_string, tensor.metadata_props)
+            value.meta = meta(tensor.doc_string, tensor.metadata_props)
             names[name] = value
 
     def _inputs(self, graph: Graph, proto: GraphProto, names: dict[str, Value]) -> None:
@@ -171,11 +152,13 @@ class Importer:
                 continue  # before IR version 4 every initializer was listed as an input
             type_ = self.types.read(vi.type, f"input {name!r}")
             value = graph.add_input(name, type_)
-            value.meta = _meta(vi.doc_string, vi.metadata_props)
+            value.meta = meta(vi.doc_string, vi.metadata_props)
             if weight is not None:
                 assert weight.const is not None
                 graph.defaults[value] = weight.const
-                value.type = merge(type_, weight.type)
+                if type_ is not None and not is_refinement(weight.type, type_):
+                    raise InvalidModel(f"input {name!r} is {type_}, its initializer is {weight.type}")
+                value.type = type_ or weight.type
             names[name] = value
 
     # Nodes
@@ -195,83 +178,99 @@ class Importer:
             while inputs and inputs[-1] is None:
                 inputs.pop()
             if self.functions:
-                function = self.functions.get((domain, name, proto.overload or ""))
+                function = self.functions.get((_domain(domain), name, proto.overload or ""))
                 if function is not None:
                     self._inline(builder, proto, function, inputs, scope, frame, declared)
                     return
             op_ = frame.resolve(domain, name)
-            if op_ is _CONSTANT:
-                self._define(proto.output[0], self._constant(builder, proto, frame), scope)
-                return
-            attrs, regions = self._attributes(proto, op_, scope, frame)
+            attrs, bodies = self._attributes(proto, op_, frame)
+            check_node(op_, inputs, attrs, bodies, len(proto.output))
+            if op_ is _CONSTANT or op_ is _CONSTANT_OF_SHAPE:
+                found = self._constant(builder, op_, inputs, attrs, proto.output[0])
+                if found is not None:
+                    self._define(proto.output[0], found, scope)
+                    return
             builder.loc = (proto.name,) if proto.name else ()
-            node = self._create(builder, op_, inputs, attrs, regions, proto, declared, outputs)
-            node.meta = _meta(proto.doc_string, proto.metadata_props)
-            for output, value in zip(proto.output, node.outputs):
-                if output:
-                    self._define(output, value, scope)
+            results = self._results(proto, declared, outputs)
+            types = [value.type for value in results]
+            if op_.until is not None:
+                op_, inputs, attrs = upgrade(builder, op_, inputs, attrs, len(results))
+            regions = {name: Graph(body.name or "") for name, body in bodies.items()}
+            node = Node(op_, inputs, results, attrs, regions or None, builder.loc)
+            node.meta = meta(proto.doc_string, proto.metadata_props)
+            builder.graph.insert(node, None)
+            if bodies:
+                self._regions(node, bodies, scope, frame)
+            normalize_axes(node)
+            infer_node(node)
+            for output, value, type_ in zip(proto.output, results, types):
+                if type_ is not None and type_ is not value.type:
+                    _check_kind(value.type, type_, output)
+                self._define(output, value, scope)
         except (InvalidModel, FormatError) as error:
             if not error.place:
                 error.place = f"node {proto.name or (proto.output and proto.output[0]) or '?'!r} ({name})"
             raise
 
-    def _operand(self, name: str, scope: Scope) -> Value:
+    def _operand(self, name: str, scope: Scope) -> Value | None:
         found = scope.names.get(name) or scope.find(name)
         if found is None:
             raise InvalidModel(f"input {name!r} is not defined")
-        return found
+        return None if found is ABSENT else found
 
     def _define(self, name: str, value: Value, scope: Scope) -> None:
-        if name in scope.names:
-            raise InvalidModel(f"value {name!r} is defined twice")
-        scope.names[name] = value
-        if not value.hint:
-            value.hint = name
+        if name:
+            scope.define(name, value)
+            if not value.hint:
+                value.hint = name
 
-    def _create(
+    def _declare(self, value: Value, vi: ValueInfoProto) -> None:
+        """Add what a file declares about a value to what is known; InvalidModel where the two cannot both be."""
+        declared = self.types.read(vi.type, f"value {vi.name!r}")
+        if declared is not None:
+            _check_kind(value.type, declared, vi.name)
+            value.type = merge(value.type, declared)
+
+    def _results(
         self,
-        builder: Builder,
-        op_: Op,
-        inputs: list[Value | None],
-        attrs: dict[str, Any],
-        regions: dict[str, Graph] | None,
         proto: NodeProto,
         declared: dict[str | None, ValueInfoProto],
         outputs: dict[str | None, ValueInfoProto],
-    ) -> Node:
-        """A node with the declared types of its outputs, or inferred ones where any is missing."""
+    ) -> list[Value]:
+        """The outputs of a node with the types that the file declares; inference may know more."""
         results: list[Value] = []
-        complete = True
         for name in proto.output:
-            vi = declared.get(name) or outputs.get(name)
-            type_ = self.types.read(vi.type, f"value {name!r}") if vi is not None else None
-            value = Value(type_, name)
-            if vi is not None and (vi.metadata_props or vi.doc_string):
-                value.meta = _meta(vi.doc_string, vi.metadata_props)
-            if name and (type_ is None or getattr(type_, "shape", ()) is None):
-                complete = False
+            value = Value(None, name)
+            vi = declared.get(name) or outputs.get(name) if name else None
+            if vi is not None:
+                value.type = self.types.read(vi.type, f"value {name!r}")
+                if vi.metadata_props or vi.doc_string:
+                    value.meta = meta(vi.doc_string, vi.metadata_props)
             results.append(value)
-        if op_.until is not None:
-            op_, inputs, attrs = upgrade(builder, op_, inputs, attrs, len(results))
-        node = Node(op_, inputs, results, attrs, regions, builder.loc)
-        builder.graph.insert(node, None)
-        normalize_axes(node)
-        if not complete:
-            infer_node(node)
-        return node
+        return results
+
+    def _regions(
+        self, node: Node, bodies: dict[str, GraphProto], scope: Scope, frame: Frame
+    ) -> None:
+        """Import the bodies of a node; those of loops get the types of their inputs from its operands first."""
+        inner = {name: Scope(scope) for name in bodies}
+        for name, body in bodies.items():
+            self._open(node.regions[name], body, inner[name])
+        if node.op in _LOOPS:
+            self.has_loops = True
+            enter(node)
+        for name, body in bodies.items():
+            self._fill(node.regions[name], body, inner[name], frame)
 
     def _attributes(
-        self, proto: NodeProto, op_: Op, scope: Scope, frame: Frame
-    ) -> tuple[dict[str, Any], dict[str, Graph] | None]:
+        self, proto: NodeProto, op_: Op, frame: Frame
+    ) -> tuple[dict[str, Any], dict[str, GraphProto]]:
+        """The attributes of a node, and its graph attributes."""
         attrs: dict[str, Any] = {}
-        regions: dict[str, Graph] | None = None
+        bodies: dict[str, GraphProto] = {}
         for attribute in proto.attribute:
             if attribute.g is not None or attribute.graphs:
-                regions = regions or {}
-                for name, body in self.attributes.graphs(attribute):
-                    graph = Graph(body.name or "")
-                    regions[name] = graph
-                    self._graph(graph, body, Scope(scope), frame)
+                bodies.update(self.attributes.graphs(attribute))
                 continue
             value = self.attributes.read(attribute, op_)
             if value.__class__ is AttrRef:
@@ -280,7 +279,7 @@ class Importer:
                     value = None
             if value is not None:
                 attrs[attribute.name or ""] = value
-        return attrs, regions
+        return attrs, bodies
 
     def _resolve_ref(self, ref: AttrRef, frame: Frame) -> Any:
         if ref.name not in frame.attributes:
@@ -289,30 +288,18 @@ class Importer:
 
     # Constants
 
-    def _constant(self, builder: Builder, proto: NodeProto, frame: Frame) -> Value:
-        if len(proto.attribute) != 1 or len(proto.output) != 1:
-            raise InvalidModel("a Constant has exactly one value and one output")
-        attribute = proto.attribute[0]
-        name = attribute.name or ""
-        value = self.attributes.read(attribute, _CONSTANT)
-        if value.__class__ is AttrRef:
-            value = self._resolve_ref(value, frame)
-        hint = proto.output[0]
-        if isinstance(value, SparseTensor):
-            return self._sparse_constant(builder, value, hint)
-        if isinstance(value, Tensor):
-            return constant(value, hint)
-        if name in ("value_string", "value_strings"):
-            items = [value] if name == "value_string" else list(value)
-            flat = [s.encode() if isinstance(s, str) else s for s in items]
-            shape: tuple[int, ...] = () if name == "value_string" else (len(flat),)
-            return constant(Tensor(STR, shape, data=flat), hint)
-        dtype = {"value_float": F32, "value_floats": F32, "value_int": I64, "value_ints": I64}.get(name)
-        if dtype is None:
-            raise InvalidModel(f"a Constant cannot have the attribute {name!r}")
-        if value is None:
-            value = ()
-        return constant(Tensor.of(list(value) if name.endswith("s") else value, dtype), hint)
+    def _constant(
+        self, builder: Builder, op_: Op, inputs: list[Value | None], attrs: dict[str, Any], hint: str
+    ) -> Value | None:
+        """The value of a Constant, or of a ConstantOfShape whose shape is known; None for any other."""
+        if op_ is _CONSTANT:
+            found = constant_value(attrs)
+            if isinstance(found, SparseTensor):
+                return self._sparse_constant(builder, found, hint)
+            return constant(found, hint)
+        shape = inputs[0]
+        repeated = None if shape is None or shape.const is None else splat(shape.const, attrs)
+        return None if repeated is None else constant(repeated, hint)
 
     def _sparse_constant(self, builder: Builder, value: SparseTensor, name: str) -> Value:
         builder.loc = ()
@@ -334,41 +321,37 @@ class Importer:
         """Put the body of a local function where its call stands."""
         if function in frame.calls:
             raise InvalidModel(f"function {function.name!r} calls itself")
+        if len(frame.calls) == MAX_CALLS:
+            raise InvalidModel(f"its functions call each other more than {MAX_CALLS} deep")
         self.inlined += len(function.node)
         if self.inlined > MAX_INLINED:
             raise InvalidModel(f"its functions unfold to more than {MAX_INLINED} nodes")
         if len(inputs) > len(function.input):
             raise InvalidModel(f"{len(inputs)} inputs for a function with {len(function.input)}")
+        if len(call.output) > len(function.output):
+            raise InvalidModel(f"{len(call.output)} outputs for a function with {len(function.output)}")
         body = Scope(None)
         for index, formal in enumerate(function.input):
             actual = inputs[index] if index < len(inputs) else None
-            if actual is not None:
-                body.names[formal] = actual
-        missing = {
-            formal for index, formal in enumerate(function.input)
-            if index >= len(inputs) or inputs[index] is None
-        }  # fmt: skip
+            body.define(formal, ABSENT if actual is None else actual)
         inner = Frame(
-            _opsets(function.opset_import),
+            opsets_of(function.opset_import),
             self._actual_attributes(call, function, frame),
             (*frame.calls, function),
         )
         inside = {vi.name: vi for vi in function.value_info}
-        for node in sort_if_needed(
-            function.node, lambda n: body.find(n) or (n in missing) or None, self.attributes.graphs
-        ):
-            if missing and any(name in missing for name in node.input):
-                node = _without_inputs(node, missing)
+        self.typed = self.typed or bool(inside)
+        for node in sort_if_needed(function.node, body.find, self.attributes.graphs):
             self._node(builder, node, body, inner, inside, {})
         for formal, actual_name in zip(function.output, call.output):
             if not actual_name:
                 continue
             result = body.find(formal)
-            if result is None:
+            if result is None or result is ABSENT:
                 raise InvalidModel(f"function {function.name!r} does not define its output {formal!r}")
             vi = declared.get(actual_name)
             if vi is not None and result.const is None:
-                result.type = merge(result.type, self.types.read(vi.type, f"value {actual_name!r}"))
+                self._declare(result, vi)
             if result.producer is not None:
                 result.hint = actual_name
             self._define(actual_name, result, scope)
@@ -390,45 +373,24 @@ class Importer:
         return self.attributes.convert(attribute, self.attributes.kind(attribute))
 
 
-def _without_inputs(node: NodeProto, missing: set[str]) -> NodeProto:
-    """A copy of a node without the operands that the caller of its function left out."""
-    copy = NodeProto(
-        input=["" if name in missing else name for name in node.input],
-        output=node.output,
-        name=node.name,
-        op_type=node.op_type,
-        attribute=node.attribute,
-        domain=node.domain,
-        overload=node.overload,
-    )
-    return copy
+def _domain(name: str | None) -> str:
+    return "" if name is None or name == "ai.onnx" else name
 
 
-def _opsets(imports: Iterable[Any]) -> dict[str, int]:
-    result: dict[str, int] = {}
-    for entry in imports:
-        domain = entry.domain or ""
-        if domain == "ai.onnx":
-            domain = ""
-        version = entry.version or 0
-        known = known_opsets(domain)
-        if known is not None and version > known[1]:
-            shown = domain or "ai.onnx"
-            raise InvalidModel(f"opset {version} of {shown} is newer than the newest known one, {known[1]}")
-        result[domain] = max(version, result.get(domain, 0))
-    return result
+def _check_kind(found: Type | None, declared: Type, name: str | None) -> None:
+    """Raise InvalidModel for a value whose operator gives another element type than the file declares."""
+    tensor = isinstance(found, TensorType) and isinstance(declared, TensorType)
+    if tensor and found.dtype is not declared.dtype:  # type: ignore[union-attr]
+        raise InvalidModel(f"value {name!r} is declared as {declared}, its operator gives {found}")
 
 
-def _entries(entries: Sequence[StringStringEntryProto]) -> dict[str, str]:
-    return {e.key or "": e.value or "" for e in entries}
-
-
-def _meta(doc: str | None, entries: Sequence[StringStringEntryProto]) -> dict[str, str] | None:
-    if not doc and not entries:
-        return None
-    meta = _entries(entries)
-    if doc:
-        meta["doc_string"] = doc
-    return meta
-
-
+def _check_names(graph: Graph) -> None:
+    """Raise InvalidModel where the main graph's interface is not one of distinct names."""
+    for kind, names in (("input", graph.input_names), ("output", graph.output_names)):
+        seen: set[str] = set()
+        for name in names:
+            if not name:
+                raise InvalidModel(f"a graph {kind} has no name")
+            if name in seen:
+                raise InvalidModel(f"graph {kind} {name!r} is listed twice")
+            seen.add(name)

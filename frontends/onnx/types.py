@@ -82,12 +82,12 @@ class TypeReader:
     def _dim(self, dim: Dimension, unknowns: list[DimLike]) -> DimLike:
         if dim.dim_value is not None and dim.dim_value >= 0:
             return dim.dim_value
-        if dim.dim_value is None and dim.dim_param:
+        if dim.dim_value is None and dim.dim_param and not dim.dim_param.startswith("?"):
             found = self._symbols.get(dim.dim_param)
             if found is None:
                 found = self._symbols[dim.dim_param] = _named(dim.dim_param)
             return found
-        # Negative sizes mean "unknown" to the exporters that write them.
+        # Negative sizes and names like "?" mean "unknown" to the exporters that write them.
         unknown = fresh()
         unknowns.append(unknown)
         return unknown

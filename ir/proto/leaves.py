@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .wire import Buffer
 
 _SHARED_TYPE = 256  # bytes; longer types seldom repeat
+_SHARED_ENTRY = 2048  # likewise
 # Tags of packed fields of TensorProto.
 _PACKED = (0x22, 0x2A, 0x3A, 0x52, 0x5A)
 
@@ -29,15 +30,16 @@ _PACKED = (0x22, 0x2A, 0x3A, 0x52, 0x5A)
 class LeafReader(WireReader):
     """Reads as `WireReader.message` does; see read.py for how.
 
-    Types and dimensions whose bytes are equal become one object.
+    Types, dimensions and metadata whose bytes are equal become one object.
     """
 
-    __slots__ = ("dimensions", "types")
+    __slots__ = ("dimensions", "entries", "types")
 
     def __init__(self, data: Buffer, source: str) -> None:
         super().__init__(data, source)
         self.types: dict[bytes, TypeProto] = {}
         self.dimensions: dict[bytes, Dimension] = {}
+        self.entries: dict[bytes, StringStringEntryProto] = {}
 
     def tensor(self, position: int, end: int, depth: int) -> TensorProto:
         data = self.data
@@ -163,23 +165,36 @@ class LeafReader(WireReader):
         return TypeProto(tensor_type=TensorTypeProto(elem_type=encoded[3], shape=shape))
 
     def entry(self, position: int, end: int, depth: int) -> StringStringEntryProto:
-        """Has a short cut for a key of less than 128 bytes before a value of less than 16,384."""
-        data = self.data
-        try:
-            if end - position > 3 and data[position] == 0x0A and data[position + 1] < 128:
-                value_at = position + 2 + data[position + 1]
-                if value_at + 2 < end and data[value_at] == 0x12:
-                    size = data[value_at + 1]
-                    start = value_at + 2
-                    if size > 127 and data[start] < 128:
-                        size += (data[start] - 1) << 7
-                        start += 1
-                    if start + size == end and (size < 128 or start == value_at + 3):
-                        made = StringStringEntryProto.__new__(StringStringEntryProto)
-                        made.key = data[position + 2 : value_at].decode("utf-8", "surrogateescape")
-                        made.value = data[start:end].decode("utf-8", "surrogateescape")
-                        made.unknown = b""
-                        return made
-        except IndexError:
-            raise self.error("the file ends inside a key and value", position) from None
-        return self.message(StringStringEntryProto, [(position, end)], depth)
+        if end - position > _SHARED_ENTRY:
+            return self.message(StringStringEntryProto, [(position, end)], depth)
+        encoded = self.data[position:end]
+        known = self.entries.get(encoded)
+        if known is None:
+            known = self._usual_entry(encoded)
+            if known is None:
+                known = self.message(StringStringEntryProto, [(position, end)], depth)
+            self.entries[encoded] = known
+        return known
+
+    def _usual_entry(self, encoded: bytes) -> StringStringEntryProto | None:
+        """A key of less than 128 bytes before a value of less than 16,384; None for all others."""
+        size = len(encoded)
+        if size < 4 or encoded[0] != 0x0A or encoded[1] > 127:
+            return None
+        key_end = 2 + encoded[1]
+        start = key_end + 2
+        if start >= size or encoded[key_end] != 0x12:
+            return None
+        length = encoded[key_end + 1]
+        if length > 127:
+            if encoded[start] > 127:
+                return None
+            length += (encoded[start] - 1) << 7
+            start += 1
+        if start + length != size:
+            return None
+        entry = StringStringEntryProto.__new__(StringStringEntryProto)
+        entry.key = encoded[2:key_end].decode("utf-8", "surrogateescape")
+        entry.value = encoded[start:].decode("utf-8", "surrogateescape")
+        entry.unknown = b""
+        return entry

@@ -18,7 +18,7 @@ keywords.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, Union
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from .varint import encode_varint
 
@@ -65,7 +65,7 @@ class InMemory(Protocol):
     def nbytes(self) -> int: ...
 
 
-Payload = Union[bytes, bytearray, memoryview, LengthOnly, InMemory]
+Payload = bytes | bytearray | memoryview | LengthOnly | InMemory
 
 
 class Field:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import mmap
 from struct import unpack
-from typing import TYPE_CHECKING, Any, TypeVar, Union, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..errors import FormatError
 from .messages import (
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 # What is indexed with an integer to an integer, and with a slice to bytes.
-Buffer = Union[bytes, mmap.mmap]
+Buffer = bytes | mmap.mmap
 
 MAX_DEPTH = 100
 _MAX_TAG = (1 << 32) - 1

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from operator import attrgetter, is_
 from struct import pack
-from typing import TYPE_CHECKING, Any, Union, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import InvalidModel, UnsupportedModel
 from .messages import (
@@ -41,7 +41,7 @@ from .wire import MAX_DEPTH
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-Chunk = Union[bytes, memoryview, LengthOnly]
+Chunk = bytes | memoryview | LengthOnly
 
 _SHORT = [bytes((number,)) for number in range(128)]
 _INLINE = 4096  # bytes; a payload in memory of at most this size is copied between its neighbours
@@ -102,7 +102,7 @@ class _Varints(dict[int, bytes]):
     def __missing__(self, number: int) -> bytes:
         if not -(1 << 63) <= number < 1 << 64:
             raise InvalidModel(f"{number} does not fit 64 bits")
-        self[number] = encoded = encode_varint(number)
+        self[number] = encoded = encode_varint(int(number))  # numpy's integers overflow in it
         return encoded
 
 
@@ -175,13 +175,16 @@ class _Writer:
 
     def payload(self, tag: bytes, payload: Payload) -> int:
         if isinstance(payload, (bytes, bytearray, memoryview)):
-            view = memoryview(payload).cast("B")
+            view = memoryview(payload).cast("B") if len(payload) else memoryview(b"")
         elif hasattr(payload, "length"):
             header = tag + self._varints[payload.length]
             self.pieces += (header, cast("LengthOnly", payload))
             return len(header) + payload.length
         else:
-            view = memoryview(cast("Any", payload).reshape(-1).view("u1"))
+            array = cast("Any", payload).reshape(-1)
+            if not array.flags.c_contiguous:
+                array = array.copy()
+            view = memoryview(array.view("u1"))
         header = tag + self._varints[view.nbytes]
         self.pieces += (header, view.tobytes() if view.nbytes <= _INLINE else view)
         return len(header) + view.nbytes

@@ -16,6 +16,10 @@ from .downgrade import Spelling, spell, valid_opsets
 _IR_OF_OPSET = (
     (28, 14), (27, 14), (26, 13), (25, 13), (24, 12), (23, 11), (21, 10), (19, 9), (15, 8), (12, 7), (11, 6), (10, 5),
 )  # fmt: skip
+# Where the source imports no opset of the default domain: one that every runtime in use loads.
+_NOT_SAID = 17
+# Older opsets are those before numpy's broadcasting, of which runtimes have but parts.
+_FLOOR = 7
 MIN_IR = 4  # below it, every weight has to be listed as an input
 
 
@@ -60,10 +64,11 @@ def choose(model: Model, *, opset: int | None = None, limit: int | None = None) 
         if limits is None:
             opsets[domain] = model.opsets.get(domain, 1)
             continue
-        newest = top if domain == "" else limits[1]
-        fixed = opset if domain == "" else None
-        start = fixed or min(model.opsets.get(domain, newest), newest)
-        opsets[domain], found = _domain(nodes, start, newest, fixed)
+        if domain:
+            newest, start, fixed = limits[1], model.opsets.get(domain, limits[1]), None
+        else:
+            newest, start, fixed = top, max(model.opsets.get("", _NOT_SAID), _FLOOR), opset
+        opsets[domain], found = _domain(nodes, fixed or min(start, newest), newest, fixed)
         spellings.update(found)
     return OpsetChoice(opsets, spellings)
 
@@ -71,18 +76,25 @@ def choose(model: Model, *, opset: int | None = None, limit: int | None = None) 
 def _domain(
     nodes: list[Node], start: int, newest: int, fixed: int | None
 ) -> tuple[int, dict[Node, Spelling]]:
-    opset = start
+    """The opset that holds all nodes, `start` or else the nearest one above, else below; the nodes' spellings."""
+    lowest, highest = 1, newest
+    opset, tried = start, []
     while True:
-        spellings, raised, stuck = _at(nodes, opset)
-        if not stuck and raised is None:
+        spellings, other = _at(nodes, opset)
+        if other is None:
             return opset, spellings
-        if stuck or fixed is not None or raised is None or raised > newest:
-            raise UnsupportedModel(_why(nodes, opset, newest, fixed))
-        opset = raised
+        tried.append(opset)
+        if other > opset:
+            lowest = other
+        else:
+            highest = other
+        if fixed is not None or lowest > highest:
+            raise UnsupportedModel(_why(nodes, tried, newest, fixed))
+        opset = other
 
 
-def _at(nodes: list[Node], opset: int) -> tuple[dict[Node, Spelling], int | None, bool]:
-    """Spellings at an opset; else the opset that a node needs at least; else that some node is past its end."""
+def _at(nodes: list[Node], opset: int) -> tuple[dict[Node, Spelling], int | None]:
+    """The spellings at an opset; where a node has none, an opset that it needs at least, or at most (0: none)."""
     spellings: dict[Node, Spelling] = {}
     needed: int | None = None
     for node in nodes:
@@ -96,18 +108,18 @@ def _at(nodes: list[Node], opset: int) -> tuple[dict[Node, Spelling], int | None
                 spellings[node] = found
             continue
         if op.until is not None and opset >= op.until:
-            return spellings, None, True
+            return spellings, op.until - 1
         later = [first for first, _ in valid_opsets(Spelling(node)) if first > opset]
         if not later:
-            return spellings, None, True
+            return spellings, 0
         needed = max(needed or 0, later[0])
-    return spellings, needed, False
+    return spellings, needed
 
 
-def _why(nodes: list[Node], opset: int, newest: int, fixed: int | None) -> str:
+def _why(nodes: list[Node], tried: list[int], newest: int, fixed: int | None) -> str:
     faults: dict[str, str] = {}
     for node in nodes:
-        if node.op.schema is None or spell(node, opset) is not None:
+        if node.op.schema is None or all(spell(node, opset) is not None for opset in tried):
             continue
         label = f"{node.op.key} at {node.loc[0]!r}" if node.loc else node.op.key
         valid = valid_opsets(Spelling(node))

@@ -21,7 +21,7 @@ from ...ir.core import (
     Value,
 )
 from ...ir.dims import Dim, DimLike
-from ...ir.ops import Op, resolve
+from ...ir.ops import Op
 from ...ir.proto.messages import (
     AttributeProto,
     Dimension,
@@ -43,7 +43,7 @@ from ...ir.proto.messages import (
     TypeProto,
     ValueInfoProto,
 )
-from ...ir.tensor import Tensor
+from ...ir.tensor import Tensor, int_tensor
 from ...ir.types import (
     MapType,
     OpaqueType,
@@ -64,7 +64,9 @@ _KIND = {
     "type_protos": 14,
 }  # fmt: skip
 _LISTED = re.compile(r"(.*)\[\d+\]\Z")
-_IDENTITY = resolve("", "Identity")
+# A repeated element is written as ConstantOfShape (from opset 9 on) where that takes less room.
+_CONSTANT_OF_SHAPE = 9
+_SPLAT_BYTES = 128
 
 Place = Callable[[TensorProto, Tensor], None]
 """Puts a tensor's payload where the file will have it: raw_data, string_data or external_data."""
@@ -80,6 +82,7 @@ class Writer:
         self.place = place
         self.names: dict[Value, str] = {}
         self.unique = Names()
+        self.node_names = Names()
         self._types: dict[Type, TypeProto] = {}
         self._homes: dict[Graph, list[Value]] = {}
         self._attributes: dict[tuple[str, str | None, Any], AttributeProto] = {}
@@ -156,10 +159,18 @@ class Writer:
             for value in graph.inputs:
                 self._name(value)
         proto.input = [self._value_info(self.names[v], v) for v in graph.inputs]
-        constants = self._homes.get(graph, ())
-        proto.initializer = [self._tensor(v.const, self._name(v), v.meta) for v in constants if v.const]
-        proto.initializer += [self._tensor(t, self.names[v], None) for v, t in graph.defaults.items()]
-        nodes = [self._node(node) for node in graph]
+        nodes: list[NodeProto] = []
+        initializers: list[TensorProto] = []
+        shapes: dict[tuple[int, ...], str] = {}
+        for value in self._homes.get(graph, ()):
+            assert value.const is not None
+            if self._is_splat(value.const):
+                nodes.append(self._splat(value, shapes, initializers))
+            else:
+                initializers.append(self._tensor(value.const, self._name(value), value.meta))
+        initializers += [self._tensor(t, self.names[v], None) for v, t in graph.defaults.items()]
+        proto.initializer = initializers
+        nodes += [self._node(node) for node in graph]
         proto.output = self._outputs(graph, nodes, is_main)
         proto.node = nodes
         if self._declare:
@@ -177,15 +188,17 @@ class Writer:
     def _outputs(self, graph: Graph, nodes: list[NodeProto], is_main: bool) -> list[ValueInfoProto]:
         result: list[ValueInfoProto] = []
         seen: set[str] = set()
+        own_constants = () if is_main else self._homes.get(graph, ())
         for value, wanted in zip(graph.outputs, graph.output_names):
-            own = value.producer is not None and value.producer.graph is graph
             name = self._name(value)
             if is_main:
                 copy = name != wanted
                 target = wanted
             else:
-                # Runtimes want a subgraph's results made inside it, and each once.
-                copy = not own or name in seen
+                # Runtimes want a subgraph's results made inside it, and each once; constants may be returned often.
+                is_constant = value.const is not None and value in own_constants
+                own = value.producer is not None and value.producer.graph is graph
+                copy = not is_constant and (not own or name in seen)
                 target = self.unique.unique(wanted) if copy else name
             if copy:
                 nodes.append(NodeProto(op_type="Identity", input=[name], output=[target]))
@@ -209,8 +222,8 @@ class Writer:
         names = self.names
         outputs: list[str] = []
         for value in node.outputs[: used_outputs(node)]:
-            dropped = not value.uses and not value.hint and value.index > 0
-            outputs.append("" if dropped else self._name(value))
+            absent = not value.uses and not value.hint and _may_be_absent(op, value.index)
+            outputs.append("" if absent else self._name(value))
         proto = NodeProto(
             op_type=op.name,
             input=["" if v is None else names.get(v) or self._name(v) for v in inputs],
@@ -219,7 +232,7 @@ class Writer:
         if op.domain:
             proto.domain = op.domain
         if node.loc:
-            proto.name = node.loc[0]
+            proto.name = self.node_names.unique(node.loc[0])  # onnxruntime refuses two of one name
         if attrs:
             proto.attribute = [self._attribute(name, attrs[name], op) for name in sorted(attrs)]
         if node.regions:
@@ -227,6 +240,32 @@ class Writer:
         if node.meta:
             proto.doc_string, proto.metadata_props = _split_meta(node.meta)
         return proto
+
+    def _is_splat(self, tensor: Tensor) -> bool:
+        return (
+            tensor.splat is not None
+            and tensor.length > _SPLAT_BYTES
+            and self.opsets[""] >= _CONSTANT_OF_SHAPE
+        )
+
+    def _splat(
+        self, value: Value, shapes: dict[tuple[int, ...], str], initializers: list[TensorProto]
+    ) -> NodeProto:
+        """A constant of one repeated element as ConstantOfShape; its shape becomes an initializer."""
+        tensor = value.const
+        assert tensor is not None and tensor.splat is not None
+        name = shapes.get(tensor.shape)
+        if name is None:
+            name = self.unique.unique(f"shape_{'x'.join(map(str, tensor.shape))}")
+            shapes[tensor.shape] = name
+            initializers.append(self._tensor(int_tensor(tensor.shape), name, None))
+        element = Tensor.from_array(tensor.splat.reshape(1), tensor.dtype)
+        attribute = AttributeProto(
+            name="value", type=_KIND["tensor"], t=self._tensor(element, "", None)
+        )
+        return NodeProto(
+            op_type="ConstantOfShape", input=[name], output=[self._name(value)], attribute=[attribute]
+        )
 
     def _regions(self, node: Node) -> list[AttributeProto]:
         result: dict[str, AttributeProto] = {}
@@ -374,6 +413,13 @@ class Writer:
         )
         self.names, self.unique = outer
         return proto
+
+
+def _may_be_absent(op: Op, index: int) -> bool:
+    schema = op.schema
+    if schema is None:
+        return True
+    return index < len(schema.outputs) and schema.outputs[index].option == "optional"
 
 
 def _meet(a: Graph, b: Graph, depth: dict[Graph, int]) -> Graph:

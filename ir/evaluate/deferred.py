@@ -1,0 +1,68 @@
+"""Constants that share or compute their payload, so that folding a large weight needs no memory for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..tensor import Array, Tensor, _pack
+from ..types import DType
+
+
+class DeferredTensor(Tensor):
+    """A constant whose elements are computed from another one each time somebody reads them.
+
+    `compute` maps the elements of `source` to those of this tensor (in any shape of as many elements) and must not
+    fail. `recipe` names that function: two tensors with equal recipes and equal sources are equal. The digest is
+    kept once computed, the elements never are.
+    """
+
+    __slots__ = ("source", "recipe", "compute")
+
+    def __init__(
+        self,
+        dtype: DType,
+        shape: tuple[int, ...],
+        source: Tensor,
+        recipe: str,
+        compute: Callable[[Array], Array],
+    ) -> None:
+        super().__init__(dtype, shape)
+        self.source = source
+        self.recipe = recipe
+        self.compute = compute
+
+    def array(self) -> Array:
+        """The elements, computed anew."""
+        array = self.compute(self.source.array()).reshape(self.shape)
+        if array.flags.writeable:
+            array.flags.writeable = False
+        return array
+
+    def data(self) -> memoryview:
+        """The packed payload, computed anew."""
+        return memoryview(_pack(self.array(), self.dtype)).cast("B") if self.length else memoryview(b"")
+
+
+def reshaped(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The same elements in another shape: a view of the same span of file or memory.
+
+    Raises ValueError if the number of elements differs.
+    """
+    if shape == tensor.shape:
+        return tensor
+    view: Tensor
+    if tensor.splat is not None:
+        view = Tensor.of_splat(tensor.splat, shape, tensor.dtype)
+    elif isinstance(tensor, DeferredTensor):
+        view = DeferredTensor(
+            tensor.dtype, shape, tensor.source, tensor.recipe, tensor.compute
+        )
+    else:
+        data: Any = tensor._data
+        if tensor.file is None and tensor._data is None:
+            return Tensor.from_array(tensor.array().reshape(shape), tensor.dtype)
+        view = Tensor(tensor.dtype, shape, file=tensor.file, offset=tensor.offset, data=data)
+    if view.size != tensor.size:
+        raise ValueError(f"{tensor} cannot take the shape {list(shape)}")
+    return view
