@@ -187,6 +187,19 @@ class Context:
         for instrument, token in zip(self._watch, tokens):
             instrument.after_rewrite(token, pass_name, rule, created, seconds)
 
+    def rewritten(
+        self,
+        pass_name: str,
+        rule: str,
+        nodes: Sequence[Node],
+        created: Sequence[Node],
+        seconds: float,
+    ) -> None:
+        """Tell the instruments of a rewrite that was timed elsewhere; `nodes` still have their operands."""
+        for instrument in self._watch:
+            token = instrument.before_rewrite(pass_name, rule, nodes)
+            instrument.after_rewrite(token, pass_name, rule, created, seconds)
+
     def remark(
         self, kind: str, pass_name: str, message: str, *, rule: str = "", node: Node | None = None,
         unlock: str = "",

@@ -1,0 +1,217 @@
+"""Natives of identity.rules, views.rules and pads.rules: axes, permutations, bounds and paddings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...ir.core import Value
+from ...ir.infer.base import broadcast_dim
+from ...ir.rewrite import native
+from ...ir.tensor import Tensor, int_tensor
+from ...ir.types import BOOL, DType
+
+_MAX_COMPARED = 1 << 16
+
+
+@native
+def all_equal(c: Value, number: float) -> bool:
+    """True if every element of a constant is this number; constants too large to look at are not."""
+    const = c.const
+    if const is None or const.size == 0 or const.dtype.kind not in "fiub":
+        return False
+    if const.splat is not None:
+        return bool(const.splat == number)
+    return const.length <= _MAX_COMPARED and bool(np.all(const.array() == number))
+
+
+@native
+def all_positive(c: Value | None) -> bool:
+    """True if every element of a constant is above zero, or it is left out."""
+    return c is None or (c.const is not None and all(v > 0 for v in c.const.ints()))
+
+
+@native
+def in_order(perm: tuple[int, ...] | None) -> bool:
+    """True for a permutation that changes nothing."""
+    return perm is not None and tuple(perm) == tuple(range(len(perm)))
+
+
+@native
+def composed(first: tuple[int, ...] | None, second: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """The permutation of two transposes one after the other."""
+    if first is None and second is None:
+        return None
+    rank = len(first or second or ())
+    first = first or tuple(reversed(range(rank)))
+    second = second or tuple(reversed(range(rank)))
+    return tuple(first[axis] for axis in second) if len(first) == len(second) else None
+
+
+def _mantissa(dtype: DType) -> int:
+    return {"f64": 53, "f32": 24, "f16": 11, "bf16": 8}.get(dtype.name, 0)
+
+
+@native
+def holds_all(outer: DType, inner: DType) -> bool:
+    """True if every value of `inner` is a value of `outer`, so that casting there and on loses nothing."""
+    if outer is inner:
+        return True
+    if inner is BOOL:
+        return outer.is_float or outer.is_int
+    if inner.is_int:
+        if outer.is_int:
+            wider = outer.bits > inner.bits
+            return wider and (outer.kind == "i" or inner.kind == "u")
+        value_bits = inner.bits - (inner.kind == "i")
+        # f16 overflows at 65504, before its mantissa gives out.
+        return _mantissa(outer) >= value_bits and not (outer.name == "f16" and value_bits > 11)
+    if inner.name in ("f32", "f16", "bf16"):
+        return outer.name == "f64" or (outer.name == "f32" and inner.name != "f32")
+    return False
+
+
+def _axes(value: Value, rank: int) -> list[int] | None:
+    if value.const is None:
+        return None
+    return [a % rank for a in value.const.ints()] if rank else []
+
+
+@native
+def merged_unsqueeze(a: Value, b: Value) -> Tensor | None:
+    """Axes of one Unsqueeze that does what two did; needs axes counted from the front."""
+    if a.const is None or b.const is None:
+        return None
+    first, second = a.const.ints(), b.const.ints()
+    if any(v < 0 for v in (*first, *second)):
+        return None
+    # Positions of the outer axes are final; the inner ones move to the places that those leave free.
+    total = len(first) + len(second)
+    free = [i for i in range(max((*first, *second), default=0) + total + 1) if i not in second]
+    return int_tensor(sorted([*second, *(free[i] for i in first)]))
+
+
+@native
+def merged_squeeze(x: Value, a: Value, b: Value) -> Tensor | None:
+    """Axes of one Squeeze of x that does what two did."""
+    rank = x.rank
+    if rank is None or a.const is None:
+        return None
+    first = _axes(a, rank)
+    second = _axes(b, rank - len(a.const.ints()))
+    if first is None or second is None:
+        return None
+    left = [i for i in range(rank) if i not in first]
+    return int_tensor(sorted([*first, *(left[i] for i in second)]))
+
+
+@native
+def disjoint(a: Value, b: Value) -> bool:
+    """True if two constant lists of axes, counted from the front, share none."""
+    if a.const is None or b.const is None:
+        return False
+    first, second = a.const.ints(), b.const.ints()
+    return all(v >= 0 for v in (*first, *second)) and not set(first) & set(second)
+
+
+@native
+def joined(a: Value, b: Value) -> Tensor | None:
+    """Two constant lists of integers, one after the other."""
+    if a.const is None or b.const is None:
+        return None
+    return int_tensor([*a.const.ints(), *b.const.ints()])
+
+
+@native
+def joined_steps(axes_a: Value, a: Value | None, axes_b: Value, b: Value | None) -> Tensor | None:
+    """The steps of two Slices, one after the other; 1 where they were left out."""
+    found: list[int] = []
+    for axes, steps in ((axes_a, a), (axes_b, b)):
+        if axes.const is None or (steps is not None and steps.const is None):
+            return None
+        found += steps.const.ints() if steps is not None and steps.const is not None else [1] * axes.const.size
+    return int_tensor(found)
+
+
+@native
+def expand_target(x: Value, y: Value) -> Tensor | None:
+    """The constant shape with which Expand takes x to y's shape; None where it would need a computed one."""
+    source, target = x.shape, y.shape
+    if source is None or target is None:
+        return None
+    padded = (1,) * (len(target) - len(source)) + source
+    found: list[int] = []
+    for own, wanted in zip(padded, target):
+        if own is wanted or own == wanted:
+            found.append(1)
+        elif isinstance(wanted, int):
+            found.append(wanted)
+        else:
+            return None
+    return int_tensor(found)
+
+
+@native
+def same_broadcast(x: Value, z: Value, y: Value) -> bool:
+    """True if x and z broadcast to exactly y's shape, proven dimension by dimension."""
+    a, b, target = x.shape, z.shape, y.shape
+    if a is None or b is None or target is None or max(len(a), len(b)) != len(target):
+        return False
+    a = (1,) * (len(target) - len(a)) + a
+    b = (1,) * (len(target) - len(b)) + b
+    for one, two, wanted in zip(a, b, target):
+        found = broadcast_dim(one, two)
+        if not (found is wanted or found == wanted):
+            return False
+    return True
+
+
+@native
+def const_or_absent(b: Value | None) -> bool:
+    """True for a constant, and for an operand that is left out."""
+    return b is None or b.const is not None
+
+
+@native
+def zero_or_absent(c: Value | None) -> bool:
+    """True for a constant zero, and for an operand that is left out."""
+    return c is None or all_equal(c, 0)
+
+
+@native
+def lowest(c: Value) -> bool:
+    """True for minus infinity or the lowest finite number of a floating-point type."""
+    const = c.const
+    if const is None or not const.dtype.is_float or const.size != 1:
+        return False
+    if const.dtype.numpy.kind == "f":
+        return bool(const.array().reshape(-1)[0] <= np.finfo(const.dtype.numpy).min)
+    return bool(np.isneginf(const.array().astype(np.float64)).all())
+
+
+@native
+def counts_pads(y: Value) -> bool:
+    """True if an AveragePool counts padding as elements, or pads nothing itself."""
+    node = y.producer
+    assert node is not None
+    return bool(node.attr("count_include_pad")) or not any(node.attr("pads") or ())
+
+
+@native
+def joined_pads(pads: Value, axes: Value | None, y: Value) -> tuple[int, ...] | None:
+    """A Pad's amounts plus the pads of the operator that made y; None unless all are on spatial axes and >= 0."""
+    node = y.producer
+    rank = y.rank
+    if node is None or rank is None or pads.const is None or (axes is not None and axes.const is None):
+        return None
+    amounts = pads.const.ints()
+    along = [a % rank for a in axes.const.ints()] if axes is not None and axes.const is not None else list(range(rank))
+    before, after = [0] * rank, [0] * rank
+    for index, axis in enumerate(along):
+        before[axis], after[axis] = amounts[index], amounts[index + len(along)]
+    if any(before[:2]) or any(after[:2]) or min(*before, *after) < 0:
+        return None
+    spatial = rank - 2
+    own: Any = node.attr("pads") or (0,) * (2 * spatial)
+    return tuple(a + b for a, b in zip((*before[2:], *after[2:]), own))
