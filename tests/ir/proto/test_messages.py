@@ -39,7 +39,7 @@ def test_table_is_onnx_descriptor(cls, onnx_class):
         if theirs.message_type is None:
             assert ours.kind == PACKED[theirs.type] if ours.packed else ours.kind in KINDS[theirs.type]
         elif ours.kind != messages.OPAQUE:
-            assert onnx_class(CLASSES[ours.kind]).DESCRIPTOR == theirs.message_type
+            assert theirs.message_type == onnx_class(CLASSES[ours.kind]).DESCRIPTOR
 
 
 def test_only_four_messages_are_opaque(onnx_class):

@@ -1,0 +1,67 @@
+"""What a model file holds: `python counting.py FILE` prints nodes, ops, opset and size as JSON.
+
+Nodes are counted in the main graph, in every nested graph and once in the body of every local
+function. Constant nodes are not counted: whether a constant is a node or an initializer is a matter
+of spelling.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+
+
+def all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    pending = [model.graph.node, *(function.node for function in model.functions)]
+    while pending:
+        for node in pending.pop():
+            yield node
+            for attribute in node.attribute:
+                pending.extend(
+                    graph.node for graph in (attribute.g, *attribute.graphs) if graph.node
+                )
+
+
+def all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    yield from model.graph.initializer
+    for node in all_nodes(model):
+        for attribute in node.attribute:
+            yield attribute.t
+            yield from attribute.tensors
+            for graph in (attribute.g, *attribute.graphs):
+                yield from graph.initializer
+
+
+def size_in_bytes(path: Path, model: onnx.ModelProto) -> int:
+    """The file and every file of external data that it names."""
+    files = {path}
+    for tensor in all_tensors(model):
+        files.update(path.parent / e.value for e in tensor.external_data if e.key == "location")
+    return sum(file.stat().st_size for file in files)
+
+
+def op_name(node: onnx.NodeProto) -> str:
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}"
+
+
+def contents(path: Path) -> dict[str, object]:
+    """Node count, op histogram, opset of the standard domain, size in bytes."""
+    model = onnx.load(str(path), load_external_data=False)
+    ops = Counter(op_name(node) for node in all_nodes(model))
+    del ops["Constant"]
+    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
+    return {
+        "nodes": ops.total(),
+        "ops": dict(ops.most_common()),
+        "opset": opset,
+        "size": size_in_bytes(path, model),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(contents(Path(sys.argv[1]))))

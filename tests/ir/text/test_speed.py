@@ -1,0 +1,116 @@
+"""Printing, parsing, checking and comparing take linear time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from geoc.ir.core import Graph, Model, Node, Value, constant
+from geoc.ir.dims import symbol
+from geoc.ir.equal import equal, structural_hash
+from geoc.ir.ops import op
+from geoc.ir.tensor import MappedFile, Tensor
+from geoc.ir.text import parse_model, print_model
+from geoc.ir.types import BOOL, F32, tensor_type
+from geoc.ir.verify import verify
+
+
+def chain(nodes: int, file: MappedFile) -> Model:
+    """Blocks of MatMul, Add, Gelu spelled out, and a residual Add, with weights of their own."""
+    shape = tensor_type(F32, (symbol("B"), symbol("S"), 8))
+    graph = Graph("blocks")
+    x = graph.add_input("x", shape)
+    half = constant(Tensor.of(0.5, F32), "half")
+
+    def add(name: str, hint: str, *inputs: Value) -> Value:
+        result = Value(shape, hint)
+        graph.append(Node(op(name), inputs, [result], loc=(f"/{hint}",)))
+        return result
+
+    for i in range(nodes // 5):
+        weight = constant(Tensor(F32, (8, 8), file=file, offset=4 * i), f"w.{i}")
+        y = add("MatMul", f"mm.{i}", x, weight)
+        gate = add("Erf", f"erf.{i}", y)
+        y = add("Mul", f"mul.{i}", y, gate)
+        y = add("Mul", f"half.{i}", y, half)
+        x = add("Add", f"add.{i}", y, x)
+    graph.set_outputs([x], ["y"])
+    return Model(graph)
+
+
+def same_names(nodes: int, file: MappedFile) -> Model:
+    """Every value has the same hint, every constant the same content."""
+    graph = Graph()
+    x = graph.add_input("x", tensor_type(F32, ()))
+    for _ in range(nodes):
+        result = Value(x.type, "x")
+        graph.append(Node(op("Add"), [x, constant(Tensor.of(1.0, F32), "x")], [result]))
+        x = result
+    graph.set_outputs([x])
+    return Model(graph)
+
+
+def regions(nodes: int, file: MappedFile) -> Model:
+    """Many Ifs side by side; one constant is used in all of them."""
+    graph = Graph()
+    flag = graph.add_input("flag", tensor_type(BOOL, ()))
+    shared = constant(Tensor.of(1.0, F32), "shared")
+    for _ in range(nodes // 3):
+        branches = {}
+        for name in ("then_branch", "else_branch"):
+            branches[name] = Graph()
+            result = Value(shared.type, "r")
+            branches[name].append(Node(op("Neg"), [shared], [result]))
+            branches[name].set_outputs([result])
+        graph.append(Node(op("If"), [flag], [Value(shared.type, "y")], {}, branches))
+    graph.set_outputs([])
+    return Model(graph)
+
+
+def fan(nodes: int, file: MappedFile) -> Model:
+    """One value with a use in every node, and one node that uses every value."""
+    graph = Graph()
+    x = graph.add_input("x", tensor_type(F32, (symbol("N"),)))
+    results = [Value(x.type, f"n{i}") for i in range(nodes)]
+    for result in results:
+        graph.append(Node(op("Neg"), [x], [result]))
+    total = Value(x.type, "sum")
+    graph.append(Node(op("Sum"), results, [total]))
+    graph.set_outputs([total])
+    return Model(graph)
+
+
+def seconds(action: Callable[[], object], runs: int) -> float:
+    best = float("inf")
+    for _ in range(runs):
+        began = time.process_time()
+        action()
+        best = min(best, time.process_time() - began)
+    return best
+
+
+@pytest.mark.parametrize("build", [chain, same_names, regions, fan], ids=lambda f: f.__name__)
+def test_time_grows_with_the_size(build: Callable[[int, MappedFile], Model], tmp_path: Path) -> None:
+    data = tmp_path / "w.data"
+    data.write_bytes(np.arange(3000, dtype=np.float32).tobytes())
+    file = MappedFile(data)
+    times: dict[str, list[float]] = {}
+    for size, runs in ((1000, 4), (10000, 2)):
+        model = build(size, file)
+        text = print_model(model, folder=str(tmp_path))
+        again = parse_model(text, folder=str(tmp_path))
+        actions: dict[str, Callable[[], object]] = {
+            "print": lambda: print_model(model, folder=str(tmp_path)),
+            "parse": lambda: parse_model(text, folder=str(tmp_path)),
+            "verify": lambda: verify(model),
+            "equal": lambda: equal(model, again),
+            "hash": lambda: structural_hash(model),
+        }
+        assert equal(model, again)
+        for name, action in actions.items():
+            times.setdefault(name, []).append(seconds(action, runs))
+    slow = {name: pair for name, pair in times.items() if pair[1] > 15 * pair[0]}
+    assert not slow

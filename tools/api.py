@@ -1,0 +1,147 @@
+"""The Python API: load, save, compile, optimize.
+
+    report = compile("model.onnx", "model.geoc.onnx", level=2)
+    print(report)
+
+    model = load("model.onnx")
+    report = optimize(model, level=2)
+    save(model, "smaller.onnx")
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from ..ir.core import Model, register_export
+from .report import Report
+
+__all__ = ["Report", "compile", "load", "optimize", "save"]
+
+Names = Sequence[str]
+
+
+def load(source: Any) -> Model:
+    """A model from a path (.gir is text, anything else ONNX), bytes, a ModelProto or a graphsurgeon Graph.
+
+    Raises GeocError for what is no valid model, OSError for a file that cannot be read.
+    """
+    from .files import load_any
+
+    return load_any(source)
+
+
+def save(
+    model: Model,
+    path: str | os.PathLike[str],
+    *,
+    opset: int | None = None,
+    weights: str = "reuse",
+    target: str | None = "cpu",
+) -> list[str]:
+    """Write a model to `path`, as its suffix says (.onnx or .gir), whole or not at all; returns the files.
+
+    `weights`: "reuse" refers to the source's data files, "copy" writes one beside `path`, "inline" puts them
+    into it. Nothing newer than `target` loads is written (None: no limit). Raises UnsupportedModel where no
+    opset holds the model, UsageError for an unknown suffix, OSError.
+    """
+    from .files import format_of, write_text
+
+    path = os.fspath(path)
+    if format_of(path) == "gir":
+        from ..ir.text import print_model
+
+        folder = os.path.dirname(os.path.abspath(path))
+        write_text(path, print_model(model, weights="inline" if weights == "inline" else "auto", folder=folder))
+        return [path]
+    from ..lowering.onnx import save_onnx
+    from ..lowering.targets import get_target
+
+    limits: dict[str, Any] = {}
+    if target is not None:
+        chosen = get_target(target)
+        limits = {"max_opset": chosen.max_opset, "max_ir": chosen.max_ir}
+    return list(save_onnx(model, path, opset=opset, weights=weights, **limits).files)
+
+
+def compile(
+    source: Any,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    target: str = "cpu",
+    level: int = 2,
+    shape: str | Names = (),
+    passes: str | None = None,
+    skip: str | Names = (),
+    only: str | Names = (),
+    rules: str | Names = (),
+    plugin: str | Names = (),
+    check: str | None = None,
+    opset: int | None = None,
+    weights: str = "reuse",
+    dump_dir: str | None = None,
+    remarks: str | None = None,
+    bisect_limit: int | None = None,
+    seed: int = 0,
+) -> Report:
+    """Compile a model as the `geoc` command does; the options are the command's.
+
+    `source` is a path, bytes, a ModelProto or a graphsurgeon Graph; `output` None writes nothing. The
+    optimized model is the report's `model`. `report.ok` is False when it was compared with the source and is
+    wrong; nothing was written then. Raises GeocError for bad input and bad use, OSError for files.
+    """
+    from .compiler import compile_settings
+    from .settings import Settings
+
+    return compile_settings(
+        Settings(
+            source=source,
+            output=None if output is None else os.fspath(output),
+            level=level,
+            target=target,
+            shape=_names(shape),
+            passes=passes,
+            skip=_names(skip),
+            only=_names(only),
+            rules=_names(rules),
+            plugin=_names(plugin),
+            check=check,
+            opset=opset,
+            weights=weights,
+            dump_dir=dump_dir,
+            remarks=remarks,
+            bisect_limit=bisect_limit,
+            seed=seed,
+        )
+    )
+
+
+def optimize(model: Model, level: int = 2, target: str = "cpu", **options: Any) -> Report:
+    """Optimize `model` in place; `options` are those of `compile`. Returns the report.
+
+    Where the result was compared and is wrong (`report.ok` False) the model is the wrong one: load it again.
+    """
+    if not isinstance(model, Model):
+        raise TypeError(f"optimize takes a geoc.Model, not {type(model).__name__}; geoc.load makes one")
+    return compile(model, None, level=level, target=target, **options)
+
+
+def _names(value: str | Names) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _to_proto(model: Model) -> Any:
+    from ..lowering.onnx import to_proto
+
+    return to_proto(model)
+
+
+def _to_graphsurgeon(model: Model) -> Any:
+    from ..lowering.onnx import to_graphsurgeon
+
+    return to_graphsurgeon(model)
+
+
+register_export("to_proto", _to_proto)
+register_export("to_graphsurgeon", _to_graphsurgeon)

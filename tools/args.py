@@ -1,0 +1,175 @@
+"""The command's grammar: one table of options, each meaning the same in every verb, and its reader.
+
+Written by hand because start-up is counted in milliseconds and a wrong option deserves its nearest name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ..ir.errors import UsageError
+
+
+class Option(NamedTuple):
+    """One option: its spellings, what it takes, how often, and its line of help."""
+
+    flags: tuple[str, ...]
+    takes: str  # metavar of the value; "" for a switch
+    kind: str  # switch, count, text, int, list (commas, repeatable), texts (repeatable), or a|b|c
+    text: str
+    group: str = "compile"
+
+    @property
+    def key(self) -> str:
+        return self.flags[-1].lstrip("-").replace("-", "_")
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option(("-O", "--level"), "0|1|2|3", "int", "how much to do: 0 import and export, 1 clean up in standard "
+           "operators, 2 every lossless rewrite (default), 3 the target's precisions as well"),
+    Option(("--target",), "NAME[,key=value]", "text", "what the result is for (default cpu; see `geoc targets`)"),
+    Option(("-o", "--output"), "OUT", "text", "where to write; its suffix says what: .onnx or .gir "
+           "(default MODEL.geoc.onnx)"),
+    Option(("--shape",), "NAME=1,3,224,224|SYM=8", "texts", "fix an input's shape or a symbolic dimension; "
+           "min:opt:max keeps it symbolic and checks inside the range; repeatable"),
+    Option(("--opset",), "N", "int", "write this opset (default: the source's, raised where needed)"),
+    Option(("--weights",), "reuse|copy|inline", "reuse|copy|inline", "large weights: refer to the source's data "
+           "files (default), copy them beside the output, or put them into it"),
+    Option(("--check",), "off|end|each", "off|end|each", "compare with the unoptimized model in onnxruntime: never, "
+           "at the end with repair, or after each pass with revert (default end under 500 MB of weights)"),
+    Option(("--passes",), "PIPELINE", "text", "run these instead of a level: name{key=value,...},repeat(n){...},@O2",
+           "passes"),
+    Option(("--skip",), "NAMES", "list", "leave out passes or rules, commas and * allowed", "passes"),
+    Option(("--only",), "NAMES", "list", "run only these passes or rules, commas and * allowed", "passes"),
+    Option(("--rules",), "FILE.rules", "texts", "rewrite rules of your own, run before the last clean-up; repeatable",
+           "passes"),
+    Option(("--plugin",), "FILE.py", "texts", "passes and @rule functions of your own; repeatable", "passes"),
+    Option(("--dump-dir",), "DIR", "text", "write the model after each pass that changed it, and every rewrite",
+           "look"),
+    Option(("--print-after",), "NAMES", "list", "print the model after these passes (* for all) to stderr", "look"),
+    Option(("--time-passes",), "", "switch", "print a tree of times, node counts and rewrites to stderr", "look"),
+    Option(("--remarks",), "FILE", "text", "what was applied, missed and refused, one JSON object a line", "look"),
+    Option(("--bisect-limit",), "N", "int", "allow only the first N rewrites (-v numbers them)", "look"),
+    Option(("--report",), "FILE.json", "text", "the summary as JSON", "look"),
+    Option(("--rule",), "NAME", "text", "the rule to explain", "verbs"),
+    Option(("--at",), "NODE", "text", "the node to explain, by output or source location", "verbs"),
+    Option(("--seed",), "N", "int", "seed of made-up inputs and of whatever else is drawn (default 0)", "other"),
+    Option(("-v", "--verbose"), "", "count", "say more; numbers every rewrite", "other"),
+    Option(("-q", "--quiet"), "", "switch", "print nothing but errors", "other"),
+    Option(("--debug",), "", "switch", "show the traceback of an error", "other"),
+    Option(("-h", "--help"), "", "switch", "this text", "other"),
+    Option(("--version",), "", "switch", "the versions of geoc and of what it runs on", "other"),
+)  # fmt: skip
+
+EVERYWHERE = ("verbose", "quiet", "debug", "help", "version")
+_PIPELINE = ("level", "target", "passes", "skip", "only", "rules", "plugin")
+VERBS: dict[str, tuple[str, ...]] = {
+    "compile": tuple(o.key for o in OPTIONS if o.group != "verbs" and o.key not in EVERYWHERE),
+    "dump": ("output", "weights", "shape"),
+    "passes": _PIPELINE,
+    "rules": ("rules", "plugin"),
+    "targets": (),
+    "explain": (*_PIPELINE, "rule", "at", "shape", "seed"),
+}
+"""Verbs and the options each takes."""
+
+
+class Arguments:
+    """What the command line said: the verb, its words, and the options by key (absent: not given)."""
+
+    def __init__(self, verb: str) -> None:
+        self.verb = verb
+        self.words: list[str] = []
+        self.values: dict[str, Any] = {}
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self.values.get(key, default)
+
+
+def read(argv: Sequence[str]) -> Arguments:
+    """Read a command line. Raises UsageError for what the grammar does not know."""
+    rest = list(argv)
+    first = next((i for i, word in enumerate(rest) if not word.startswith("-")), None)
+    verb = "compile"
+    # Only the first word can be a verb, and only where no option before it could own it as a value.
+    if first is not None and rest[first] in VERBS and not _wants_value(rest[:first]):
+        verb = rest.pop(first)
+    found = Arguments(verb)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            found.words.extend(rest)
+            break
+        if word.startswith("-") and word != "-":
+            _option(found, word, rest)
+        else:
+            found.words.append(word)
+    return found
+
+
+def _wants_value(before: list[str]) -> bool:
+    option = _BY_FLAG.get(before[-1]) if before else None
+    return option is not None and bool(option.takes)
+
+
+_BY_FLAG = {flag: option for option in OPTIONS for flag in option.flags}
+
+
+def _option(found: Arguments, word: str, rest: list[str]) -> None:
+    flag, equals, attached = word.partition("=")
+    value: str | None = attached if equals else None
+    option = _BY_FLAG.get(flag)
+    if option is None and not word.startswith("--"):  # -O2, -oFILE, -vvq
+        switches = [_BY_FLAG.get(f"-{letter}") for letter in word[1:]]
+        if all(switch is not None and not switch.takes for switch in switches):
+            for letter in word[1:]:
+                _option(found, f"-{letter}", rest)
+            return
+        option, value = _BY_FLAG.get(word[:2]), word[2:]
+        flag = word[:2] if option is not None else flag
+    if option is None or (option.key not in VERBS[found.verb] and option.key not in EVERYWHERE):
+        raise _unknown(found.verb, flag, option)
+    if not option.takes:
+        if value is not None:
+            raise UsageError(f"{flag} takes no value")
+        _store(found, option, flag, None)
+        return
+    if value is None:
+        if not rest:
+            raise UsageError(f"{flag} needs a value: {flag} {option.takes}")
+        value = rest.pop(0)
+    _store(found, option, flag, value)
+
+
+def _store(found: Arguments, option: Option, flag: str, value: str | None) -> None:
+    key, values = option.key, found.values
+    if value is None:
+        values[key] = values.get(key, 0) + 1 if option.kind == "count" else True
+    elif option.kind == "int":
+        try:
+            values[key] = int(value)
+        except ValueError:
+            raise UsageError(f"{flag} takes a whole number, not {value!r}") from None
+    elif option.kind == "list":
+        values.setdefault(key, []).extend(part for part in value.split(",") if part)
+    elif option.kind == "texts":
+        values.setdefault(key, []).append(value)
+    elif "|" in option.kind and value not in option.kind.split("|"):
+        raise UsageError(f"{flag} is one of {option.kind.replace('|', ', ')}; not {value!r}")
+    elif not value:
+        raise UsageError(f"{flag} needs a value: {flag} {option.takes}")
+    else:
+        values[key] = value
+
+
+def _unknown(verb: str, flag: str, option: Option | None) -> UsageError:
+    from difflib import get_close_matches
+
+    known = [f for o in OPTIONS for f in o.flags if o.key in VERBS[verb] or o.key in EVERYWHERE]
+    if option is not None:
+        where = ", ".join(v for v, keys in VERBS.items() if option.key in keys)
+        return UsageError(f"`geoc {verb}` has no option {flag}; it belongs to: {where}")
+    near = get_close_matches(flag, known, 2)
+    hint = f"; did you mean {' or '.join(near)}?" if near else "; `geoc --help` lists them"
+    return UsageError(f"unknown option {flag}{hint}")

@@ -1,0 +1,368 @@
+"""Comparing an optimized model with the unoptimized one, both in onnxruntime without its optimizations.
+
+    judge = Judge(source_path, model, write, shapes, seed=0)
+    judge.prepare()                    # finds inputs on which the source runs; raises CannotCheck
+    verdict = judge.compare(optimized)
+
+The norm is per output: max |difference| / max |reference|. Integers, booleans and strings must be equal,
+NaN and infinities must stand in the same places, and outputs that depend on random operators are compared
+by shape and element type only.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from ..ir.core import Model, Value
+from ..ir.types import BF16, F16, F32, F64, TensorType
+from .inputs import InputMaker, Sizes
+from .shapes import Shapes
+
+THREADS = 2
+SHAPES = 2  # how many shapes are compared where shapes are symbolic
+PATIENCE = 20.0  # seconds after which no further shape is tried
+SLOW = 0.5  # seconds of one run above which a second shape is no larger than the first
+NOISE_RUNS = 3
+NOISE_FACTOR = 10  # how much more than the noise of its inputs a result may move
+LIMITS = {F64: 1e-9, F32: 1e-4, F16: 1e-2, BF16: 5e-2}
+LOW_LIMIT = 0.2  # for floats of 8 bits and fewer
+QUANTIZED_LIMIT = 2e-2  # one step of 8-bit rounding may fall the other way
+_QUANTIZING = frozenset((
+    "QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "MatMulInteger", "ConvInteger",
+    "QLinearAdd", "QLinearMul", "QAttention", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM",
+))  # fmt: skip
+
+
+class CannotCheck(Exception):
+    """No comparison is possible, for the reason given."""
+
+
+@dataclass
+class Verdict:
+    """The worst output of a comparison: its error and what was allowed; `message` when it is wrong."""
+
+    ok: bool = True
+    error: float = 0.0
+    limit: float | None = None
+    output: str = ""
+    message: str = ""
+
+
+@dataclass
+class _Run:
+    shape: str
+    feeds: dict[str, Any]
+    outputs: list[Any]
+    seconds: float
+    noise: list[tuple[float, str]] | None = None  # per output, what `Judge._noise` found
+
+
+class Judge:
+    """Holds inputs and reference outputs of one source model, and compares others with it.
+
+    `reference` is the file of the unoptimized model; `write(model, path)` writes a model for onnxruntime.
+    """
+
+    def __init__(
+        self,
+        reference: str,
+        model: Model,
+        write: Callable[[Model, str], Any],
+        shapes: Shapes,
+        seed: int = 0,
+    ) -> None:
+        self.reference = reference
+        self.output_names = list(model.graph.output_names)
+        self.runs: list[_Run] = []
+        self._write = write
+        self._maker = InputMaker(model, shapes, seed)
+        self._random = _random_outputs(model)
+        self._limit = _float_limit(model)
+        self._unstable: dict[str, str] = {}  # outputs whose limit was raised, and why
+
+    @property
+    def shapes(self) -> list[str]:
+        """The shapes that are compared, as text: ``2x16``."""
+        return [run.shape for run in self.runs]
+
+    def notes(self) -> list[str]:
+        """What the comparison did not cover."""
+        found = []
+        if self._random:
+            found.append(
+                f"random operators: {len(self._random)} of {len(self.output_names)} outputs "
+                "compared by shape and element type only"
+            )
+        empty = sorted(
+            name
+            for i, name in enumerate(self.output_names)
+            if self.runs and all(_size(run.outputs[i]) == 0 for run in self.runs)
+        )
+        if empty:
+            shown = ", ".join(empty[:3]) + (f" and {len(empty) - 3} more" if len(empty) > 3 else "")
+            found.append(f"empty on these inputs: {shown}")
+        return found + list(self._unstable.values())
+
+    def prepare(self) -> None:
+        """Find inputs on which the source runs, and run it. Raises CannotCheck."""
+        if self._maker.problem:
+            raise CannotCheck(self._maker.problem)
+        session = _session(self.reference, "the source")
+        wanted = SHAPES if self._maker.symbols else 1
+        first_reason = ""
+        begun = perf_counter()
+        candidates = list(self._maker.sizes())
+        while candidates and len(self.runs) < wanted and perf_counter() - begun < PATIENCE:
+            sizes = candidates.pop(0)
+            reason = self._try(session, sizes)
+            first_reason = first_reason or reason
+            if not reason and self.runs[-1].seconds > SLOW:
+                candidates.sort(key=lambda other: _by_cost(other, sizes))
+        if self.runs and not self._maker.symbols and self.runs[0].seconds < SLOW:
+            self._try(session, {})  # other values, and boolean switches the other way
+        if not self.runs:
+            raise CannotCheck(f"the source ran on none of the inputs made up for it: {first_reason}")
+        if all(_size(out) == 0 for run in self.runs for out in run.outputs) and self.output_names:
+            raise CannotCheck("every output is empty on the inputs made up for it")
+
+    def _try(self, session: Any, sizes: Sizes) -> str:
+        feeds = self._maker.feeds(sizes, len(self.runs))
+        begun = perf_counter()
+        try:
+            outputs = session.run(self.output_names, feeds)
+        except refusals() as error:
+            return first_line(error)
+        self.runs.append(_Run(_shape_text(feeds), feeds, outputs, perf_counter() - begun))
+        return ""
+
+    def compare(self, model: Model) -> Verdict:
+        """Write `model`, run it on the recorded inputs and compare. A model that does not run is wrong."""
+        folder = tempfile.mkdtemp(prefix="geoc-check-")
+        try:
+            path = os.path.join(folder, "model.onnx")
+            self._write(model, path)
+            return self.compare_file(path)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def compare_file(self, path: str) -> Verdict:
+        """Compare the model in a file with the reference."""
+        try:
+            session = _session(path, "the result")
+        except CannotCheck as error:
+            return Verdict(False, float("inf"), message=str(error))
+        worst = Verdict()
+        for run in self.runs:
+            try:
+                outputs = session.run(self.output_names, run.feeds)
+            except refusals() as error:
+                return Verdict(False, float("inf"), message=f"does not run at {run.shape}: {first_line(error)}")
+            for index, got in enumerate(outputs):
+                found = self._one(run, index, got)
+                if not found.ok:
+                    return found
+                if found.error > worst.error or worst.limit is None:
+                    worst = found
+        return worst
+
+    def _one(self, run: _Run, index: int, got: Any) -> Verdict:
+        name = self.output_names[index]
+        expected = run.outputs[index]
+        limit, error, problem = difference(expected, got, self._limit, index in self._random)
+        if not problem and error <= limit:
+            return Verdict(True, error, limit, name)
+        noise, unstable = self._noise(run, index)
+        if unstable:
+            self._unstable[name] = f"not compared: {name}, {unstable} when inputs change in their last bit"
+            return Verdict(True, 0.0, limit, name)
+        if not problem and error <= noise * NOISE_FACTOR:
+            limit = noise * NOISE_FACTOR
+            self._unstable[name] = (
+                f"limit raised to {limit:.0e} for {name}: the source's own result changes by {noise:.0e} "
+                "when inputs change in their last bit"
+            )
+            return Verdict(True, error, limit, name)
+        if problem:
+            return Verdict(False, float("inf"), limit, name, f"output {name!r}: {problem}")
+        message = f"output {name!r}: error {error:.1e} over the limit {limit:.0e}"
+        return Verdict(False, error, limit, name, message)
+
+    def _noise(self, run: _Run, index: int) -> tuple[float, str]:
+        """How far the source's own output moves when its float inputs change in their last bit.
+
+        A model may be so badly conditioned on made-up inputs that any other order of additions gives other
+        results; the second value says what differs where there is no distance (integers, shapes).
+        """
+        if run.noise is None:
+            run.noise = [(0.0, "")] * len(self.output_names)
+            rng = np.random.default_rng(0)
+            session = _session(self.reference, "the source")
+            for _ in range(NOISE_RUNS):
+                feeds = {name: _nudged(value, rng) for name, value in run.feeds.items()}
+                for i, moved in enumerate(session.run(self.output_names, feeds)):
+                    _, error, problem = difference(run.outputs[i], moved, 0.0, i in self._random)
+                    before = run.noise[i]
+                    run.noise[i] = (max(before[0], error), before[1] or problem)
+        return run.noise[index]
+
+
+def _nudged(value: Any, rng: np.random.Generator) -> Any:
+    """Floats changed by about half a unit in the last place; anything else as it is."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+        return value
+    step = np.finfo(value.dtype).eps / 2
+    return (value * (1 + step * rng.standard_normal(value.shape))).astype(value.dtype)
+
+
+def _by_cost(sizes: Sizes, first: Sizes) -> tuple[bool, int]:
+    """Order of candidates after a slow run: no larger than the first, then as different as possible."""
+    larger = math.prod(sizes.values()) > math.prod(first.values())
+    return larger, sum(size == first.get(name) for name, size in sizes.items())
+
+
+def difference(
+    expected: Any, got: Any, float_limit: float, only_type: bool = False
+) -> tuple[float, float, str]:
+    """(limit, error, problem) of one output; problem is "" unless the two cannot even be compared.
+
+    Takes arrays, lists of them (sequences), dicts (maps) and None (absent optionals).
+    """
+    if isinstance(expected, (list, dict)) or expected is None:
+        return _nested(expected, got, float_limit, only_type)
+    expected, got = np.asarray(expected), np.asarray(got)
+    if expected.dtype != got.dtype:
+        return 0.0, 0.0, f"element type {got.dtype}, not {expected.dtype}"
+    if expected.shape != got.shape:
+        return 0.0, 0.0, f"shape {list(got.shape)}, not {list(expected.shape)}"
+    if only_type:
+        return float_limit, 0.0, ""
+    if expected.dtype.kind not in "fcV":
+        wrong = int(np.sum(expected != got))
+        return 0.0, 0.0, f"{wrong} of {expected.size} elements differ" if wrong else ""
+    a, b = expected, got
+    if a.dtype.kind != "c":
+        a, b = a.astype(np.float64), b.astype(np.float64)
+    finite = np.isfinite(a)
+    if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
+        return float_limit, 0.0, "NaN or infinity where the source has other values"
+    if not np.all(np.isfinite(b[finite])):
+        return float_limit, 0.0, "NaN or infinity where the source has numbers"
+    if not finite.any():
+        return float_limit, 0.0, ""
+    scale = float(np.max(np.abs(a[finite])))
+    worst = float(np.max(np.abs(a[finite] - b[finite])))
+    return float_limit, worst / scale if scale else worst, ""
+
+
+def _nested(expected: Any, got: Any, limit: float, only_type: bool) -> tuple[float, float, str]:
+    if type(expected) is not type(got):
+        return limit, 0.0, f"{type(got).__name__}, not {type(expected).__name__}"
+    if expected is None:
+        return limit, 0.0, ""
+    if len(expected) != len(got):
+        return limit, 0.0, f"{len(got)} elements, not {len(expected)}"
+    if isinstance(expected, dict):
+        if list(expected) != list(got):
+            return limit, 0.0, "a map with other keys"
+        expected, got = list(expected.values()), list(got.values())
+    worst = (limit, 0.0, "")
+    for a, b in zip(expected, got):
+        found = difference(a, b, limit, only_type)
+        if found[2]:
+            return found
+        worst = max(worst, found, key=lambda item: item[1])
+    return worst
+
+
+def _session(path: str, what: str) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = THREADS
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except refusals() as error:
+        raise CannotCheck(f"onnxruntime does not load {what}: {first_line(error)}") from None
+
+
+def refusals() -> tuple[type[Exception], ...]:
+    """What onnxruntime raises when it does not take a model or inputs; there is no common base."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    own = (c for c in vars(state).values() if isinstance(c, type) and issubclass(c, Exception))
+    return (*own, ValueError, RuntimeError, TypeError)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, without onnxruntime's tag before it."""
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if text.startswith("[ONNXRuntimeError]"):
+        text = text.split(" : ", 3)[-1]
+    return text[:300]
+
+
+def _shape_text(feeds: dict[str, Any]) -> str:
+    """The shape of the input that says most: the one with most dimensions, the first of those."""
+    shapes = [np.shape(v) for v in feeds.values() if not isinstance(v, list)]
+    if not shapes:
+        return "-"
+    best = max(shapes, key=lambda s: sum(d != 1 for d in s))
+    return "x".join(str(d) for d in best) or "scalar"
+
+
+def _size(output: Any) -> int:
+    if isinstance(output, (list, dict)):
+        return len(output)
+    return 0 if output is None else int(np.asarray(output).size)
+
+
+def _float_limit(model: Model) -> float:
+    """What float outputs may be off by: the coarsest arithmetic in the model decides."""
+    limits = {LIMITS[F64]}
+    for node in model.walk():
+        if node.op.name in _QUANTIZING:
+            limits.add(QUANTIZED_LIMIT)
+        for value in node.outputs:
+            if isinstance(value.type, TensorType) and value.type.dtype.is_float:
+                limits.add(LIMITS.get(value.type.dtype, LOW_LIMIT))
+    return max(limits)
+
+
+def _random_outputs(model: Model) -> set[int]:
+    """Indexes of the graph outputs that depend on an operator which draws random numbers."""
+    drawn: set[Value] = set()
+    random_functions = {
+        key
+        for key, function in model.functions.items()
+        if any(_is_random(node) for node in function.graph.walk())
+    }
+    for node in model.graph.walk():
+        called = (node.op.domain, node.op.name, "") in random_functions
+        if called or _is_random(node) or any(value in drawn for value in node.inputs):
+            current = node
+            while True:  # what a nested graph draws comes out of the node around it
+                drawn.update(current.outputs)
+                parent = current.graph.parent if current.graph is not None else None
+                if parent is None:
+                    break
+                current = parent
+    return {index for index, value in enumerate(model.graph.outputs) if value in drawn}
+
+
+def _is_random(node: Any) -> bool:
+    if node.op.name == "Dropout":
+        training = node.input(2)
+        return training is not None and not (training.const is not None and not training.const.item())
+    return bool(node.op.random)

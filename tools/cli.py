@@ -1,0 +1,143 @@
+"""The `geoc` command: reads its arguments, runs one verb, turns errors into one line.
+
+Exit codes: 0 done, 1 compared and wrong, 2 bad use or bad input (and a fault in geoc itself, which says so).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..ir.errors import GeocError, UsageError
+from .args import Arguments, read
+
+DONE, WRONG, BAD = 0, 1, 2
+INTERRUPTED = 130  # what shells expect after Ctrl-C
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code. Nothing but the output of a verb goes to stdout."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    try:
+        code = _run(words)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        _say("interrupted; nothing was written")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has seen enough; what stays in the buffer must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except (GeocError, OSError, MemoryError) as error:
+        if debug:
+            raise
+        _say(f"error: {_line(error)}")
+        return BAD
+    except Exception as error:
+        if debug:
+            raise
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        _say(f"error: {said} (this is a fault in geoc; --debug shows where)")
+        return BAD
+
+
+def _run(words: list[str]) -> int:
+    if not words:
+        from .help import help_text
+
+        sys.stderr.write(help_text("compile").split("\n\n  when", 1)[0] + "\n\n  geoc --help lists all options\n")
+        return BAD
+    arguments = read(words)
+    if arguments.get("help"):
+        from .help import help_text
+
+        print(help_text(arguments.verb))
+        return DONE
+    if arguments.get("version"):
+        from .versions import version_text
+
+        print(version_text())
+        return DONE
+    return _verb(arguments.verb)(arguments)
+
+
+def _verb(name: str) -> Callable[[Arguments], int]:
+    if name == "compile":
+        return compile_verb
+    from . import verbs
+
+    found: Callable[[Arguments], int] = getattr(verbs, f"{name}_verb")
+    return found
+
+
+def compile_verb(arguments: Arguments) -> int:
+    """``geoc MODEL``: compile and print the summary."""
+    settings = settings_of(arguments)
+    quiet = arguments.get("quiet", False)
+    from .compiler import compile_settings
+
+    report = compile_settings(settings, None if quiet else sys.stderr)
+    if not quiet:
+        print(report.summary(colour=_colour(sys.stdout)))
+    elif not report.ok:
+        _say(f"{settings.path}: wrong: {report.accuracy.reason}; nothing was written")
+    return DONE if report.ok else WRONG
+
+
+def settings_of(arguments: Arguments) -> Any:
+    """The compilation that a command line asks for. Raises UsageError."""
+    from .settings import Settings
+
+    if len(arguments.words) != 1:
+        raise UsageError(
+            "give one model to compile: geoc MODEL [options]"
+            if not arguments.words
+            else f"one model at a time, not {len(arguments.words)}: {' '.join(arguments.words)}"
+        )
+    values = {k: v for k, v in arguments.values.items() if k not in ("quiet", "debug")}
+    for key in ("shape", "skip", "only", "rules", "plugin", "print_after"):
+        if key in values:
+            values[key] = tuple(values[key])
+    source = arguments.words[0]
+    if arguments.verb == "compile":
+        _check_values(values)
+        from .files import default_output
+
+        values.setdefault("output", default_output(source))
+    return Settings(source=source, **values)
+
+
+def _check_values(values: dict[str, Any]) -> None:
+    if not 0 <= values.get("level", 2) <= 3:
+        raise UsageError(f"there is no -O{values['level']}; there are -O0, -O1, -O2 and -O3")
+    if "level" in values and "passes" in values:
+        raise UsageError("-O and --passes contradict each other; --passes '@O2,...' starts from a level")
+    for key in ("bisect_limit", "seed"):
+        if values.get(key, 0) < 0:
+            raise UsageError(f"--{key.replace('_', '-')} takes no negative number")
+
+
+def _colour(stream: Any) -> bool:
+    """Colour only on a terminal that can show it, and never against NO_COLOR."""
+    return bool(stream.isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _line(error: BaseException) -> str:
+    """FILE: PLACE: message, on one line."""
+    if isinstance(error, GeocError):
+        parts = [error.source, error.place, error.message]
+    elif isinstance(error, OSError) and error.strerror:
+        parts = [str(error.filename or ""), error.strerror]
+    elif isinstance(error, MemoryError):
+        parts = ["out of memory"]
+    else:
+        parts = [str(error)]
+    return " ".join(": ".join(part for part in parts if part).split())
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"geoc: {text}\n")

@@ -1,0 +1,278 @@
+"""One compilation from source to report: load, run the pipeline, compare, repair, write.
+
+Nothing is written before the result has been compared, and nothing at all when it is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from contextlib import ExitStack
+from time import perf_counter
+from typing import Any, TextIO
+
+from ..ir.core import Model
+from ..lowering.targets import get_target
+from ..passes.base import Context, Instrument, Place
+from ..passes.instruments import Refusals, Tally, Timing
+from ..passes.manager import run_pipeline
+from ..passes.pipelines import Item, level_items, parse, render, with_rules
+from ..passes.registry import Registry
+from .files import (
+    INLINE_MAX,
+    files_of,
+    format_of,
+    load_any,
+    protect,
+    weight_bytes,
+    write_text,
+)  # fmt: skip
+from .progress import Progress
+from .report import NOT_CHECKED, Accuracy, GraphSize, Refusal, Report
+from .selection import selected
+from .settings import Settings
+from .shapes import read_shapes, specialise
+from .watch import Outputs
+
+CHECK_MAX = 500_000_000  # bytes of weights up to which the default is to compare
+
+
+class Compilation:
+    """The state of one run. `model()` gives the source afresh, so that repairs can start over."""
+
+    def __init__(self, settings: Settings, log: TextIO | None = None) -> None:
+        """`log` is where progress, times and numbers go (the command gives stderr)."""
+        self.settings = settings
+        self.log = log
+        self.progress = Progress(log)
+        self.report = Report(level=None if settings.passes is not None else settings.level)
+        self.scratch: str | None = None
+        self._reference: str | None = None
+        self._in_place = settings.source if isinstance(settings.source, Model) else None
+        self._used_source = False
+
+    def run(self) -> Report:
+        """Do everything. Raises GeocError or OSError for the user's errors, BrokenPass for geoc's."""
+        begun = perf_counter()
+        with ExitStack() as stack:
+            stack.callback(self.progress.finished)
+            stack.callback(self._clean)
+            self._plan()
+            self.progress.stage("reading", 0.0, 0.1)
+            model = self.model()
+            self.outputs = stack.enter_context(Outputs(self.settings, self.log))
+            model = self._compile(model)
+            self._write(model)
+            if self._in_place is not None and model is not self._in_place:
+                _replace(self._in_place, model)
+                model = self._in_place
+        self.report.model = model
+        self.report.seconds = perf_counter() - begun
+        self.report.again = self.settings.command()
+        if self.settings.report is not None:
+            import json
+
+            write_text(self.settings.report, json.dumps(self.report.to_json(), indent=2) + "\n")
+        return self.report
+
+    # Before the passes
+
+    def _plan(self) -> None:
+        settings = self.settings
+        self.target = get_target(settings.target)
+        self.registry = Registry()
+        self.registry.add_user_code(settings.plugin, settings.rules)
+        self.items = plan(settings, self.registry, self.target.pipeline)
+        self.steps = self.registry.resolve(self.items)
+        self.skip = selected(self.steps, settings.skip, settings.only)
+        report = self.report
+        report.source = settings.path or ""
+        report.target = settings.target
+        report.target_description = self.target.describe().partition("(")[2].rstrip(")")
+        report.pipeline = render(self.items)
+        if settings.level == 3 and settings.passes is None:
+            report.notes.append("-O3 is -O2 here: no lower precision or compression is available yet")
+        if settings.output is not None:
+            report.output = settings.output
+            self.format = format_of(settings.output)
+        for path in (settings.output, settings.report):
+            folder = os.path.dirname(path or "") or "."
+            if not os.path.isdir(folder):
+                raise FileNotFoundError(2, "no such folder to write to", folder)
+
+    def model(self) -> Model:
+        """The source model, with the sizes of --shape; read again on each call."""
+        if self._in_place is not None and not self._used_source:
+            self._used_source = True
+            model = self._in_place
+        elif self._in_place is not None:
+            assert self._reference is not None
+            with open(self._reference, "rb") as file:
+                return load_any(file.read())  # shapes are in it already
+        else:
+            model = load_any(self.settings.source)
+        self.shapes = read_shapes(self.settings.shape, model)
+        specialise(model, self.shapes)
+        return model
+
+    def _folder(self) -> str:
+        if self.scratch is None:
+            self.scratch = tempfile.mkdtemp(prefix="geoc-")
+        return self.scratch
+
+    def _clean(self) -> None:
+        if self.scratch is not None:
+            shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def reference(self, model: Model) -> str:
+        """A file with the unoptimized model: the source itself where that is ONNX. `model` is unoptimized."""
+        if self._reference is None:
+            path = self.settings.path
+            if path is not None and not path.endswith(".gir"):
+                self._reference = path
+            else:
+                self._reference = os.path.join(self._folder(), "reference.onnx")
+                self.export(model, self._reference)
+        return self._reference
+
+    def export(self, model: Model, path: str, weights: str | None = None) -> Any:
+        """Write `model` as ONNX for the target; `weights` None: inline while one file can hold them."""
+        from ..lowering.onnx import save_onnx
+
+        if weights is None:
+            weights = "inline" if weight_bytes(model) < INLINE_MAX else "copy"
+        return save_onnx(
+            model,
+            path,
+            opset=self.settings.opset,
+            weights=weights,
+            max_opset=self.target.max_opset,
+            max_ir=self.target.max_ir,
+        )
+
+    # Passes and comparison
+
+    def _compile(self, model: Model) -> Model:
+        weights = weight_bytes(model)
+        self.inputs = files_of(self.settings.source, model)
+        if self.settings.output is not None:
+            protect([self.settings.output, self.settings.output + ".data"], self.inputs)
+        on_disk = sum(os.path.getsize(path) for path in self.inputs)
+        self.report.before = GraphSize(model.node_count, on_disk or weights)
+        mode = self.settings.check
+        if mode is None:
+            mode = "end" if weights < CHECK_MAX else "off"
+            if mode == "off":
+                reason = f"{weights / 1e6:,.0f} MB of weights; --check=end compares anyway"
+                self.report.accuracy = Accuracy(NOT_CHECKED, reason)
+        elif mode == "off":
+            self.report.accuracy = Accuracy(NOT_CHECKED, "--check=off")
+        if mode == "off":
+            return self.optimize(model, self.final_instruments())
+        from .checked import compile_checked
+
+        return compile_checked(self, model, mode)
+
+    def optimize(
+        self,
+        model: Model,
+        instruments: list[Instrument],
+        *,
+        skip: frozenset[str] = frozenset(),
+        disabled: frozenset[int | Place] = frozenset(),
+        limit: int | None = None,
+    ) -> Model:
+        """Run the pipeline over `model` and return it; `limit` further lowers --bisect-limit."""
+        limits = [n for n in (self.settings.bisect_limit, limit) if n is not None]
+        ctx = Context(
+            capabilities=self.target.capabilities,
+            instruments=instruments,
+            bisect_limit=min(limits) if limits else None,
+            skip=self.skip | skip,
+            disabled=disabled,
+            seed=self.settings.seed,
+        )
+        run_pipeline(model, self.steps, ctx)
+        return model
+
+    def final_instruments(self) -> list[Instrument]:
+        """Fresh instruments for a run whose result may be the one that is kept."""
+        self.progress.stage("optimizing", 0.1, 0.7, len(self.steps) * 6)
+        self.tally, self.refusals = Tally(), Refusals()
+        self.timing = Timing() if self.settings.time_passes else None
+        watching: list[Instrument] = [self.progress, self.tally, self.refusals]
+        if self.timing is not None:
+            watching.append(self.timing)
+        return [*watching, *self.outputs.instruments()]
+
+    # After the passes
+
+    def _write(self, model: Model) -> None:
+        report, settings = self.report, self.settings
+        report.rewrites = {
+            f"{name}.{rule}" if rule else name: count
+            for (name, rule), count in sorted(self.tally.counts.items())
+        }
+        report.refused += group_refusals(self.refusals)
+        if self.timing is not None:
+            report.timing = self.timing.root.to_json()
+            if self.log is not None:
+                self.progress.finished()
+                self.log.write(self.timing.text() + "\n")
+        report.after = GraphSize(model.node_count, weight_bytes(model))
+        self.outputs.flush()
+        if settings.output is None or not report.ok:
+            return
+        self.progress.stage("writing", 0.9, 1.0)
+        protect([settings.output, settings.output + ".data"], self.inputs)
+        if self.format == "gir":
+            from ..ir.text import print_model
+
+            folder = os.path.dirname(os.path.abspath(settings.output))
+            mode: Any = "inline" if settings.weights == "inline" else "auto"
+            text = print_model(model, weights=mode, folder=folder)
+            report.after.bytes = write_text(settings.output, text)
+            report.files = [settings.output]
+            return
+        result = self.export(model, settings.output, settings.weights)
+        report.after.bytes = result.bytes
+        report.opset = result.opset
+        report.files = list(result.files)
+
+
+def plan(settings: Settings, registry: Registry, edits: dict[str, Any]) -> tuple[Item, ...]:
+    """The pipeline that the settings ask for, with the user's own rules in it."""
+
+    def expand(level: int) -> tuple[Item, ...]:
+        return level_items(level, edits)
+
+    if settings.passes is not None:
+        return with_rules(parse(settings.passes, expand), registry.added_rules, at_end=True)
+    items = expand(settings.level)
+    return with_rules(items, registry.added_rules, at_end=settings.level == 0)
+
+
+def group_refusals(found: Refusals) -> list[Refusal]:
+    """Equal refusals as one, with their count."""
+    grouped: dict[tuple[str, str, str], Refusal] = {}
+    for remark in found.found:
+        what = f"{remark.pass_name} {remark.rule}".strip()
+        key = (what, remark.message, remark.unlock)
+        if key in grouped:
+            grouped[key].count += 1
+        else:
+            grouped[key] = Refusal(what, remark.message, 1, remark.unlock)
+    return list(grouped.values())
+
+
+def _replace(model: Model, new: Model) -> None:
+    """Make `model` hold what `new` holds."""
+    for name in Model.__slots__:
+        if name != "source":
+            setattr(model, name, getattr(new, name))
+
+
+def compile_settings(settings: Settings, log: TextIO | None = None) -> Report:
+    """Run one compilation."""
+    return Compilation(settings, log).run()

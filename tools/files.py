@@ -1,0 +1,120 @@
+"""Models in and out by suffix, and the files around them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from ..ir.core import Model
+from ..ir.errors import UsageError
+from ..ir.tensor import Tensor
+
+SUFFIXES = {".onnx": "onnx", ".gir": "gir"}
+INLINE_MAX = 1_900_000_000  # a protobuf file ends at 2 GiB
+
+
+def load_any(source: Any) -> Model:
+    """A model from a path (.gir is text, anything else ONNX), bytes, a ModelProto or a graphsurgeon Graph.
+
+    Raises GeocError or OSError.
+    """
+    if isinstance(source, (str, os.PathLike)) and os.fspath(source).endswith(".gir"):
+        from ..ir.text import load_model
+
+        return load_model(os.fspath(source))
+    from ..frontends.onnx import load_onnx
+
+    return load_onnx(source)
+
+
+def format_of(output: str) -> str:
+    """What an output path asks for, "onnx" or "gir". Raises UsageError for another suffix."""
+    suffix = os.path.splitext(output)[1].lower()
+    found = SUFFIXES.get(suffix)
+    if found is None:
+        known = " and ".join(SUFFIXES)
+        said = f"the suffix {suffix!r}" if suffix else "no suffix"
+        raise UsageError(f"{said} says nothing about what to write; there are {known}", source=output)
+    return found
+
+
+def default_output(source: str) -> str:
+    """MODEL.geoc.onnx beside the source."""
+    return os.path.splitext(source)[0] + ".geoc.onnx"
+
+
+def tensors(model: Model) -> Iterator[Tensor]:
+    """Every constant of the model, those in functions and defaults of inputs included, each once."""
+    seen: set[int] = set()
+    for graph in model.graphs():
+        for default in graph.defaults.values():
+            if id(default) not in seen:
+                seen.add(id(default))
+                yield default
+        for node in [*graph, graph.ret]:
+            for value in node.inputs:
+                if value is not None and value.const is not None and id(value.const) not in seen:
+                    seen.add(id(value.const))
+                    yield value.const
+
+
+def weight_bytes(model: Model) -> int:
+    """Bytes of all constants; data that several share counts once."""
+    spans: set[tuple[str, int, int]] = set()
+    total = 0
+    for tensor in tensors(model):
+        if tensor.file is not None:
+            span = (tensor.file.path, tensor.offset, tensor.length)
+            if span in spans:
+                continue
+            spans.add(span)
+        total += tensor.nbytes
+    return total
+
+
+def files_of(source: Any, model: Model) -> list[str]:
+    """Paths of the files that a model was read from: itself and external data."""
+    found = {os.fspath(source): None} if isinstance(source, (str, os.PathLike)) else {}
+    for tensor in tensors(model):
+        if tensor.file is not None and tensor.file.path and not any(_same(tensor.file.path, path) for path in found):
+            found[tensor.file.path] = None
+    return list(found)
+
+
+def _same(a: str, b: str) -> bool:
+    try:
+        return a == b or os.path.samefile(a, b)
+    except OSError:
+        return False
+
+
+def protect(outputs: list[str], inputs: list[str]) -> None:
+    """Raise UsageError if one of `outputs` is one of `inputs`, by whatever name."""
+    for output in outputs:
+        for path in inputs:
+            if _same(output, path):
+                raise UsageError(f"would overwrite the input {path}; give another -o", source=output)
+
+
+def write_text(path: str, text: str) -> int:
+    """Write a text file whole or not at all; returns its bytes. Raises OSError."""
+    data = text.encode("utf-8")
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe or a device cannot be replaced
+        with open(path, "wb") as file:
+            file.write(data)
+        return len(data)
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except BaseException as error:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        if isinstance(error, OSError):
+            error.filename = path  # the user's name for it, not ours
+        raise
+    return len(data)

@@ -1,0 +1,175 @@
+"""What one compilation did: the same facts as an object, as JSON and as the summary the command prints.
+
+Nothing is implied by silence: what was not compared says NOT CHECKED, what was not timed NOT MEASURED.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+SCHEMA = 1
+"""Version of the JSON; raised when a field changes its meaning or goes away."""
+
+CHECKED = "CHECKED"
+NOT_CHECKED = "NOT CHECKED"
+WRONG = "WRONG"
+
+
+@dataclass
+class GraphSize:
+    """Nodes in all graphs, and bytes of the files (or of the weights, for a model in memory)."""
+
+    nodes: int = 0
+    bytes: int = 0
+
+
+@dataclass
+class Accuracy:
+    """The comparison with the unoptimized model.
+
+    `status` is CHECKED, NOT CHECKED (then `reason` says why) or WRONG. `error` is the largest over outputs
+    of max |difference| / max |reference|; `limit` what was allowed for that output.
+    """
+
+    status: str = NOT_CHECKED
+    reason: str = ""
+    error: float | None = None
+    limit: float | None = None
+    output: str = ""
+    shapes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Refusal:
+    """Something that was not done: what, why, how often, and the flag that would allow it ("" for none)."""
+
+    what: str
+    why: str
+    count: int = 1
+    unlock: str = ""
+
+
+@dataclass
+class Repair:
+    """A rewrite, rule or pass that made results wrong and was taken out."""
+
+    what: str
+    why: str
+    number: int | None = None  # of the rewrite, as `--bisect-limit` counts
+
+
+@dataclass
+class Report:
+    """Everything the summary says. `model` is the optimized model; `ok` False means checked and wrong."""
+
+    source: str = ""
+    output: str = ""
+    files: list[str] = field(default_factory=list)
+    target: str = ""
+    target_description: str = ""
+    level: int | None = 2  # None: --passes
+    pipeline: str = ""
+    seconds: float = 0.0
+    before: GraphSize = field(default_factory=GraphSize)
+    after: GraphSize = field(default_factory=GraphSize)
+    opset: int | None = None
+    rewrites: dict[str, int] = field(default_factory=dict)
+    accuracy: Accuracy = field(default_factory=Accuracy)
+    refused: list[Refusal] = field(default_factory=list)
+    repairs: list[Repair] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    timing: dict[str, Any] | None = None
+    again: str = ""
+    model: Any = field(default=None, repr=False)
+
+    @property
+    def ok(self) -> bool:
+        """False when the result was compared and is wrong (nothing was written then)."""
+        return self.accuracy.status != WRONG
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, with the schema's and geoc's versions. Times in seconds, sizes in bytes."""
+        from dataclasses import asdict
+
+        from .versions import geoc_version
+
+        model, self.model = self.model, None  # a model is no plain data
+        try:
+            data = asdict(self)
+        finally:
+            self.model = model
+        del data["model"]
+        data["seconds"] = round(self.seconds, 3)
+        data["speed"] = {"status": "NOT MEASURED"}
+        return {"schema": SCHEMA, "geoc": geoc_version(), "ok": self.ok, **data}
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def summary(self, colour: bool = False) -> str:
+        """The summary; `colour` adds terminal colours."""
+        paint = _paint if colour else _plain
+        lines = [self._title(paint), self._graph_line()]
+        if self.rewrites:
+            top = sorted(self.rewrites.items(), key=lambda item: (-item[1], item[0]))
+            shown = ", ".join(f"{name} {count}" for name, count in top[:6])
+            more = f", {len(top) - 6} more" if len(top) > 6 else ""
+            lines.append(f"rewrites  {sum(self.rewrites.values())}: {shown}{more}")
+        lines.append(f"accuracy  {self._accuracy_line(paint)}")
+        lines.extend(f"          {note}" for note in self.accuracy.notes)
+        lines.append(f"speed     {paint('NOT MEASURED', 'yellow')}")
+        for repair in self.repairs:
+            lines.append(f"{paint('repaired', 'red')}  {repair.what}: {repair.why}")
+        for refusal in self.refused:
+            times = f" ({refusal.count} times)" if refusal.count > 1 else ""
+            unlock = f"; {refusal.unlock} allows it" if refusal.unlock else ""
+            lines.append(f"refused   {refusal.what}{times}: {refusal.why}{unlock}")
+        lines.extend(f"note      {note}" for note in self.notes)
+        if self.again:
+            lines.append(f"again     {self.again}")
+        return "\n".join(lines)
+
+    def _title(self, paint: Any) -> str:
+        level = "--passes" if self.level is None else f"-O{self.level}"
+        target = f"target {self.target}"
+        if self.target_description:
+            target += f" ({self.target_description})"
+        names = " -> ".join(name for name in (self.source, self.output) if name) or "model"
+        return f"{paint(names, 'bold')}   {target}   {level}   {self.seconds:.1f} s"
+
+    def _graph_line(self) -> str:
+        line = (
+            f"graph     {self.before.nodes:,} -> {self.after.nodes:,} nodes, "
+            f"{megabytes(self.before.bytes)} -> {megabytes(self.after.bytes)} MB"
+        )
+        return f"{line}, opset {self.opset}" if self.opset is not None else line
+
+    def _accuracy_line(self, paint: Any) -> str:
+        found = self.accuracy
+        if found.status == NOT_CHECKED:
+            return f"{paint(NOT_CHECKED, 'yellow')}  {found.reason}"
+        where = f"shapes {' '.join(found.shapes)}" if found.shapes else "no inputs"
+        if found.status == WRONG:
+            return f"{paint(WRONG, 'red')}  {found.reason}, {where}; nothing was written"
+        error = "equal" if not found.error else f"largest error {found.error:.1e}"
+        limit = "" if found.limit is None else f" (limit {found.limit:.0e})"
+        return f"{paint(CHECKED, 'green')}  {error}{limit} of an output's largest value, {where}"
+
+
+def megabytes(count: int) -> str:
+    """Bytes as megabytes (10^6), with as many digits as make small models distinguishable."""
+    value = count / 1e6
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.4f}"
+
+
+_COLOURS = {"bold": "1", "red": "1;31", "green": "32", "yellow": "33"}
+
+
+def _paint(text: str, colour: str) -> str:
+    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
+
+
+def _plain(text: str, colour: str) -> str:
+    return text

@@ -1,0 +1,75 @@
+"""What one compilation is asked to do, and the command line that asks for the same."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass
+class Settings:
+    """Everything that decides a compilation; the fields are the command's options.
+
+    `source` is a path, bytes, a ModelProto, a graphsurgeon Graph or a `Model` (optimized in place).
+    `output` None writes nothing. `check` None chooses: "end" under 500 MB of weights, else "off".
+    """
+
+    source: Any
+    output: str | None = None
+    level: int = 2
+    target: str = "cpu"
+    shape: tuple[str, ...] = ()
+    passes: str | None = None
+    skip: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    plugin: tuple[str, ...] = ()
+    check: str | None = None
+    opset: int | None = None
+    weights: str = "reuse"
+    dump_dir: str | None = None
+    print_after: tuple[str, ...] = ()
+    time_passes: bool = False
+    remarks: str | None = None
+    bisect_limit: int | None = None
+    report: str | None = None
+    seed: int = 0
+    verbose: int = 0
+
+    @property
+    def path(self) -> str | None:
+        """The source's path; None for a model in memory."""
+        return os.fspath(self.source) if isinstance(self.source, (str, os.PathLike)) else None
+
+    def command(self) -> str:
+        """The command line that does the same; "" where the source is not a file."""
+        import shlex
+
+        if self.path is None:
+            return ""
+        source = self.path if not self.path.startswith("-") else f"./{self.path}"
+        words = ["geoc", source]
+        words += ["--passes", self.passes] if self.passes is not None else [f"-O{self.level}"]
+        words.append(f"--target={self.target}")
+        for flag, values in (
+            ("--shape", self.shape), ("--rules", self.rules), ("--plugin", self.plugin),
+        ):  # fmt: skip
+            for value in values:
+                words += [flag, value]
+        if self.skip:
+            words += ["--skip", ",".join(self.skip)]
+        if self.only:
+            words += ["--only", ",".join(self.only)]
+        if self.check is not None:
+            words.append(f"--check={self.check}")
+        if self.opset is not None:
+            words += ["--opset", str(self.opset)]
+        if self.weights != "reuse":
+            words.append(f"--weights={self.weights}")
+        if self.bisect_limit is not None:
+            words += ["--bisect-limit", str(self.bisect_limit)]
+        if self.output is not None:
+            words += ["-o", self.output]
+        words += ["--seed", str(self.seed)]
+        return shlex.join(words)
