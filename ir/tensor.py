@@ -19,6 +19,8 @@ from .errors import FormatError
 from .types import DTYPES, I64, STR, DType, TensorType, tensor_type
 
 Array = npt.NDArray[Any]
+# Bytes up to which a splat is treated like its elements: small ones are written out.
+_SPELLED = 4096
 
 
 class MappedFile:
@@ -204,12 +206,12 @@ class Tensor:
         return tuple(self.array().reshape(-1).tolist())
 
     def digest(self) -> bytes:
-        """BLAKE2b of dtype, shape and payload (a splat's differs from that of the same elements spelled out)."""
+        """BLAKE2b of dtype, shape and payload (a large splat's differs from that of the elements spelled out)."""
         if self._digest is None:
             import hashlib
 
             state = hashlib.blake2b(f"{self.dtype.name}{self.shape}".encode(), digest_size=20)
-            if self.splat is not None:
+            if self.splat is not None and self.length > _SPELLED:
                 state.update(b"splat" + self.splat.tobytes())
             elif self.dtype is STR:
                 for s in self.strings():
@@ -220,14 +222,13 @@ class Tensor:
         return self._digest
 
     def same(self, other: Tensor) -> bool:
-        """Equal dtype, shape and bytes; a splat is the same as another splat only."""
+        """Equal dtype, shape and bytes."""
         if self is other:
             return True
         if self.dtype is not other.dtype or self.shape != other.shape:
             return False
         if self.splat is not None or other.splat is not None:
-            one, two = self.splat, other.splat
-            return one is not None and two is not None and one.tobytes() == two.tobytes()
+            return _same_splat(self, other)
         if self.dtype is STR:
             return self.strings() == other.strings()
         if self.file is not None and self.file is other.file and self.offset == other.offset:
@@ -238,6 +239,17 @@ class Tensor:
         return f"Tensor({self.type})"
 
 
+def _same_splat(a: Tensor, b: Tensor) -> bool:
+    """`same` where at least one is a splat: nothing is spelled out for it."""
+    if a.splat is None:
+        a, b = b, a
+    assert a.splat is not None
+    if b.splat is not None:
+        return a.splat.tobytes() == b.splat.tobytes()
+    element = np.frombuffer(a.splat.tobytes(), dtype=np.uint8)
+    return bool((np.frombuffer(b.data(), dtype=np.uint8).reshape(-1, element.size) == element).all())
+
+
 def _not_one(tensor: Tensor) -> Any:
     raise ValueError(f"{tensor} does not hold exactly one element")
 
@@ -246,8 +258,11 @@ def _pack(array: Array, dtype: DType) -> Any:
     if dtype.bits >= 8:
         little = array if array.dtype.byteorder != ">" else array.astype(array.dtype.newbyteorder("<"))
         return np.ascontiguousarray(little).reshape(-1).view(np.uint8).data
-    per_byte = 8 // dtype.bits
     codes = array.reshape(-1).view(np.uint8) & ((1 << dtype.bits) - 1)
+    if dtype.bits == 6:  # one stream of bits, the lowest first
+        bits = np.unpackbits(codes[:, None], axis=1, count=6, bitorder="little")
+        return np.packbits(bits, bitorder="little").data
+    per_byte = 8 // dtype.bits
     padded = np.zeros(-(-codes.size // per_byte) * per_byte, dtype=np.uint8)
     padded[: codes.size] = codes
     packed = np.zeros(padded.size // per_byte, dtype=np.uint8)
@@ -258,6 +273,9 @@ def _pack(array: Array, dtype: DType) -> Any:
 
 def _unpack(data: memoryview, dtype: DType, count: int) -> Array:
     packed = np.frombuffer(data, dtype=np.uint8)
+    if dtype.bits == 6:
+        bits = np.unpackbits(packed, count=6 * count, bitorder="little").reshape(count, 6)
+        return np.packbits(bits, axis=1, bitorder="little").reshape(count).view(dtype.numpy)
     per_byte = 8 // dtype.bits
     codes = np.empty(packed.size * per_byte, dtype=np.uint8)
     for lane in range(per_byte):

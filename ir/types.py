@@ -99,10 +99,13 @@ F4E2M1 = DType("f4e2m1", 23, "float4e2m1", 4, "f", "ml_dtypes.float4_e2m1fn")
 F8E8M0 = DType("f8e8m0", 24, "float8e8m0", 8, "f", "ml_dtypes.float8_e8m0fnu")
 U2 = DType("u2", 25, "uint2", 2, "u", "ml_dtypes.uint2")
 I2 = DType("i2", 26, "int2", 2, "i", "ml_dtypes.int2")
+F6E2M3 = DType("f6e2m3", 27, "float6e2m3", 6, "f", "ml_dtypes.float6_e2m3fn")
+F6E3M2 = DType("f6e3m2", 28, "float6e3m2", 6, "f", "ml_dtypes.float6_e3m2fn")
 
 DTYPES: tuple[DType, ...] = (
     F32, U8, I8, U16, I16, I32, I64, STR, BOOL, F16, F64, U32, U64, C64, C128, BF16, F8E4M3FN,
     F8E4M3FNUZ, F8E5M2, F8E5M2FNUZ, U4, I4, F4E2M1, F8E8M0, U2, I2,
+    F6E2M3, F6E3M2,
 )  # fmt: skip
 BY_NAME = {d.name: d for d in DTYPES}
 BY_ONNX = {d.onnx: d for d in DTYPES}

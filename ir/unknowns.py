@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from .dims import DimLike, atoms, substitute
+from .dims import Atom, Dim, DimLike, substitute
 from .types import (
     MapType,
     OptionalType,
@@ -40,8 +40,20 @@ def unknowns_of(type: Type | None) -> list[tuple[str, bool]]:
     for dim in dims_of(type):
         if not isinstance(dim, int):
             alone = dim.is_unknown
-            found.extend((a.name, alone) for a in atoms(dim) if a.is_unknown)
+            found.extend((a.name, alone) for a in _atoms(dim) if a.is_unknown)
     return found
+
+
+def _atoms(dim: DimLike) -> Iterator[Atom]:
+    """Every atom of a dimension from left to right, as its text shows them."""
+    stack: list[DimLike | Atom] = [dim]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, Dim):
+            stack += [atom for monomial, _ in reversed(item.terms) for atom in reversed(monomial)]
+        elif isinstance(item, Atom):
+            yield item
+            stack += reversed(item.args)
 
 
 def substitute_type(type: Type | None, of: Callable[[str], DimLike | None]) -> Type | None:

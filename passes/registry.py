@@ -39,6 +39,7 @@ RULE_SETS: dict[str, str] = {
     "views": "arrangement",
     "pads": "arrangement",
     "affine": "affine",
+    "gemm": "arrangement",
 }
 """Passes that are one file of rules each, ``simplify/NAME.rules``, and the module with their natives."""
 

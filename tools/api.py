@@ -54,7 +54,7 @@ def save(
 
         folder = os.path.dirname(os.path.abspath(path))
         write_text(path, print_model(model, weights="inline" if weights == "inline" else "auto", folder=folder))
-        return [path]
+        return [os.path.abspath(path)]
     from ..lowering.onnx import save_onnx
     from ..lowering.targets import get_target
 

@@ -5,6 +5,8 @@ Exit codes: 0 done, 1 compared and wrong, 2 bad use or bad input (and a fault in
 
 from __future__ import annotations
 
+import gc
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -18,15 +20,32 @@ INTERRUPTED = 130  # what shells expect after Ctrl-C
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code. Nothing but the output of a verb goes to stdout."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    """Run the command; returns its exit code. Nothing but the output of a verb goes to stdout.
+
+    Without `argv` this is the process's own command line, and the process ends here.
+    """
+    if argv is not None:
+        return _guarded(list(argv))
+    # A compilation makes many objects and few cycles, and ends with the process: collecting them often, or
+    # taking a graph apart at exit, would cost a fifth of the time on a small model.
+    gc.set_threshold(200_000, 20, 100)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names from files may hold anything
+            stream.reconfigure(errors="backslashreplace")
+    code = _guarded(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _guarded(words: list[str]) -> int:
     debug = "--debug" in words
     try:
         code = _run(words)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
-        _say("interrupted; nothing was written")
+        _say("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         # The reader has seen enough; what stays in the buffer must not fail again at exit.
@@ -41,7 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         said = " ".join(f"{type(error).__name__}: {error}".split())
-        _say(f"error: {said} (this is a fault in geoc; --debug shows where)")
+        broken = getattr(error, "pass_name", "")
+        around = f"; --skip {broken} goes around it" if broken else ""
+        _say(f"error: {said} (this is a fault in geoc; --debug shows where{around})")
         return BAD
 
 
@@ -82,7 +103,7 @@ def compile_verb(arguments: Arguments) -> int:
 
     report = compile_settings(settings, None if quiet else sys.stderr)
     if not quiet:
-        print(report.summary(colour=_colour(sys.stdout)))
+        print(report.summary(colour=_colour(sys.stdout), verbose=bool(settings.verbose)))
     elif not report.ok:
         _say(f"{settings.path}: wrong: {report.accuracy.reason}; nothing was written")
     return DONE if report.ok else WRONG

@@ -13,6 +13,7 @@ from time import perf_counter
 from typing import Any, TextIO
 
 from ..ir.core import Model
+from ..ir.errors import FormatError, InvalidModel, UnsupportedModel
 from ..lowering.targets import get_target
 from ..passes.base import Context, Instrument, Place
 from ..passes.instruments import Refusals, Tally, Timing
@@ -33,7 +34,7 @@ from .report import NOT_CHECKED, Accuracy, GraphSize, Refusal, Report
 from .selection import selected
 from .settings import Settings
 from .shapes import read_shapes, specialise
-from .watch import Outputs
+from .watch import TRACE, Outputs, old_dumps
 
 CHECK_MAX = 500_000_000  # bytes of weights up to which the default is to compare
 
@@ -54,6 +55,13 @@ class Compilation:
 
     def run(self) -> Report:
         """Do everything. Raises GeocError or OSError for the user's errors, BrokenPass for geoc's."""
+        try:
+            return self._run()
+        except (FormatError, InvalidModel, UnsupportedModel) as error:
+            error.source = error.source or self.settings.path or ""
+            raise
+
+    def _run(self) -> Report:
         begun = perf_counter()
         with ExitStack() as stack:
             stack.callback(self.progress.finished)
@@ -61,6 +69,7 @@ class Compilation:
             self._plan()
             self.progress.stage("reading", 0.0, 0.1)
             model = self.model()
+            self._protect(model)
             self.outputs = stack.enter_context(Outputs(self.settings, self.log))
             model = self._compile(model)
             self._write(model)
@@ -116,6 +125,17 @@ class Compilation:
         specialise(model, self.shapes)
         return model
 
+    def _protect(self, model: Model) -> None:
+        """Nothing that is written may be what is read."""
+        settings = self.settings
+        self.inputs = files_of(settings.source, model)
+        written = [path for path in (settings.report, settings.remarks) if path is not None]
+        if settings.output is not None:
+            written += [settings.output, settings.output + ".data"]
+        if settings.dump_dir is not None:
+            written += [*old_dumps(settings.dump_dir), os.path.join(settings.dump_dir, TRACE)]
+        protect(written, self.inputs)
+
     def _folder(self) -> str:
         if self.scratch is None:
             self.scratch = tempfile.mkdtemp(prefix="geoc-")
@@ -155,9 +175,6 @@ class Compilation:
 
     def _compile(self, model: Model) -> Model:
         weights = weight_bytes(model)
-        self.inputs = files_of(self.settings.source, model)
-        if self.settings.output is not None:
-            protect([self.settings.output, self.settings.output + ".data"], self.inputs)
         on_disk = sum(os.path.getsize(path) for path in self.inputs)
         self.report.before = GraphSize(model.node_count, on_disk or weights)
         mode = self.settings.check
@@ -225,7 +242,6 @@ class Compilation:
         if settings.output is None or not report.ok:
             return
         self.progress.stage("writing", 0.9, 1.0)
-        protect([settings.output, settings.output + ".data"], self.inputs)
         if self.format == "gir":
             from ..ir.text import print_model
 
@@ -233,9 +249,13 @@ class Compilation:
             mode: Any = "inline" if settings.weights == "inline" else "auto"
             text = print_model(model, weights=mode, folder=folder)
             report.after.bytes = write_text(settings.output, text)
-            report.files = [settings.output]
+            report.files = [os.path.abspath(settings.output)]
             return
-        result = self.export(model, settings.output, settings.weights)
+        try:
+            result = self.export(model, settings.output, settings.weights)
+        except OSError as error:
+            error.filename = error.filename or settings.output
+            raise
         report.after.bytes = result.bytes
         report.opset = result.opset
         report.files = list(result.files)

@@ -108,14 +108,17 @@ class Report:
     def __str__(self) -> str:
         return self.summary()
 
-    def summary(self, colour: bool = False) -> str:
-        """The summary; `colour` adds terminal colours."""
+    def summary(self, colour: bool = False, verbose: bool = False) -> str:
+        """The summary; `colour` adds terminal colours, `verbose` the pipeline and every count of rewrites."""
         paint = _paint if colour else _plain
         lines = [self._title(paint), self._graph_line()]
+        if verbose and self.pipeline:
+            lines.append(f"passes    {self.pipeline}")
         if self.rewrites:
             top = sorted(self.rewrites.items(), key=lambda item: (-item[1], item[0]))
-            shown = ", ".join(f"{name} {count}" for name, count in top[:6])
-            more = f", {len(top) - 6} more" if len(top) > 6 else ""
+            most = len(top) if verbose else 6
+            shown = ", ".join(f"{name} {count}" for name, count in top[:most])
+            more = f", {len(top) - most} more" if len(top) > most else ""
             lines.append(f"rewrites  {sum(self.rewrites.values())}: {shown}{more}")
         lines.append(f"accuracy  {self._accuracy_line(paint)}")
         lines.extend(f"          {note}" for note in self.accuracy.notes)

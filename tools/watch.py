@@ -16,6 +16,17 @@ from .settings import Settings
 _DUMP = re.compile(r"\d{3,}_[\w.-]+\.gir\Z")
 
 
+TRACE = "trace.jsonl"
+"""The file of a dump folder that has one line per rewrite."""
+
+
+def old_dumps(folder: str) -> list[str]:
+    """Numbered dumps that are in `folder` already; they will be replaced."""
+    if not os.path.isdir(folder):
+        return []
+    return [os.path.join(folder, name) for name in os.listdir(folder) if _DUMP.match(name)]
+
+
 class Lines:
     """A text file whose errors carry its name."""
 
@@ -61,7 +72,7 @@ class Outputs:
             self._remarks = self._open(self.settings.remarks)
         if self.settings.dump_dir is not None:
             os.makedirs(self.settings.dump_dir, exist_ok=True)
-            self._trace = self._open(os.path.join(self.settings.dump_dir, "trace.jsonl"))
+            self._trace = self._open(os.path.join(self.settings.dump_dir, TRACE))
         return self
 
     def __exit__(
@@ -100,9 +111,8 @@ class Outputs:
         found: list[Instrument] = []
         folder = self.settings.dump_dir
         if folder is not None and self._trace is not None:
-            for name in os.listdir(folder):  # numbers of an earlier run would mislead
-                if _DUMP.match(name):
-                    os.unlink(os.path.join(folder, name))
+            for path in old_dumps(folder):  # numbers of an earlier run would mislead
+                os.unlink(path)
 
             def text(model: Model) -> str:
                 return print_model(model, folder=folder)

@@ -27,7 +27,8 @@ _FIELD = {
 class TensorReader:
     """Reads the tensors of one model file and of the data files beside it.
 
-    `folder` is the model's folder, the only place data files may be in; None when the model came from memory.
+    `folder` is the model's folder, the only place data files may be in; None when the model came from memory. Where
+    the model is a link, as in the caches of model hubs, they may also be in the folder that it leads to.
     """
 
     def __init__(self, file: MappedFile, source: str, folder: str | None) -> None:
@@ -105,12 +106,15 @@ class TensorReader:
 
         if dtype.kind == "c":
             expected = 2 * count
-        elif dtype.bits < 8:
+        elif dtype.bits in (2, 4):
             expected = dtype.nbytes(count)  # one packed byte to an element of int32_data
         else:
             expected = count
         if array.size != expected:
             raise self._error(f"{name} has {array.size} elements in its data, its shape needs {expected}")
+        if dtype.bits == 6:
+            codes = (array & 0x3F).astype(np.uint8)
+            return Tensor.from_array(codes.view(dtype.numpy), dtype).data()
         if dtype.kind != "c" and dtype.bits < 32:
             width = np.uint8 if dtype.bits <= 8 else np.uint16
             array = array.astype(np.int64).astype(width)
@@ -152,11 +156,11 @@ class TensorReader:
             return found
         if self.folder is None:
             raise self._error(f"{name} is in the file {location!r}, but the model came from memory")
-        folder = os.path.realpath(self.folder)
         if not location or "\0" in location or os.path.isabs(location):
             raise self._error(f"{name}: external data path {location!r} is not a relative path")
-        path = os.path.realpath(os.path.join(folder, location))
-        if os.path.commonpath([folder, path]) != folder or path == folder:
+        path = os.path.realpath(os.path.join(self.folder, location))
+        folders = {os.path.realpath(self.folder), os.path.dirname(os.path.realpath(self.source))}
+        if path in folders or not any(os.path.commonpath([f, path]) == f for f in folders):
             raise self._error(f"{name}: external data path {location!r} leaves the model's folder")
         if not os.path.isfile(path):
             raise FormatError(f"{name}: external data file {location!r} is missing", source=self.source)

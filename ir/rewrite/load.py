@@ -110,5 +110,5 @@ def _read_cache(path: Path, source: str, natives: Natives) -> list[Rule] | None:
             if any(name not in natives for name in row[NATIVES_OF_ROW]):
                 return None  # the full load says which one is missing, and where
         return [Rule(row, tree, source, natives) for row, tree in zip(rows, trees)]
-    except (OSError, ValueError, TypeError, IndexError, KeyError):
+    except (OSError, ValueError, TypeError, IndexError, KeyError, RecursionError):
         return None  # absent or damaged: the text is parsed again

@@ -246,22 +246,22 @@ def _trace(cls: type, match: Any, rewrite: Any) -> tuple[Any, Any, Any]:
     roots = match(left, *captures.values())
     found = roots if isinstance(roots, tuple) else (roots,)
     named = [_root(term, index, left) for index, term in enumerate(found)]
-    known: dict[str, Term] = {n: Term(Var(_place, v.tree.name)) if isinstance(v.tree, Var) else v
-                              for n, v in captures.items()}  # fmt: skip
+    known = _passed(captures)
     where = vars(cls).get("where")
     guards: tuple[Syntax, ...] = ()
     if where is not None:
-        result = where(*_arguments(where, known, 0, False))
+        result = where(*_arguments(where, known, 0))
         listed = result if isinstance(result, (list, tuple)) else (result,)
         guards = tuple(_tree(g) for g in listed)
     right = _Namespace()
-    values = rewrite(right, *_arguments(rewrite, _passed(captures), 1, True))
+    values = rewrite(right, *_arguments(rewrite, known, 1))
     made = values if isinstance(values, tuple) else (values,)
     if len(made) != len(named):
         raise UsageError(f"match gives {len(named)} values, rewrite {len(made)}")
     defs = [*right.defs]
     for name, term in zip(named, made):
         defs.append(Def(_place, (Var(_place, name),), _tree(term)))
+    defs = [Def(d.place, d.outs, _required(d.term, False)) for d in defs]
     return tuple(left.defs), guards, tuple(_merged(defs))
 
 
@@ -277,6 +277,18 @@ def _merged(defs: list[Def]) -> list[Def]:
         Def(d.place, tuple(Var(o.place, renamed.get(o.name, o.name)) for o in d.outs), d.term)
         for d in kept
     ]
+
+
+def _required(term: Syntax, inside: bool) -> Syntax:
+    """Inside alternatives of the right side every value must be there for one to be taken."""
+    if isinstance(term, Either):
+        ways = tuple(Alternative(w.place, _required(w.term, True)) for w in term.alternatives)
+        return Either(term.place, ways)
+    if isinstance(term, Call):
+        return term.replace(tuple(_required(a, inside) for a in term.args), term.optional)
+    if isinstance(term, Var) and inside and term.optional:
+        return Var(term.place, term.name)
+    return term
 
 
 def _root(term: Any, index: int, namespace: _Namespace) -> str:
@@ -316,7 +328,7 @@ def _kind(note: Any, match: Any) -> str:
 
 
 def _passed(captures: Mapping[str, Term]) -> dict[str, Term]:
-    """The captures as the right side names them: without marks."""
+    """The captures as guards and the right side name them: without marks."""
     made: dict[str, Term] = {}
     for name, term in captures.items():
         tree = term.tree
@@ -326,7 +338,7 @@ def _passed(captures: Mapping[str, Term]) -> dict[str, Term]:
     return made
 
 
-def _arguments(function: Any, known: Mapping[str, Term], skip: int, right: bool) -> list[Term]:
+def _arguments(function: Any, known: Mapping[str, Term], skip: int) -> list[Term]:
     code = function.__code__
     names = code.co_varnames[skip : code.co_argcount]
     return [known[n] if n in known else Term(Capture(_place, n)) for n in names]

@@ -12,7 +12,7 @@ from ..tensor import Tensor
 from .literals import parse_literal
 from .statement import LineBuilder, Signature, text_of
 from .types import Fault, TypeTexts
-from .weights import Payloads, static
+from .weights import FORMS, Payloads, static
 
 if TYPE_CHECKING:
     from lark import Lark
@@ -67,7 +67,7 @@ class Lines:
         tensor = self._tensors.get(key)
         if tensor is None:
             type_ = self.types.tensor(type_text)
-            if payload[:1] in ("@", "#"):
+            if payload[:1] in ("@", "#", "s"):  # a span, base64 or digest, splat
                 return self.payloads.mapped(type_, payload)
             dtype, shape = static(type_)
             try:

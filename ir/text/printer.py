@@ -270,7 +270,9 @@ class Printer:
         raise TypeError(f"{type(value).__name__} is no attribute value of the IR")
 
     def tensor(self, tensor: Tensor) -> str:
-        """The right side of a weight: a literal, a span, base64 or a digest."""
+        """The right side of a weight: a literal, a repeated element, a span, base64 or a digest."""
+        if tensor.splat is not None:
+            return f"splat({literal_text(Tensor.from_array(tensor.splat, tensor.dtype))})"
         mapped = tensor.file is not None and tensor.file.path != "" and self.weights == "auto"
         limit = INLINE
         if mapped:

@@ -20,7 +20,7 @@ from ..types import (
 )
 from .literals import BadLiteral, parse_float, parse_literal
 from .types import Fault, TypeTexts
-from .weights import Payloads, static
+from .weights import FORMS, Payloads, static
 
 _INTEGER = re.compile(r"-?\d{1,19}\Z", re.ASCII)
 _LIST_KINDS = frozenset(
@@ -245,13 +245,20 @@ class LineBuilder:
         # As a token it still knows its place.
         return items[0].update(value=text) if items else text
 
+    def splat(self, items: list[Any]) -> str:
+        token: str = items[0].update(value=f"splat({items[0]})")
+        return token
+
+    def splat(self, items: list[Any]) -> str:
+        return items[0].update(value=f"splat({items[0]})")  # type: ignore[no-any-return]
+
     def _payload(self, type_: Any, payload: str) -> Tensor:
         """The constant of this type that a literal, or a token for data elsewhere, denotes."""
         text = str(payload)
         dtype, shape = static(_known(type_))
         if len(shape) > _MAX_RANK:
             raise Fault(f"a constant of rank {len(shape)}; at most {_MAX_RANK}")
-        if text[:1] in ("@", "#"):
+        if text[:1] in ("@", "#", "s"):
             found = self.payloads.mapped(_known(type_), payload)
             assert found is not None, "the grammar lets only known forms through"
             return found

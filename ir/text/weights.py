@@ -11,11 +11,16 @@ from collections.abc import Mapping, Sequence
 from ..errors import FormatError
 from ..tensor import MappedFile, Tensor
 from ..types import STR, DType, TensorType, Type
+from .literals import BadLiteral, parse_literal
 from .types import Fault
 
 _SPAN = re.compile(r"@(\d{1,9})\[(\d{1,18})\+(\d{1,18})\]\Z", re.ASCII)
 _BASE64 = re.compile(r'#base64"([A-Za-z0-9+/=]*)"\Z')
+_SPLAT = re.compile(r"splat\((.*)\)\Z")
 _DIGEST = re.compile(r"#blake2b:([0-9a-f]{40})\Z")
+
+# How every form begins that `Payloads.mapped` reads.
+FORMS = ("@", "#", "s")
 
 
 class Payloads:
@@ -45,7 +50,7 @@ class Payloads:
         self._static: dict[Type | None, tuple[DType, tuple[int, ...]]] = {}
 
     def mapped(self, type: Type | None, text: str) -> Tensor | None:
-        """The tensor that a span, base64 or digest denotes; None where the text is none of them."""
+        """The tensor that a span, splat, base64 or digest denotes; None where the text is none of them."""
         known = self._static.get(type)
         if known is None:
             known = self._static[type] = static(type)
@@ -53,6 +58,9 @@ class Payloads:
         span = _SPAN.match(text)
         if span is not None:
             return self._span(dtype, shape, int(span[1]), int(span[2]), int(span[3]), text)
+        splat = _SPLAT.match(text)
+        if splat is not None:
+            return self._splat(dtype, shape, splat[1], text)
         tensor = Tensor(dtype, shape, data=b"")
         encoded = _BASE64.match(text)
         if encoded is not None:
@@ -72,6 +80,15 @@ class Payloads:
         if found.dtype is not dtype or found.shape != shape:
             raise Fault(f"the constant with this digest is {found.type}, not {type}", text)
         return found
+
+    def _splat(self, dtype: DType, shape: tuple[int, ...], element: str, text: str) -> Tensor:
+        if dtype is STR or dtype.bits < 8:
+            raise Fault(f"{dtype} cannot be repeated by splat", text)
+        try:
+            one = parse_literal(element, dtype, ())
+        except BadLiteral as error:
+            raise Fault(str(error), text) from None
+        return Tensor.of_splat(one.array(), shape, dtype)
 
     def _span(
         self, dtype: DType, shape: tuple[int, ...], number: int, offset: int, length: int, text: str

@@ -20,7 +20,7 @@ from ...ir.core import (
     SparseTensor,
     Value,
 )
-from ...ir.dims import Dim, DimLike
+from ...ir.dims import Dim, DimLike, atoms
 from ...ir.ops import Op
 from ...ir.proto.messages import (
     AttributeProto,
@@ -442,9 +442,9 @@ def _dim(dim: DimLike) -> Dimension:
         return Dimension(dim_value=dim)
     # Arithmetic on a dimension nobody named would only invent names.
     atom = dim.atom
-    if (atom is not None and atom.is_unknown) or "?" in str(dim):
+    if (atom is not None and atom.is_unknown) or any(a.is_unknown for a in atoms(dim)):
         return Dimension()
-    return Dimension(dim_param=str(dim))
+    return Dimension(dim_param=atom.name if atom is not None and atom.is_symbol else str(dim))
 
 
 def _kind_of(value: Any) -> str:

@@ -215,3 +215,30 @@ def joined_pads(pads: Value, axes: Value | None, y: Value) -> tuple[int, ...] | 
     spatial = rank - 2
     own: Any = node.attr("pads") or (0,) * (2 * spatial)
     return tuple(a + b for a, b in zip((*before[2:], *after[2:]), own))
+
+
+@native
+def rows(x: Value) -> Tensor | None:
+    """The shape of x as a matrix whose columns are its last axis."""
+    shape = x.shape
+    if not shape or not all(isinstance(d, int) and d > 0 for d in shape):
+        return None
+    count = 1
+    for d in shape[:-1]:
+        count *= int(d)  # type: ignore[arg-type]
+    return int_tensor([count, int(shape[-1])])  # type: ignore[arg-type]
+
+
+@native
+def static_shape(y: Value) -> Tensor | None:
+    """The shape of y as a constant; None where it is not known, or holds a zero."""
+    shape = y.shape
+    if shape is None or not all(isinstance(d, int) and d > 0 for d in shape):
+        return None
+    return int_tensor([int(d) for d in shape])  # type: ignore[arg-type]
+
+
+@native
+def several(x: Value) -> bool:
+    """True for a value with several users, or one that a Reshape made: another Reshape of it costs nothing."""
+    return len(x.users) > 1 or (x.producer is not None and x.producer.op.name == "Reshape")

@@ -47,8 +47,7 @@ def feed(name: str, dtype: str, shape: list[int], seed: int) -> np.ndarray:
     """An input with a meaning: masks with a zero, positions that grow, small ids, a sample rate."""
     rng = np.random.default_rng(seed)
     if dtype in FLOATS:
-        values: np.ndarray = (rng.standard_normal(shape) * 0.5).astype(FLOATS[dtype])
-        return values
+        return (rng.standard_normal(shape) * 0.5).astype(FLOATS[dtype])
     if dtype == "tensor(bool)":
         return np.zeros(shape, bool)
     kind = INTEGERS[dtype]
@@ -60,7 +59,7 @@ def feed(name: str, dtype: str, shape: list[int], seed: int) -> np.ndarray:
         return mask
     if "position" in name:
         start = NAMED["past"]
-        return np.broadcast_to(np.arange(start, start + shape[-1], dtype=kind), shape).copy()
+        return np.zeros(shape, kind) + np.arange(start, start + shape[-1], dtype=kind)
     return rng.integers(0, 2 if "type" in name else 100, shape).astype(kind)
 
 

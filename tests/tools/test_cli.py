@@ -191,7 +191,7 @@ def test_a_fault_in_a_pass_is_no_traceback(run_geoc: Run, chain_file: Path) -> N
     assert done.returncode == 2
     assert done.stderr == (
         "geoc: error: BrokenPass: pass bad: ZeroDivisionError: division by zero "
-        "(this is a fault in geoc; --debug shows where)\n"
+        "(this is a fault in geoc; --debug shows where; --skip bad goes around it)\n"
     )
     debug = run_geoc("chain.onnx", "--plugin", "p.py", "--passes", "bad", "--debug")
     assert debug.returncode != 0 and "Traceback" in debug.stderr and "p.py" in debug.stderr
@@ -208,6 +208,36 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(run_geoc: Run, chain_file: P
     assert done.returncode == 2
     assert re.fullmatch(r"geoc: error: .*No space left on device\n", done.stderr)
     assert sorted(p.name for p in chain_file.parent.iterdir()) == ["chain.onnx", "full.gir"]
+
+
+def test_a_file_that_cannot_grow_leaves_nothing(chain_file: Path) -> None:
+    """As on a full disk, the write of the model fails half-way."""
+    resource = pytest.importorskip("resource")
+    done = subprocess.run(
+        [sys.executable, "-m", "geoc", "chain.onnx", "--check=off", "-o", "out.onnx"],
+        cwd=chain_file.parent,
+        env={**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONDONTWRITEBYTECODE": "1", "GEOC_CACHE": os.devnull},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)),
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (2, "geoc: error: out.onnx: File too large\n")
+    assert sorted(p.name for p in chain_file.parent.iterdir()) == ["chain.onnx"]
+
+
+def test_what_is_read_is_never_written(run_geoc: Run, chain_file: Path) -> None:
+    folder = chain_file.parent
+    assert run_geoc("chain.onnx", "--check=off", "--dump-dir", "steps").returncode == 0
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for words in (
+        ["chain.onnx", "--report", "chain.onnx"],
+        ["chain.onnx", "--remarks", "chain.onnx"],
+        ["steps/000_input.gir", "--dump-dir", "steps"],
+        ["dump", "steps/000_input.gir", "-o", "steps/000_input.gir"],
+    ):
+        done = run_geoc(*words, *([] if words[0] == "dump" else ["-o", "out.onnx"]))
+        assert done.returncode == 2 and "would overwrite the input" in done.stderr, done.stderr
+        assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_a_read_only_folder_is_one_line(run_geoc: Run, chain_file: Path) -> None:
@@ -427,7 +457,7 @@ def test_control_c_is_one_line(chain_file: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert err == "geoc: interrupted; nothing was written\n"
+    assert err == "geoc: interrupted\n"
     assert not (chain_file.parent / "chain.geoc.onnx").exists()
 
 

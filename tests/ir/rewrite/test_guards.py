@@ -152,7 +152,8 @@ def test_content_of_a_computed_shape(lab: Any) -> None:
     match = "%y = Reshape(%x, %t)"
     fires = lab.rule(match, "%y = Flatten(%x)", "shape(%x) = [B, ...], content(%t) = [B, 2, _]")
     assert lab.apply(fires, lab.model(body, inputs)) == 0
-    fires = lab.rule(match, "%y = Unsqueeze(Flatten(%x), [1])", "shape(%x) = [B, ...], content(%t) = [B, 1, N], N == 32")
+    where = "shape(%x) = [B, ...], content(%t) = [B, 1, N], N == 32"
+    fires = lab.rule(match, "%y = Unsqueeze(Flatten(%x), [1])", where)
     target = lab.model(body, inputs)
     assert lab.apply(fires, target) == 1
     assert lab.ops(target) == ["Flatten", "Unsqueeze"]

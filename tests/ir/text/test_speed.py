@@ -49,7 +49,7 @@ def same_names(nodes: int, file: MappedFile) -> Model:
         result = Value(x.type, "x")
         graph.append(Node(op("Add"), [x, constant(Tensor.of(1.0, F32), "x")], [result]))
         x = result
-    graph.set_outputs([x])
+    graph.set_outputs([x], ["y"])
     return Model(graph)
 
 

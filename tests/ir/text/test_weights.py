@@ -125,6 +125,25 @@ def test_bytes_in_memory_are_no_file() -> None:
     assert equal(model, parse_model(text))
 
 
+def test_one_element_for_all() -> None:
+    splat = Tensor.of_splat(0.5, (1000, 1000), F32)
+    model = model_of(splat, Tensor.of_splat(7, (2,), I64))
+    text = print_model(model)
+    assert "weight %w0: f32[1000,1000] = splat(0.5)\n" in text
+    assert "weight %w1: i64[2] = splat(7)\n" in text
+    for fast in (True, False):
+        back = parse_model(text, fast=fast)
+        assert equal(model, back)
+        first = next(iter(back.graph)).inputs[0]
+        assert first is not None and first.const is not None
+        assert first.const.stored_bytes == 4
+    spelled_out = model_of(Tensor.of([7, 7], I64), splat)
+    assert equal(model_of(Tensor.of_splat(7, (2,), I64), splat), spelled_out)
+    for wrong in ('str[2] = splat("a")', "u4[2] = splat(1)", "i8[2] = splat(300)", "i8[2] = splat([1])"):
+        with pytest.raises(TextError):
+            parse_model(f"geoc 1\ngraph () -> () {{\n  weight %w: {wrong}\n}}\n")
+
+
 def test_constants_stand_in_the_innermost_graph_around_all_uses() -> None:
     scalar = tensor_type(F32, ())
 
