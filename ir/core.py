@@ -516,6 +516,17 @@ class Model:
         """Nodes in all graphs, subgraphs and functions included."""
         return sum(g.size for g in self.graphs())
 
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes that the constants take in a file; one that several nodes use counts once."""
+        sizes: dict[object, int] = {}
+        for graph in self.graphs():
+            for node in [*graph, graph.ret]:
+                for value in node.inputs:
+                    if value is not None and value.const is not None:
+                        sizes[value] = value.const.stored_bytes
+        return sum(sizes.values())
+
     def to_proto(self) -> Any:
         """The model as an `onnx.ModelProto`. Raises UnsupportedModel where no opset fits."""
         return _hook("to_proto")(self)

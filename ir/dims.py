@@ -210,6 +210,8 @@ def exact_div(a: DimLike, b: DimLike) -> DimLike | None:
     if isinstance(a, int):
         return 0 if a == 0 else None
     divisor = _terms(b)
+    if not divisor:
+        return None
     if len(divisor) != 1:
         return _polynomial_div(a, b)
     monomial, coefficient = divisor[0]
@@ -271,9 +273,11 @@ def ceildiv(a: DimLike, b: DimLike) -> DimLike:
 
 
 def mod(a: DimLike, b: DimLike) -> DimLike:
-    """a - b * floor(a / b)."""
+    """a - b * floor(a / b). Raises ZeroDivisionError for the int divisor 0."""
     if isinstance(a, int) and isinstance(b, int):
         return a % b
+    if isinstance(b, int) and b == 0:
+        raise ZeroDivisionError("a dimension divided by zero")
     if exact_div(a, b) is not None:
         return 0
     return _apply("mod", a, b)

@@ -336,6 +336,10 @@ def merge(a: Type | None, b: Type | None) -> Type | None:
         if b.shape is None or len(a.shape) != len(b.shape):
             return a
         return tensor_type(a.dtype, tuple(_merge_dim(x, y) for x, y in zip(a.shape, b.shape)))
+    if isinstance(a, SequenceType) and isinstance(b, SequenceType):
+        return sequence_type(merge(a.element, b.element))
+    if isinstance(a, OptionalType) and isinstance(b, OptionalType):
+        return optional_type(merge(a.element, b.element))
     return a
 
 

@@ -114,7 +114,8 @@ class Context:
     `capabilities` answers questions about the target (`has_op(op, dtypes)` and the like), never its name.
     `bisect_limit`: rewrites beyond this count are refused (None: no limit). `rewrites` counts those done.
     `disabled` holds numbers or places of single rewrites that must not run; a place stays refused however
-    the numbers shift. `skip` holds names of rules and passes that must not run.
+    the numbers shift. `skip` holds names of rules and passes that must not run. `source_bytes` is what the
+    model's constants took before the first pass, `source_nodes` how many nodes it had, once a pipeline runs.
     """
 
     def __init__(
@@ -134,6 +135,8 @@ class Context:
         self.disabled = disabled
         self.seed = seed
         self.rewrites = 0
+        self.source_bytes: int | None = None  # of the constants before the first pass
+        self.source_nodes = 0
         self.current: Pass | None = None  # the pass that runs now
         self._listeners = [
             i for i in self.instruments if type(i).on_remark is not Instrument.on_remark

@@ -59,6 +59,7 @@ def run_pipeline(model: Model, steps: Sequence[Pass], ctx: Context) -> bool:
     """
     for instrument in ctx.instruments:
         instrument.start(model, ctx)
+    ctx.source_bytes, ctx.source_nodes = model.weight_bytes, model.node_count
     changed = False
     for step in steps:
         changed = run_step(model, step, ctx) or changed

@@ -25,11 +25,11 @@ CLEAN_UP = [
 FUSE: list[str] = []  # lossless fusions that every target profits from; targets insert their own
 
 BASE = ["infer", "freeze", "share-weights", f"repeat(8){{{','.join(CLEAN_UP)}}}", "hoist", "share-weights", "dce"]
-O1 = [*BASE, "gemm", "views", "cse", "dce"]
-O2 = [*BASE, *FUSE]
+FEWEST = ["gemm", "views", "cse", "dce"]  # after fusions, which look for the MatMul
+O1 = [*BASE, *FEWEST]
+O2 = [*BASE, *FUSE, *FEWEST]
 LEVELS: dict[int, list[str]] = {0: [], 1: O1, 2: O2, 3: O2}
-"""-O0 imports and exports. -O1 cleans up in standard operators. -O2 adds lossless fusions and layouts, so it keeps
-the forms that those look for where -O1 takes the one with the fewest nodes.
+"""-O0 imports and exports. -O1 cleans up in standard operators. -O2 adds lossless fusions and layouts.
 -O3 adds the precisions and compressions of the target; while there are none it is -O2."""
 
 Option: TypeAlias = "bool | int | float | str | tuple[Option, ...] | None"

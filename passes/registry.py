@@ -116,10 +116,13 @@ class Registry:
     def load_plugin(self, path: str) -> list[str]:
         """Run a Python file; register its Pass subclasses and, as one more pass, its rules.
 
-        Returns the names registered: none for a file that only has natives. Raises UsageError when it fails.
+        Returns the names registered: none for a file that only has natives. Raises UsageError when the file
+        fails or defines nothing.
         """
+        from ..ir.rewrite import NATIVES
         from .rulepass import rule_pass, rules_of_module
 
+        natives = len(NATIVES)
         module = _import_file(path)
         found: list[str] = []
         for value in list(vars(module).values()):
@@ -132,6 +135,8 @@ class Registry:
             self.add(rule_pass(name, rules))
             self.added_rules.append(name)
             found.append(name)
+        if not found and len(NATIVES) == natives:
+            raise UsageError("defines no Pass, no rule (`@rule()`) and no native", source=path)
         return found
 
     def _load(self, name: str) -> type[Pass] | None:

@@ -20,15 +20,7 @@ from ..passes.instruments import Refusals, Tally, Timing
 from ..passes.manager import run_pipeline
 from ..passes.pipelines import Item, level_items, parse, render, with_rules
 from ..passes.registry import Registry
-from .files import (
-    INLINE_MAX,
-    files_of,
-    format_of,
-    load_any,
-    protect,
-    weight_bytes,
-    write_text,
-)  # fmt: skip
+from .files import INLINE_MAX, files_of, format_of, load_any, protect, reused_spans, weight_bytes, write_text
 from .progress import Progress
 from .report import NOT_CHECKED, Accuracy, GraphSize, Refusal, Report
 from .selection import selected
@@ -256,9 +248,23 @@ class Compilation:
         except OSError as error:
             error.filename = error.filename or settings.output
             raise
-        report.after.bytes = result.bytes
         report.opset = result.opset
         report.files = list(result.files)
+        report.after.bytes = result.bytes
+        if settings.weights == "reuse":
+            self._count_reused(model, settings.output)
+
+    def _count_reused(self, model: Model, output: str) -> None:
+        """Data of the source that the output refers to is part of its size, and worth a word."""
+        spans = reused_spans(model, os.path.dirname(os.path.abspath(output)))
+        files = list(dict.fromkeys(path for path, _, _ in spans))
+        if files:
+            self.report.reused = files
+            self.report.after.bytes += sum(length for _, _, length in spans)
+            more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+            self.report.notes.append(
+                f"needs the source's data: {os.path.basename(files[0])}{more}; --weights=copy writes its own"
+            )
 
 
 def plan(settings: Settings, registry: Registry, edits: dict[str, Any]) -> tuple[Item, ...]:

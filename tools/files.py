@@ -9,7 +9,7 @@ from typing import Any
 
 from ..ir.core import Model
 from ..ir.errors import UsageError
-from ..ir.tensor import Tensor
+from ..ir.tensor import MappedFile, Tensor
 
 SUFFIXES = {".onnx": "onnx", ".gir": "gir"}
 INLINE_MAX = 1_900_000_000  # a protobuf file ends at 2 GiB
@@ -72,6 +72,23 @@ def weight_bytes(model: Model) -> int:
             spans.add(span)
         total += tensor.nbytes
     return total
+
+
+def reused_spans(model: Model, folder: str) -> set[tuple[str, int, int]]:
+    """(path, offset, length) of the data that a model written to `folder` refers to where it lies."""
+    from ..lowering.onnx.save import is_inside
+
+    inside: dict[MappedFile, bool] = {}
+    found: set[tuple[str, int, int]] = set()
+    for tensor in tensors(model):
+        file = tensor.file
+        if file is None or file.is_model or not file.path or not tensor.length:
+            continue
+        if file not in inside:
+            inside[file] = is_inside(file.path, folder)
+        if inside[file]:
+            found.add((file.path, tensor.offset, tensor.length))
+    return found
 
 
 def files_of(source: Any, model: Model) -> list[str]:

@@ -66,7 +66,8 @@ class Report:
 
     source: str = ""
     output: str = ""
-    files: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)  # what was written
+    reused: list[str] = field(default_factory=list)  # data files of the source that these refer to
     target: str = ""
     target_description: str = ""
     level: int | None = 2  # None: --passes

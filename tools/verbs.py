@@ -119,25 +119,25 @@ def rules_verb(arguments: Arguments) -> int:
     registry.add_user_code(arguments.get("plugin", ()), arguments.get("rules", ()))
     found = _all_rules(registry)
     if not arguments.words:
-        for name, (owner, rule) in found.items():
+        for owner, rule in found:
             first = rule.doc.strip().split("\n")[0]
-            print(f"{owner:<16}{name:<32}{first}")
+            print(f"{owner:<16}{rule.name:<32}{first}")
         return 0
-    wanted = match_names(arguments.words, list(found), "rules")
-    texts = [_rule_text(owner, rule) for name, (owner, rule) in found.items() if name in wanted]
-    print("\n\n".join(texts))
+    wanted = match_names(arguments.words, sorted({rule.name for _, rule in found}), "rules")
+    print("\n\n".join(_rule_text(owner, rule) for owner, rule in found if rule.name in wanted))
     return 0
 
 
-def _all_rules(registry: Registry) -> dict[str, tuple[str, Rule]]:
-    """Rules by name, with the pass that each belongs to."""
+def _all_rules(registry: Registry) -> list[tuple[str, Rule]]:
+    """Every rule with the pass that it belongs to, the user's first."""
     from ..passes.rulepass import RulePass
 
-    found: dict[str, tuple[str, Rule]] = {}
-    for name in registry.names(installed=False):
+    names = registry.names(installed=False)
+    found: list[tuple[str, Rule]] = []
+    for name in (*registry.added_rules, *(n for n in names if n not in registry.added_rules)):
         cls = registry.find(name)
         if issubclass(cls, RulePass):
-            found.update({rule.name: (name, rule) for rule in cls.rules()})
+            found.extend((name, rule) for rule in cls.rules())
     return found
 
 
@@ -163,16 +163,7 @@ def explain_verb(arguments: Arguments) -> int:
         raise UsageError("give the rule to explain: geoc explain MODEL --rule NAME")
     registry = Registry()
     registry.add_user_code(arguments.get("plugin", ()), arguments.get("rules", ()))
-    rules = _all_rules(registry)
-    if wanted not in rules:
-        from difflib import get_close_matches
-
-        near = get_close_matches(wanted, rules, 3)
-        raise UsageError(
-            f"there is no rule {wanted!r}" + (f"; did you mean {' or '.join(near)}?" if near else ""),
-            source="--rule",
-        )
-    owner, rule = rules[wanted]
+    owner, rule = _rule_called(registry, wanted)
     model = _model_before(arguments, registry, source, owner)
     node = _node_at(model, arguments.get("at"))
     matches = [m for m in find_matches(rule, model) if node is None or node in m.nodes]
@@ -188,6 +179,19 @@ def explain_verb(arguments: Arguments) -> int:
         at = "there" if node is not None else "in the model as it is before that pass"
         print(f"{wanted} starts at {operators}, and none is {at}")
     return 0
+
+
+def _rule_called(registry: Registry, wanted: str) -> tuple[str, Rule]:
+    """The rule of that name and its pass; the user's hides a built-in one. Raises UsageError."""
+    rules = _all_rules(registry)
+    for owner, rule in rules:
+        if rule.name == wanted:
+            return owner, rule
+    from difflib import get_close_matches
+
+    near = get_close_matches(wanted, [rule.name for _, rule in rules], 3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise UsageError(f"there is no rule {wanted!r}{hint}", source="--rule")
 
 
 def _model_before(arguments: Arguments, registry: Registry, source: str, owner: str) -> Model:

@@ -209,7 +209,9 @@ class Importer:
                 self._define(output, value, scope)
         except (InvalidModel, FormatError) as error:
             if not error.place:
-                error.place = f"node {proto.name or (proto.output and proto.output[0]) or '?'!r} ({name})"
+                label = proto.name or (proto.output and proto.output[0]) or "?"
+                inside = f" of function {frame.calls[-1].name!r}" if frame.calls else ""
+                error.place = f"node {label!r} ({name}){inside}"
             raise
 
     def _operand(self, name: str, scope: Scope) -> Value | None:

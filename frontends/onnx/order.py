@@ -17,7 +17,7 @@ def sort_if_needed(
     """The nodes in an order in which every operand is defined before it is used.
 
     The given order where that is one already, else a stable topological sort. `find` knows the names that
-    are defined before the nodes. Raises InvalidModel for a cycle or a name that nothing defines.
+    are defined before the nodes. A name that nothing defines does not matter here. Raises InvalidModel for a cycle.
     """
     defined: set[str] = {""}
     sorted_ = True
@@ -31,7 +31,7 @@ def sort_if_needed(
         if not sorted_:
             break
         defined.update(node.output)
-    return nodes if sorted_ else _sort(nodes, find, graphs_of)
+    return nodes if sorted_ else _sort(nodes, graphs_of)
 
 
 def needs(node: NodeProto, graphs_of: GraphsOf) -> Sequence[str]:
@@ -65,9 +65,7 @@ def free_names(graph: GraphProto, graphs_of: GraphsOf) -> Iterator[str]:
             yield vi.name or ""
 
 
-def _sort(
-    nodes: Sequence[NodeProto], find: Callable[[str], Any], graphs_of: GraphsOf
-) -> list[NodeProto]:
+def _sort(nodes: Sequence[NodeProto], graphs_of: GraphsOf) -> list[NodeProto]:
     import heapq
 
     producer: dict[str, int] = {}
@@ -87,11 +85,6 @@ def _sort(
             if source is not None:
                 users[source].append(index)
                 waiting[index] += 1
-            elif find(name) is None:
-                label = node.name or (node.output[0] if node.output else "?")
-                raise InvalidModel(
-                    f"input {name!r} is not defined", place=f"node {label!r} ({node.op_type})"
-                )
     ready = [index for index, count in enumerate(waiting) if count == 0]
     order: list[NodeProto] = []
     while ready:
@@ -102,7 +95,18 @@ def _sort(
             if waiting[user] == 0:
                 heapq.heappush(ready, user)
     if len(order) < len(nodes):
-        stuck = next(node for node, count in zip(nodes, waiting) if count)
+        stuck = nodes[_on_cycle(waiting, users)]
         label = stuck.name or (stuck.output[0] if stuck.output else "?")
         raise InvalidModel(f"the graph has a cycle through node {label!r} ({stuck.op_type})")
     return order
+
+
+def _on_cycle(waiting: list[int], users: list[list[int]]) -> int:
+    """A node on a cycle: upstream of a node that waits for ever, another one does."""
+    upstream = {user: index for index, of in enumerate(users) if waiting[index] for user in of}
+    at = next(index for index, count in enumerate(waiting) if count)
+    seen: set[int] = set()
+    while at not in seen:
+        seen.add(at)
+        at = upstream[at]
+    return at

@@ -17,7 +17,7 @@ from ...ir.core import Value
 from ...ir.ops import Op, resolve, revisions
 from ...ir.ops.revisions import SPELLING
 from ...ir.tensor import Tensor
-from ...ir.types import F32, I64, TensorType
+from ...ir.types import F32, I64, STR, TensorType
 
 Inputs = list["Value | None"]
 Attrs = dict[str, Any]
@@ -92,8 +92,8 @@ def _following(op: Op) -> Op:
 def _attr_to_input(
     use: Use, attribute: str, index: int, dtype: str, rank: int, fill: Any
 ) -> bool:
-    value = use.take(attribute)
-    value = fill if value is None else value
+    # Where the attribute was left out, what it meant is what the operand left out means now, or `fill`.
+    value = use.attrs.pop(attribute, fill)
     if value is None or use.input(index) is not None:
         return True
     element = {"int64": I64, "float": F32}.get(dtype)
@@ -277,7 +277,42 @@ def _resize_asymmetric(use: Use) -> bool:
     return True
 
 
+def _height_width_scale(use: Use) -> bool:
+    """Upsample-1 had one factor each for the last two of four dimensions."""
+    use.attrs["scales"] = (1.0, 1.0, use.take("height_scale"), use.take("width_scale"))
+    return True
+
+
+def _tile_one_axis(use: Use) -> bool:
+    """Tile-1 repeated along one axis; both were tensors of the data's type."""
+    rank, given = use.rank(0), [use.input(1), use.input(2)]
+    if rank is None or any(v is None or v.const is None or v.const.size != 1 for v in given):
+        return False
+    times, axis = (int(v.const.item()) for v in given if v is not None and v.const is not None)
+    if not -rank <= axis < rank:
+        return False
+    repeats = [1] * rank
+    repeats[axis] = times
+    use.inputs[1:] = [use.builder.ints(repeats)]
+    return True
+
+
+def _label_classes(use: Use) -> bool:
+    """LabelEncoder-1 had one list of classes, which it indexed or searched depending on the input's type."""
+    data, classes = use.input(0), use.attr("classes_strings")
+    if data is None or data.dtype is None or not classes or len(set(classes)) < len(classes):
+        return False
+    use.attrs.pop("classes_strings")
+    forward = data.dtype is STR
+    use.attrs["keys_strings" if forward else "keys_int64s"] = classes if forward else tuple(range(len(classes)))
+    use.attrs["values_int64s" if forward else "values_strings"] = tuple(range(len(classes))) if forward else classes
+    return True
+
+
 _ADAPTERS: dict[str, Callable[[Use], bool]] = {
+    "height_width_scale": _height_width_scale,
+    "tile_one_axis": _tile_one_axis,
+    "label_classes": _label_classes,
     "legacy_broadcast": _legacy_broadcast,
     "channel_slope": _channel_slope,
     "batch_norm_training": _batch_norm_training,

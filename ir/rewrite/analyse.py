@@ -37,8 +37,8 @@ class Analysis:
         "guards",
     )  # fmt: skip
 
-    def __init__(self, rule: RuleDecl, source: str) -> None:
-        """Raises TextError for circular or double definitions and for roots that nothing connects."""
+    def __init__(self, rule: RuleDecl, source: str, checked: bool = False) -> None:
+        """Raises TextError for circular or double definitions, unless the rule was `checked` before."""
         self.rule = rule
         self.source = source
         self.defs: dict[str, tuple[Def, int]] = {}
@@ -60,7 +60,8 @@ class Analysis:
         self.roots = tuple(
             d for d in rule.match if not any(self.references.get(o.name) for o in d.outs)
         )
-        self._check_cycles()
+        if not checked:
+            self._check_cycles()
         self.surely, self.perhaps = self._bound()
 
     def _note(self, part: Syntax) -> None:

@@ -21,7 +21,6 @@ from ..types import BY_NAME, BY_TYPE_STR, F32, I64, DType
 from .analyse import Analysis
 from .functions import ABSENT, UNKNOWN, tensor
 from .guards import Env
-from .match import Layout
 from .syntax import (
     Attribute,
     Call,
@@ -33,6 +32,7 @@ from .syntax import (
     Var,
     walk,
 )
+from .terms import Layout
 
 Make = Callable[[Env, Builder], Any]
 

@@ -199,7 +199,7 @@ class _Run:
             # Fewer uses can make it an inner value of some match, whose root is above it.
             if source is not None and source.graph is not None and len(value.uses) <= self.rules.uses:
                 self._enqueue(source)
-                self._enqueue_above([user for user, _ in value.uses])
+                self._enqueue_above([user for v in source.outputs for user, _ in v.uses])
 
     def _enqueue(self, node: Node) -> None:
         if node.graph is not None and node.op in self.rules.root_ops:

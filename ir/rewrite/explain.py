@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from ..core import Graph, Model, Node, Value
 from .guards import Env
-from .match import Layout, Matcher, Reason
+from .match import Matcher
 from .rule import Entry, Rule
 from .syntax import Place
+from .terms import Layout, Reason
 
 
 class Match:

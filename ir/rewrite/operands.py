@@ -7,6 +7,7 @@ from itertools import permutations
 from typing import Any
 
 from ..core import AttrRef, Node, Value
+from ..ops import Op
 from ..types import BY_NAME, DType
 from .functions import ABSENT, same_value, scalar_of
 from .guards import Env, close
@@ -257,3 +258,60 @@ def _shares(total: int, parts: int) -> Iterator[tuple[int, ...]]:
     for first in range(total + 1):
         for rest in _shares(total - first, parts - 1):
             yield (first, *rest)
+
+
+# Steps around steps
+
+
+def note_taken(slot: int, step: Step) -> Step:
+    """Note in the environment that an alternative is taken, for its guards."""
+
+    def noted(env: Env) -> bool:
+        env[slot] = True
+        if step(env):
+            return True
+        env[slot] = None
+        return False
+
+    return noted
+
+
+def when_all(test: Callable[[Value], bool], slot: int, step: Step) -> Step:
+    def when(env: Env) -> bool:
+        value = env[slot]
+        if value is None:
+            return step(env)
+        if value.__class__ is tuple:
+            return all(test(v) for v in value) and step(env)
+        return test(value) and step(env)
+
+    return when
+
+
+# Explaining
+
+
+def why_call(
+    call: Call, ops: frozenset[Op], value: Value | None, graph: Any, plain: frozenset[str] | None
+) -> tuple[str, str]:
+    """What a call needed and what was there."""
+    needed = "|".join(call.ops)
+    if value is None:
+        return needed, "the operand is absent"
+    node = value.producer
+    if node is None:
+        return needed, describe(value)
+    if node.op not in ops:
+        return needed, repr(node)
+    if node.graph is not graph:
+        return f"{needed} in the same graph", f"{node!r} outside this region"
+    if plain is not None and not defaults(node, plain):
+        odd = [
+            f"{n} = {v!r}"
+            for n, v in node.attrs.items()
+            if n not in plain and not same_attribute(v, node.op.attr_default(n))
+        ]
+        return f"{needed} with no attributes but those named", f"{', '.join(odd)} on {node!r}"
+    if value.index:
+        return f"the first output of {needed}", f"output {value.index} of {node!r}"
+    return f"{needed} with {len(call.args)} operands and these outputs", repr(node)

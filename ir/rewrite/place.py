@@ -66,13 +66,18 @@ def move_before_users(pairs: Pairs, matched: list[Node], created: list[Node]) ->
                 raise Refused(f"%{value.hint} would become an operand of its own replacement")
     dying = _dying(matched, olds)
     late = {new.producer: None for _, new in pairs if new.producer is not None}
+    moves: list[tuple[Node, list[Node]]] = []  # all are planned before one is made
     for node in late:
         graph = node.graph
         assert graph is not None
         users = [(old, user) for old, new in pairs if new.producer is node for user in old.users]
         first = _first_user(graph, [user for _, user in users if user not in dying])
         if first is not None and not node.is_before(first):
-            _move(graph, node, first, olds, created)
+            moves.append((first, _to_move(graph, node, first, olds, created)))
+    for first, nodes in moves:
+        for node in nodes:
+            if not node.is_before(first):
+                first.graph.move(node, first)  # type: ignore[union-attr]
 
 
 def _dying(matched: list[Node], olds: dict[Value, None]) -> dict[Node, None]:
@@ -101,9 +106,10 @@ def _first_user(graph: Graph, users: list[Node]) -> Node | None:
     return first
 
 
-def _move(
+def _to_move(
     graph: Graph, node: Node, first: Node, olds: dict[Value, None], created: list[Node]
-) -> None:
+) -> list[Node]:
+    """A node and what it needs that does not stand before `first`, in order."""
     needed: dict[Node, None] = {node: None}
     for current in needed_before(graph, needed, first):
         if current is first or any(value in olds for value in current.inputs if value is not None):
@@ -118,8 +124,7 @@ def _move(
         while at and current.is_before(order[at - 1]):
             at -= 1
         order.insert(at, current)
-    for current in order:
-        graph.move(current, first)
+    return order
 
 
 def needed_before(graph: Graph, needed: dict[Node, None], first: Node) -> list[Node]:

@@ -12,9 +12,10 @@ from ..ops import Op
 from ..ops import op as op_of
 from .analyse import Analysis
 from .build import Replacement, computed_of
-from .match import Matcher, Recorder
+from .match import Matcher
 from .native import NATIVES
 from .syntax import Call, Capture, Def, Either, Literal, RuleDecl, Syntax, Var, from_plain, to_plain, walk
+from .terms import Recorder
 
 CONSTANT: Final = "constant"
 _WIDE: Final = "wide"  # heads the signature of many operands: each producer once, positions dropped
@@ -118,7 +119,7 @@ class Rule:
     def analysis(self) -> Analysis:
         """Roots and bound names."""
         if self._analysis is None:
-            self._analysis = Analysis(self.decl, self.source)
+            self._analysis = Analysis(self.decl, self.source, checked=True)
         return self._analysis
 
     @property

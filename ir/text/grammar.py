@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import io
 import os
+import pickle
 import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..cache import cache_file
+from ..cache import cache_file, write_atomically
 
 if TYPE_CHECKING:
     from lark import Lark
@@ -71,16 +72,19 @@ def _build(name: str, starts: list[str], lexer: str, transformer: Any) -> Lark:
         grammar = file.read()
     content = f"{grammar}{starts}{lark.__version__}{sys.version_info[:2]}".encode()
     path = cache_file("grammars", f"{name}-{hashlib.blake2b(content, digest_size=10).hexdigest()}")
-    options: dict[str, Any] = {
-        "parser": "lalr", "lexer": lexer, "start": starts, "transformer": transformer,
-    }  # fmt: skip
-    if path is None:
-        return lark.Lark(grammar, **options)
-    if path.exists():
-        return lark.Lark(grammar, cache=str(path), **options)
-    # lark writes in place: give it another name, so that a second process never sees half a file.
-    draft = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    built = lark.Lark(grammar, cache=str(draft), **options)
-    with contextlib.suppress(OSError):
-        os.replace(draft, path)
+    if path is not None and path.exists():
+        try:
+            tables = pickle.loads(path.read_bytes())
+            # What lark's stand-alone parsers do; its own cache option does not write atomically.
+            load: Any = lark.Lark._load_from_dict
+            loaded: Lark = load(**tables, transformer=transformer)
+            return loaded
+        except Exception:
+            # A damaged pickle can raise anything; the tables are made again, and the file is replaced.
+            path.unlink(missing_ok=True)
+    built = lark.Lark(grammar, parser="lalr", lexer=lexer, start=starts, transformer=transformer)
+    if path is not None:
+        tables_file = io.BytesIO()
+        built.save(tables_file)
+        write_atomically(path, tables_file.getvalue())
     return built

@@ -67,7 +67,7 @@ class Lines:
         tensor = self._tensors.get(key)
         if tensor is None:
             type_ = self.types.tensor(type_text)
-            if payload[:1] in ("@", "#", "s"):  # a span, base64 or digest, splat
+            if payload[:1] in FORMS:
                 return self.payloads.mapped(type_, payload)
             dtype, shape = static(type_)
             try:

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from ..core import AttrRef, EmptyList, Function, Graph, Model, Node, SparseTensor, Value
+from ..dims import Dim
 from ..equal import same_attribute
 from ..ops import Op
 from ..quoting import quote, quote_bytes
 from ..tensor import MappedFile, Tensor
 from ..types import STR
+from ..unknowns import dims_of
 from .literals import float_text, literal_text
 from .names import TYPES, Layout, TypeNames, ValueNames, spell_name
 
@@ -79,9 +81,17 @@ def print_node(node: Node) -> str:
     if node.op.domain == "geoc" and node.op.name == "Return":
         return f"return {', '.join(names[v] for v in node.inputs)}"
     for value in node.outputs:
-        types.count(value.type)
-    line = Printer(types, "digest").statement(node, names)
+        if _is_type(value.type):
+            types.count(value.type)
+        else:
+            types[value.type] = f"<{type(value.type).__name__}>"
+    line = Printer(types, "digest", strict=False).statement(node, names)
     return line + "".join(f" with {spell_name(name)}" for name in node.regions)
+
+
+def _is_type(value: Any) -> bool:
+    dims = dims_of(value) if isinstance(value, TYPES) else ()
+    return value is None or (isinstance(value, TYPES) and all(isinstance(d, (int, Dim)) for d in dims))
 
 
 def _header(model: Model) -> list[str]:
@@ -116,8 +126,15 @@ class Printer:
     """Writes lines; knows how constants and files are spelled."""
 
     def __init__(
-        self, types: TypeNames, weights: Weights, full: bool = False, folder: str | None = None
+        self,
+        types: TypeNames,
+        weights: Weights,
+        full: bool = False,
+        folder: str | None = None,
+        *,
+        strict: bool = True,
     ) -> None:
+        self.strict = strict
         self.types = types
         self.weights = weights
         self.full = full
@@ -267,7 +284,9 @@ class Printer:
             return f"sparse({values}, {indices}, [{', '.join(map(str, value.shape))}])"
         if isinstance(value, TYPES):
             return f"type({self.types[value]})"
-        raise TypeError(f"{type(value).__name__} is no attribute value of the IR")
+        if self.strict:
+            raise TypeError(f"{type(value).__name__} is no attribute value of the IR")
+        return f"<{type(value).__name__}>"
 
     def tensor(self, tensor: Tensor) -> str:
         """The right side of a weight: a literal, a repeated element, a span, base64 or a digest."""

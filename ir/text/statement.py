@@ -249,16 +249,13 @@ class LineBuilder:
         token: str = items[0].update(value=f"splat({items[0]})")
         return token
 
-    def splat(self, items: list[Any]) -> str:
-        return items[0].update(value=f"splat({items[0]})")  # type: ignore[no-any-return]
-
     def _payload(self, type_: Any, payload: str) -> Tensor:
         """The constant of this type that a literal, or a token for data elsewhere, denotes."""
         text = str(payload)
         dtype, shape = static(_known(type_))
         if len(shape) > _MAX_RANK:
             raise Fault(f"a constant of rank {len(shape)}; at most {_MAX_RANK}")
-        if text[:1] in ("@", "#", "s"):
+        if text[:1] in FORMS:
             found = self.payloads.mapped(_known(type_), payload)
             assert found is not None, "the grammar lets only known forms through"
             return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ...ir.builder import float32
 from ...ir.core import Node, Value, constant
 from ...ir.ops import Op, opsets, revisions
 from ...ir.ops.revisions import SPELLING
@@ -104,16 +105,18 @@ def _attr_to_input(
 ) -> bool:
     value = s.input(index)
     if value is None:
-        return True
-    if value.const is None or len(s.inputs) <= index:
+        return fill is None  # else the default was another one
+    if value.const is None:
         return False
     items = value.const.array().reshape(-1).tolist()
-    if not rank and len(items) != 1:
+    previous = _previous(s.op)
+    single = previous is not None and previous.attr_kind(attribute) in ("int", "float")
+    if single and len(items) != 1:
         return False
-    number = items[0] if not rank else tuple(items)
-    if dtype == "like 0" and isinstance(number, int):
-        number = float(number)  # such attributes are floats whatever the data
-        if number != items[0]:
+    number = items[0] if single else tuple(items)
+    if dtype == "like 0":  # such attributes are floats whatever the data
+        number = float32(number)
+        if number != items[0] and number == number:
             return False
     s.attrs[attribute] = number
     s.set_input(index, None)

@@ -14,7 +14,7 @@ from .downgrade import Spelling, spell, valid_opsets
 
 # The lowest IR version that may carry each opset of the default domain (onnx's release table, docs/Versioning.md).
 _IR_OF_OPSET = (
-    (28, 14), (27, 14), (26, 13), (25, 13), (24, 12), (23, 11), (21, 10), (19, 9), (15, 8), (12, 7), (11, 6), (10, 5),
+    (28, 14), (25, 13), (24, 12), (23, 11), (21, 10), (19, 9), (15, 8), (12, 7), (11, 6), (10, 5),
 )  # fmt: skip
 # Where the source imports no opset of the default domain: one that every runtime in use loads.
 _NOT_SAID = 17

@@ -6,7 +6,9 @@ Nothing of a weight enters a protobuf message or Python's memory: spans of mappe
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -82,20 +84,23 @@ class _DataFile:
 
 
 class _Placement:
-    """Decides for each tensor where its payload goes."""
+    """Decides for each tensor where its payload goes; remembers the files that payloads are taken from."""
 
-    def __init__(self, folder: str | None, data: _DataFile | None, reuse: bool) -> None:
+    def __init__(self, folder: str, data: _DataFile | None, reuse: bool) -> None:
         self.folder = folder
         self.data = data
         self.reuse = reuse
+        self.sources: dict[MappedFile, None] = {}
+        self._locations: dict[MappedFile, str | None] = {}
 
     def __call__(self, proto: TensorProto, tensor: Tensor) -> None:
+        if tensor.file is not None:
+            self.sources[tensor.file] = None
         if tensor.dtype is STR:
             proto.string_data = tensor.strings()
             return
-        if self.reuse and self._reusable(tensor):
-            assert tensor.file is not None and self.folder is not None
-            location = os.path.relpath(os.path.realpath(tensor.file.path), self.folder)
+        location = self._location(tensor.file) if self.reuse and tensor.file and tensor.length else None
+        if location is not None:
             self._refer(proto, location, tensor.offset, tensor.length)
             return
         payload = payload_of(tensor)
@@ -106,11 +111,13 @@ class _Placement:
             return
         proto.raw_data = payload
 
-    def _reusable(self, tensor: Tensor) -> bool:
-        file = tensor.file
-        if file is None or not file.path or file.is_model or self.folder is None:
-            return False
-        return tensor.length > 0 and is_inside(file.path, self.folder)
+    def _location(self, file: MappedFile) -> str | None:
+        """The path from the output's folder to a data file in or below it; None for any other file."""
+        if file not in self._locations:
+            reusable = bool(file.path) and not file.is_model and is_inside(file.path, self.folder)
+            path, folder = os.path.realpath(file.path), os.path.realpath(self.folder)
+            self._locations[file] = os.path.relpath(path, folder) if reusable else None
+        return self._locations[file]
 
     def _refer(self, proto: TensorProto, location: str, offset: int, length: int) -> None:
         proto.data_location = _EXTERNAL
@@ -166,28 +173,28 @@ def save_onnx(
         raise UsageError(f"weights must be reuse, copy or inline, not {weights!r}")
     target = os.path.abspath(os.fspath(path))
     folder = os.path.dirname(target)
-    mapped = mapped_files(model)
     data_path = target + ".data"
-    for file in mapped:
-        if file.path and os.path.exists(file.path):
-            for output in (target, data_path):
-                if os.path.exists(output) and os.path.samefile(file.path, output):
-                    raise UsageError(f"{output} is being read: give another output name")
+    if os.path.isdir(target):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
     data = _DataFile(os.path.basename(data_path)) if weights == "copy" else None
     limits = {"opset": opset, "max_opset": max_opset, "max_ir": max_ir}
-    chunks, proto = _encode(model, _Placement(folder, data, weights == "reuse"), limits)
+    place = _Placement(folder, data, weights == "reuse")
+    chunks, proto = _encode(model, place, limits)
     if total_size(chunks) > INLINE_LIMIT:
         if weights == "inline":
             raise UnsupportedModel(
                 f"{total_size(chunks) / 1e9:.1f} GB do not fit into one ONNX file; use --weights copy"
             )
         data = data or _DataFile(os.path.basename(data_path))
-        chunks, proto = _encode(model, _Placement(folder, data, weights == "reuse"), limits)
-    for file in mapped:
+        place = _Placement(folder, data, weights == "reuse")
+        chunks, proto = _encode(model, place, limits)
+    written = [target] if data is None or not data.size else [target, data_path]
+    _protect(written, [model.source, *(file.path for file in place.sources)])
+    for file in place.sources:
         file.check_unchanged()
     files = {target: total_size(chunks)}
     outputs: list[tuple[str, list[Any]]] = []
-    if data is not None and data.size:
+    if data is not None and data_path in written:
         files = {data_path: data.size, **files}
         outputs.append((data_path, data.chunks))
     outputs.append((target, chunks))
@@ -204,14 +211,12 @@ def _opset_of(proto: ModelProto) -> int:
     return next(e.version or 0 for e in proto.opset_import if not e.domain)
 
 
-def mapped_files(model: Model) -> list[MappedFile]:
-    """The files that a model's constants lie in."""
-    found: dict[MappedFile, None] = {}
-    for node in model.walk():
-        for value in node.inputs:
-            if value is not None and value.const is not None and value.const.file is not None:
-                found[value.const.file] = None
-    return list(found)
+def _protect(outputs: list[str], sources: list[str]) -> None:
+    """Raise UsageError where an output is a file that the model comes from, by whatever name."""
+    for output in filter(os.path.exists, outputs):
+        for source in filter(os.path.exists, sources):
+            if os.path.samefile(source, output):
+                raise UsageError(f"{output} is being read: give another output name")
 
 
 def _write_all(outputs: list[tuple[str, list[Any]]]) -> None:
@@ -258,7 +263,10 @@ def _copy_block(source: MappedFile, start: int, length: int, file: Any) -> None:
     """Through the kernel, so that the pages of the map are not counted as this process's memory."""
     handle = source.descriptor()
     while length:
-        copied = os.sendfile(file.fileno(), handle, start, length)
+        if sys.platform == "linux":
+            copied = os.sendfile(file.fileno(), handle, start, length)
+        else:  # elsewhere sendfile writes to sockets only
+            copied = os.write(file.fileno(), source.view[start : start + min(length, 1 << 20)])
         if copied == 0:
             source.check_unchanged()
             raise OSError(f"{source.path} ended early")

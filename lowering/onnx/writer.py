@@ -195,10 +195,9 @@ class Writer:
                 copy = name != wanted
                 target = wanted
             else:
-                # Runtimes want a subgraph's results made inside it, and each once; constants may be returned often.
-                is_constant = value.const is not None and value in own_constants
+                # onnxruntime wants a subgraph's results made inside it, and gives garbage for one returned twice.
                 own = value.producer is not None and value.producer.graph is graph
-                copy = not is_constant and (not own or name in seen)
+                copy = name in seen or not (own or value in own_constants)
                 target = self.unique.unique(wanted) if copy else name
             if copy:
                 nodes.append(NodeProto(op_type="Identity", input=[name], output=[target]))

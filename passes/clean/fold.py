@@ -27,20 +27,22 @@ class Fold(Pass):
     The file must not grow: a tied weight is not stored a second time in another layout, a mask made of three
     numbers is not stored as megabytes. For every value that something unfoldable uses, the pass compares its bytes
     with those of the constants that are no longer needed once it is a constant; if more are added than
-    `allowance`, or more than `growth` in the whole model, the node stays and its operands are considered instead.
-    So a large intermediate does not stand in the way of a small result.
+    `allowance`, or all together more than earlier passes have saved and `growth` beyond that, the node stays and its
+    operands are considered instead. So a large intermediate does not stand in the way of a small result.
 
     Quantize and dequantize operators are never folded, nor random ones, nor nodes with regions. Large transposed
     or cast weights are computed when the file is written, so that they need no memory.
 
-    Options: `grow` lifts the limits on growth. `allowance` (bytes) is the growth accepted for one value, `growth`
-    (bytes) that for the model. `max_bytes` limits operands and results of one node.
+    Options: `grow` lifts the limits on growth. `allowance` (bytes) is the growth accepted for one value, or a
+    25th of the source's constants up to `max_value` where that is more and was saved before; `growth` (bytes) that
+    for the model. `max_bytes` limits operands and results of one node.
     """
 
     name: ClassVar[str] = "fold"
     grow: bool = False
     allowance: int = 1024
-    growth: int = 1 << 16
+    max_value: int = 1 << 20
+    growth: int = 1 << 12
     max_bytes: int = 64 << 20
 
     def run(self, model: Model, ctx: Context) -> bool:
@@ -51,10 +53,22 @@ class Fold(Pass):
             for node in root.walk():
                 folding.consider(node)
             folding.weigh()
-            changed = folding.replace() or changed
+            changed = folding.replace(self._budget(model, ctx)) or changed
             if folding.computed:  # what depended on unknown constants has a better known type now
                 infer_graph(root)
         return changed
+
+
+    def _budget(self, model: Model, ctx: Context) -> int:
+        """Bytes by which the constants may grow."""
+        if ctx.source_bytes is None:
+            return self.growth
+        fewer = ctx.source_nodes - model.node_count
+        return ctx.source_bytes - model.weight_bytes + fewer * _NODE_BYTES + self.growth
+
+
+# What a node takes in a file, names included: fewer than exporters spend.
+_NODE_BYTES = 100
 
 
 class _Result:
@@ -200,8 +214,11 @@ class _Folding:
 
     # What is done
 
-    def replace(self) -> bool:
+    def replace(self, budget: int) -> bool:
         """Walk backwards: take what is used and small enough, drop what nobody needs any more."""
+        options = self.options
+        large = min((self.ctx.source_bytes or 0) // 25, options.max_value, budget)
+        allowance = max(options.allowance, large)
         taken = False
         growth = 0
         freed: set[Node | None] = set()  # nodes that had a user which is gone
@@ -217,7 +234,7 @@ class _Folding:
             added = 0
             if result.constants is None:
                 added = result.size - result.cost
-            too_much = added > self.options.allowance or growth + added > self.options.growth
+            too_much = added > allowance or growth + max(added, 0) > budget
             if too_much and not self.options.grow:
                 self._refuse(node, added)
                 continue

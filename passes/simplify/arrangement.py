@@ -12,7 +12,7 @@ from ...ir.rewrite import native
 from ...ir.tensor import Tensor, int_tensor
 from ...ir.types import BOOL, DType
 
-_MAX_COMPARED = 1 << 16
+_MAX_COMPARED = 1 << 22
 
 
 @native
@@ -23,7 +23,8 @@ def all_equal(c: Value, number: float) -> bool:
         return False
     if const.splat is not None:
         return bool(const.splat == number)
-    return const.length <= _MAX_COMPARED and bool(np.all(const.array() == number))
+    flat = const.array().reshape(-1)
+    return bool(flat[0] == number) and const.length <= _MAX_COMPARED and bool(np.all(flat == number))
 
 
 @native
@@ -33,20 +34,23 @@ def all_positive(c: Value | None) -> bool:
 
 
 @native
-def in_order(perm: tuple[int, ...] | None) -> bool:
-    """True for a permutation that changes nothing."""
-    return perm is not None and tuple(perm) == tuple(range(len(perm)))
+def in_order(x: Value, perm: tuple[int, ...] | None) -> bool:
+    """True for a permutation of x's axes that changes nothing; the default one reverses them."""
+    if perm is None:
+        return x.rank in (0, 1)
+    return perm == tuple(range(len(perm)))
 
 
 @native
-def composed(first: tuple[int, ...] | None, second: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    """The permutation of two transposes one after the other."""
-    if first is None and second is None:
+def composed(x: Value, first: tuple[int, ...] | None, second: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """The permutation of two transposes of x one after the other; None where neither says the rank, and x does not."""
+    known = second if first is None else first
+    rank = x.rank if known is None else len(known)
+    if rank is None:
         return None
-    rank = len(first or second or ())
-    first = first or tuple(reversed(range(rank)))
-    second = second or tuple(reversed(range(rank)))
-    return tuple(first[axis] for axis in second) if len(first) == len(second) else None
+    backwards = tuple(reversed(range(rank)))
+    one = backwards if first is None else first
+    return tuple(one[axis] for axis in (backwards if second is None else second))
 
 
 def _mantissa(dtype: DType) -> int:
@@ -59,7 +63,7 @@ def holds_all(outer: DType, inner: DType) -> bool:
     if outer is inner:
         return True
     if inner is BOOL:
-        return outer.is_float or outer.is_int
+        return outer.is_int or (outer.is_float and outer.name != "f8e8m0")  # which has no zero
     if inner.is_int:
         if outer.is_int:
             wider = outer.bits > inner.bits

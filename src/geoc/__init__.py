@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .ir.core import Model as Model
     from .ir.errors import GeocError as GeocError
     from .ir.rewrite import native as native
-    from .ir.rewrite import rule as rule
+    from .ir.rewrite.python_rule import rule as rule
     from .lowering.targets import Target as Target
     from .passes.base import Pass as Pass
     from .tools.api import Report as Report
@@ -43,7 +43,7 @@ _PUBLIC = {
     "load": "tools.api",
     "native": "ir.rewrite",
     "optimize": "tools.api",
-    "rule": "ir.rewrite",
+    "rule": "ir.rewrite.python_rule",
     "save": "tools.api",
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+
 from geoc.ir.core import AttrRef, Graph, Model, Node, Value, constant
 from geoc.ir.dims import Dim, symbol
 from geoc.ir.errors import InvalidModel
@@ -428,7 +429,8 @@ def test_rule(break_it: Callable[[Model], None], reason: str) -> None:
 
 
 def test_every_breaking_function_is_a_rule() -> None:
-    names = {n for n, f in globals().items() if callable(f) and getattr(f, "__annotations__", None) == {"m": "Model", "return": "None"}}
+    breaking = {"m": "Model", "return": "None"}
+    names = {n for n, f in globals().items() if getattr(f, "__annotations__", None) == breaking}
     assert names == {f.__name__ for f, _ in RULES}
 
 

@@ -281,7 +281,7 @@ def test_lists(run_geoc: Run) -> None:
 
 
 RULES = '''
-rule relu_relu {
+rule relu_twice {
   """Relu of Relu is Relu."""
   match   %y = Relu(Relu(%x))
   rewrite %y = Relu(%x)
@@ -303,31 +303,31 @@ def test_user_rules_are_listed_run_traced_and_explained(run_geoc: Run, tmp_path:
     double_relu(tmp_path / "m.onnx")
     (tmp_path / "mine.rules").write_text(RULES)
     listed = run_geoc("rules", "--rules", "mine.rules").stdout
-    assert re.search(r"^mine +relu_relu +Relu of Relu is Relu\.", listed, re.M)
-    text = run_geoc("rules", "--rules", "mine.rules", "relu_*").stdout
+    assert re.search(r"^mine +relu_twice +Relu of Relu is Relu\.", listed, re.M)
+    text = run_geoc("rules", "--rules", "mine.rules", "relu_twice").stdout
     assert text == f"# mine: mine.rules:2\n{RULES.strip()}\n"
     done = run_geoc("m.onnx", "--rules", "mine.rules", "-O0", "-o", "o.onnx", "--dump-dir", "steps")
-    assert "rewrites  1: mine.relu_relu 1" in done.stdout and "CHECKED" in done.stdout
+    assert "rewrites  1: mine.relu_twice 1" in done.stdout and "CHECKED" in done.stdout
     (line,) = (tmp_path / "steps" / "trace.jsonl").read_text().splitlines()
     trace = json.loads(line)
-    assert (trace["pass"], trace["rule"], trace["at"]) == ("mine", "relu_relu", "mine.rules:2")
+    assert (trace["pass"], trace["rule"], trace["at"]) == ("mine", "relu_twice", "mine.rules:2")
     assert sorted(loc for node in trace["before"] for loc in node["loc"]) == ["/first", "/second"]
     assert "Relu(" in trace["after"][0]
     assert sorted(p.name for p in (tmp_path / "steps").iterdir()) == ["000_input.gir", "001_mine.gir", "trace.jsonl"]
-    explained = run_geoc("explain", "m.onnx", "--rules", "mine.rules", "--rule", "relu_relu", "-O0").stdout
+    explained = run_geoc("explain", "m.onnx", "--rules", "mine.rules", "--rule", "relu_twice", "-O0").stdout
     assert re.search(r"^matches  /second: Relu, Relu$", explained, re.M)
     assert re.search(r"^misses   /third: .*Neg", explained, re.M)
-    at = run_geoc("explain", "m.onnx", "--rules", "mine.rules", "--rule", "relu_relu", "-O0", "--at", "/third")
+    at = run_geoc("explain", "m.onnx", "--rules", "mine.rules", "--rule", "relu_twice", "-O0", "--at", "/third")
     assert "matches" not in at.stdout and "misses   /third" in at.stdout
-    skipped = run_geoc("m.onnx", "--rules", "mine.rules", "-O0", "-o", "o.onnx", "--skip", "relu_relu")
+    skipped = run_geoc("m.onnx", "--rules", "mine.rules", "-O0", "-o", "o.onnx", "--skip", "relu_twice")
     assert "rewrites" not in skipped.stdout
 
 
 def test_only_keeps_what_it_names(run_geoc: Run, tmp_path: Path) -> None:
     double_relu(tmp_path / "m.onnx")
     (tmp_path / "mine.rules").write_text(RULES)
-    done = run_geoc("m.onnx", "--rules", "mine.rules", "--only", "relu_relu", "--check=off", "--time-passes")
-    assert "rewrites  1: mine.relu_relu 1" in done.stdout
+    done = run_geoc("m.onnx", "--rules", "mine.rules", "--only", "relu_twice", "--check=off", "--time-passes")
+    assert "rewrites  1: mine.relu_twice 1" in done.stdout
     assert " mine " in done.stderr and " cse " not in done.stderr
 
 
@@ -385,6 +385,12 @@ def test_weights_beside_the_model(run_geoc: Run, tmp_path: Path) -> None:
         assert run_geoc("m.onnx", f"--weights={kind}", "-o", files[0]).returncode == 0
         assert all((tmp_path / name).exists() for name in files)
     assert (tmp_path / "i.onnx").stat().st_size > 64 * 64 * 4 > (tmp_path / "r.onnx").stat().st_size
+    reused = run_geoc("m.onnx", "-o", "r.onnx", "--report", "r.json").stdout
+    assert "note      needs the source's data: m.bin; --weights=copy writes its own" in reused
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["after"]["bytes"] == (tmp_path / "r.onnx").stat().st_size + len(before)
+    assert [os.path.basename(path) for path in report["reused"]] == ["m.bin"]
+    assert "needs the source" not in run_geoc("m.onnx", "-o", "c.onnx", "--weights=copy").stdout
     # The data file is input as well: an output that would replace it is refused.
     (tmp_path / "m.onnx.data").hardlink_to(tmp_path / "m.bin")
     refused = run_geoc("m.onnx", "--weights=copy", "-o", "m.onnx")

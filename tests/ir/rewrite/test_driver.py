@@ -446,3 +446,43 @@ def test_same_result_every_time(lab: Any) -> None:
         assert RewriteDriver(rules).run(model) == 40
         texts.append(print_model(model, weights="digest"))
     assert texts[0] == texts[1]
+
+
+def test_a_shared_value_with_an_optional_stage(lab: Any) -> None:
+    """The mark is for the value itself: what stands under its optional stage stays an inner value."""
+    text = one("r", "%t: shared = Neg(%x) |> Exp(_)? %y = Abs(%t)", "%y = Relu(%x)")
+    outer = lab.model("%n = Neg(%x)\n%e = Exp(%n)\n%a = Abs(%e)\n%y = Add(%a, %e)")
+    assert lab.apply(text, outer) == 1
+    inner = lab.model("%n = Neg(%x)\n%e = Exp(%n)\n%a = Abs(%e)\n%y = Add(%a, %n)")
+    assert lab.apply(text, inner) == 0
+    plain = lab.model("%n = Neg(%x)\n%a = Abs(%n)\n%y = Add(%a, %n)")
+    assert lab.apply(text, plain) == 1
+
+
+def test_a_lost_use_of_another_output_reopens_a_match(lab: Any) -> None:
+    rules = one("zero", "%y = Mul(%x, 0.0)", "%y = Expand(0.0, [2, 8])")
+    rules += one("top", "(%v, %i) = TopK(%x, %k) {*} %y = Abs(Neg(%v))", "%y = my.domain::Best(%x, %k)")
+    body = """
+    weight %k: i64[1] = [8]
+    weight %z: f32[] = 0
+    %v, %i = TopK(%x, %k)
+    %f = Cast(%i) {to=1}
+    %m = Mul(%f, %z)
+    %n = Neg(%v)
+    %a = Abs(%n)
+    %y = Add(%a, %m)
+    """
+    target = lab.model(body)
+    assert lab.apply(rules, target) == 2
+    assert sorted(lab.ops(target)) == ["Add", "Expand", "my.domain::Best"]
+
+
+def test_a_refused_move_changes_nothing(lab: Any) -> None:
+    """Two replacements have to move and only one can: neither does."""
+    text = one("r", "%a = Add(%x, %u) %b = Mul(%x, %v)", "%b = Exp(%v) %a = Cos(%v)")
+    body = "%a = Add(%x, %z)\n%p = Neg(%z)\n%n = Neg(%a)\n%v = Exp(%n)\n%b = Mul(%x, %v)\n%y = Sub(%n, %b)"
+    body += "\n%w = Sin(%p)"
+    target = lab.model(body, "%x: f32[2,8], %z: f32[2,8]", "%y, %w")
+    before = print_model(target)
+    assert lab.apply(text, target) == 0
+    assert print_model(target) == before

@@ -87,7 +87,7 @@ def test_a_match_is_no_miss(lab: Any) -> None:
         ("%y = Abs(Softmax(%x) {axis = 1})", "%a = Softmax(%x) {axis=0}\n%y = Abs(%a)", "axis = 1", "axis = 0"),
         ("%y = Abs(Softmax(%x))", "%a = Softmax(%x) {axis=0}\n%y = Abs(%a)", "no attributes but those", "axis = 0"),
         ("%y = Abs(Clip(%x, 0.0))", "weight %k: f32[] = 0\n%a = Clip(%x, %k, %k)\n%y = Abs(%a)", "2 operands", "Clip"),
-        ("%y = Abs(Clip(%x, none, _))", "weight %k: f32[] = 0\n%a = Clip(%x, %k, %k)\n%y = Abs(%a)", "no operand", "0.0"),
+        ("%y = Abs(Clip(%x, none, _))", "weight %k: f32[] = 0\n%a = Clip(%x, %k, %k)\n%y = Abs(%a)", "no oper", "0.0"),
         ("%y = Sub(Neg(%a), Exp(%a))", "%a = Neg(%x)\n%b = Exp(%z)\n%y = Sub(%a, %b)", "%a to be the same", "%z"),
         ("%y = Abs(Neg(%x: f16))", "%a = Neg(%x)\n%y = Abs(%a)", "%x: f16", "f32[2,8]"),
         ("%a = Neg(%x) %b = Abs(%x)", "%y = Neg(%x)", "%x to be used by", "not"),

@@ -8,6 +8,7 @@ from typing import Any
 
 from geoc.ir.builder import Builder
 from geoc.ir.core import Graph, Model, Node, Value
+from geoc.ir.errors import TextError
 from geoc.ir.rewrite import Rule, RuleSet, explain, find_matches, parse_rules
 from geoc.ir.rewrite.syntax import Call, Capture, Either, Literal, Syntax, Var
 from geoc.ir.types import F32, tensor_type
@@ -139,7 +140,7 @@ def test_agrees_with_enumeration() -> None:
     for _ in range(250):
         try:
             (rule,) = parse_rules(random_rule(rng))
-        except Exception as error:
+        except TextError as error:
             # A random text may be a circle or nothing but an operand; both are refused when it is loaded.
             assert "defined by itself" in str(error) or "nothing but" in str(error), error
             continue
@@ -162,7 +163,7 @@ def test_the_index_loses_nothing() -> None:
     for _ in range(150):
         try:
             rules = parse_rules(random_rule(rng))
-        except Exception:  # noqa: S112 (as above)
+        except TextError:  # as above
             continue
         graph = random_graph(rng, 40)
         matching = [m.nodes[0] for m in find_matches(rules.rules[0], graph)]

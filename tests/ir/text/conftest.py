@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from geoc.ir.core import (
     AttrRef,
     EmptyList,

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from geoc.ir.errors import GeocError, TextError
 from geoc.ir.text import load_model, parse_model
 

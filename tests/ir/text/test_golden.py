@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from geoc.ir.core import Graph, Model, Node, Value, constant
 from geoc.ir.dims import symbol
 from geoc.ir.equal import difference, structural_hash

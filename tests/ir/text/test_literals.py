@@ -7,11 +7,12 @@ import struct
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from geoc.ir.tensor import Tensor
 from geoc.ir.text.literals import BadLiteral, float_text, literal_text, parse_float, parse_literal
 from geoc.ir.types import BF16, BOOL, DTYPES, F8E4M3FN, F16, F32, F64, I64, STR, DType
-from hypothesis import given
-from hypothesis import strategies as st
 
 F32_MAX = float(np.finfo(np.float32).max)
 NUMBERS = [d for d in DTYPES if d is not STR]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from geoc.ir.core import Graph, Model, Node, Value
 from geoc.ir.dims import floordiv, fresh, symbol
 from geoc.ir.equal import equal

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
+
 from geoc.ir.core import Model
 from geoc.ir.equal import difference, equal, structural_hash
 from geoc.ir.text import parse_model, print_model
@@ -49,4 +51,4 @@ def test_metadata_survives_a_full_text(random_model: Callable[[int], Model], see
 def test_different_seeds_differ(random_model: Callable[[int], Model]) -> None:
     models = [random_model(seed) for seed in range(20)]
     assert len({structural_hash(m) for m in models}) == 20
-    assert all(not equal(a, b) for a, b in zip(models, models[1:]))
+    assert all(not equal(a, b) for a, b in itertools.pairwise(models))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from geoc.ir.core import Graph, Model, Node, Value, constant
 from geoc.ir.equal import difference, equal
 from geoc.ir.errors import FormatError, TextError

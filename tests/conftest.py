@@ -1,0 +1,50 @@
+"""Collects golden cases: every `.gir` file with `# RUN:` lines; see golden.py for their form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .golden import START, Case, read_cases, update
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="rewrite the lower halves of golden .gir files")
+
+
+def pytest_collect_file(parent: pytest.Collector, file_path: Path) -> GoldenFile | None:
+    if file_path.suffix != ".gir" or START not in file_path.read_text(encoding="utf-8", errors="replace"):
+        return None
+    return GoldenFile.from_parent(parent, path=file_path)  # type: ignore[no-any-return]
+
+
+class GoldenFile(pytest.File):
+    """The cases of one file."""
+
+    def collect(self) -> Iterator[GoldenItem]:
+        if self.config.getoption("--update-golden"):
+            update(self.path)
+        for case in read_cases(self.path):
+            yield GoldenItem.from_parent(self, name=case.name, case=case)
+
+
+class GoldenItem(pytest.Item):
+    """One case."""
+
+    def __init__(self, *, case: Case, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.case = case
+
+    def runtest(self) -> None:
+        self.case.check()
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        return self.path, self.case.line - 1, self.name
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        if isinstance(excinfo.value, AssertionError):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
