@@ -14,6 +14,8 @@ _OF_INPUT = {
     "LayerNormalization": "axis", "RMSNormalization": "axis", "LpNormalization": "axis",
     "QuantizeLinear": "axis", "DequantizeLinear": "axis", "Flatten": "axis",
 }  # fmt: skip
+# Where the axis may be the rank itself, or does not matter for some operands.
+_MAY_LIE_BEHIND = frozenset({"Flatten", "QuantizeLinear", "DequantizeLinear"})
 # op -> operand that lists axes of input 0
 _OPERAND = {
     "Squeeze": 1, "ReduceSum": 1, "ReduceMean": 1, "ReduceMax": 1, "ReduceMin": 1, "ReduceProd": 1,
@@ -25,7 +27,7 @@ _OPERAND = {
 def normalize_axes(node: Node) -> bool:
     """Count a node's constant axes from the front where its rank is known; True if any changed.
 
-    Raises InvalidModel for an axis outside the rank.
+    Raises InvalidModel for an axis outside the rank, except in a region, which need not run for that rank.
     """
     if node.op.domain:
         return False
@@ -50,13 +52,15 @@ def _attribute(node: Node, attribute: str) -> bool:
         value = node.op.attr_default(attribute)
         if value.__class__ is not int or value >= 0:
             return False
-    if value.__class__ is not int or value >= 0:
+    if value.__class__ is not int:
         return False
     rank = _rank(node)
-    if rank is None or rank == 0:
+    if rank is None or rank == 0 or 0 <= value < rank:
         return False
-    if value < -rank:
-        raise InvalidModel(f"{node.op.key}: axis {value} of a tensor of rank {rank}")
+    if value >= 0 and node.op.name in _MAY_LIE_BEHIND:
+        return False
+    if not -rank <= value < rank:
+        return _outside(node, f"axis {value}", rank)
     positive = value + rank
     if positive == node.op.attr_default(attribute):
         node.attrs.pop(attribute, None)
@@ -70,17 +74,23 @@ def _operand(node: Node, slot: int) -> bool:
     if axes is None or axes.const is None or not axes.const.dtype.is_int:
         return False
     values = axes.const.ints()
-    if all(v >= 0 for v in values):
-        return False
     rank = _rank(node)
     if rank is None:
         return False
     if node.op.name == "Unsqueeze":
         rank += len(values)
-    if any(v < -rank for v in values):
-        raise InvalidModel(f"{node.op.key}: axes {list(values)} of a tensor of rank {rank}")
+    if not all(-rank <= v < rank for v in values):
+        return _outside(node, f"axes {list(values)}", rank)
+    if all(v >= 0 for v in values):
+        return False
     node.set_input(slot, _shifted(axes, rank))
     return True
+
+
+def _outside(node: Node, what: str, rank: int) -> bool:
+    if node.graph is not None and node.graph.parent is not None:
+        return False
+    raise InvalidModel(f"{node.op.key}: {what} of a tensor of rank {rank}")
 
 
 def _shifted(axes: Value, rank: int) -> Value:

@@ -115,16 +115,12 @@ class Node:
         self.prev: Node | None = None
         self.next: Node | None = None
         self._order = 0
-        index = 0
-        for value in self.inputs:
+        for index, value in enumerate(self.inputs):
             if value is not None:
                 value.uses[self, index] = None
-            index += 1
-        index = 0
-        for value in self.outputs:
+        for index, value in enumerate(self.outputs):
             value.producer = self
             value.index = index
-            index += 1
         if regions:
             for graph in regions.values():
                 graph.parent = self

@@ -35,7 +35,7 @@ class MappedFile:
         """Map `path`. Raises OSError if it cannot be opened."""
         self.path = os.fspath(path)
         self.is_model = is_model
-        self._file: BinaryIO | None = open(self.path, "rb")
+        self._file: BinaryIO | None = open(self.path, "rb")  # noqa: SIM115  (kept open as long as the map)
         handle = self._file.fileno()
         status = os.fstat(handle)
         self.size = status.st_size
@@ -165,7 +165,7 @@ class Tensor:
         if self.file is not None:
             return self.file.view[self.offset : self.offset + self.length]
         if self.splat is not None:
-            return memoryview(np.ascontiguousarray(self.array()).reshape(-1).view(np.uint8))
+            return np.ascontiguousarray(self.array()).reshape(-1).view(np.uint8).data
         if self._data is None:
             assert self._array is not None
             self._data = _pack(self._array, self.dtype)
@@ -258,7 +258,7 @@ def _pack(array: Array, dtype: DType) -> Any:
     if dtype.bits >= 8:
         little = array if array.dtype.byteorder != ">" else array.astype(array.dtype.newbyteorder("<"))
         return np.ascontiguousarray(little).reshape(-1).view(np.uint8).data
-    codes = array.reshape(-1).view(np.uint8) & ((1 << dtype.bits) - 1)
+    codes: npt.NDArray[np.uint8] = array.reshape(-1).view(np.uint8) & np.uint8((1 << dtype.bits) - 1)
     if dtype.bits == 6:  # one stream of bits, the lowest first
         bits = np.unpackbits(codes[:, None], axis=1, count=6, bitorder="little")
         return np.packbits(bits, bitorder="little").data

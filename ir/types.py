@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from .dims import Atom, DimLike, fresh, render, spell
@@ -217,7 +217,7 @@ class OpaqueType:
     __repr__ = __str__
 
 
-Type = Union[TensorType, SequenceType, OptionalType, MapType, SparseTensorType, OpaqueType]
+Type = TensorType | SequenceType | OptionalType | MapType | SparseTensorType | OpaqueType
 
 _interned: WeakValueDictionary[tuple[Any, ...], Any] = WeakValueDictionary()
 
@@ -236,7 +236,7 @@ def tensor_type(dtype: DType, shape: Shape | None) -> TensorType:
     found = _interned.get(key)
     if found is None:
         found = _interned[key] = TensorType(dtype, shape)
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def sequence_type(element: Type | None) -> SequenceType:

@@ -4,7 +4,7 @@ A `.gir` file under tests/ holds one case or several. Each begins with its pipel
 
     # RUN: --passes=identity,views
     # WHY: the mask has another user          (only where nothing may happen: a case against over-eager rules)
-    # SIZES: B=2 S=3 | B=1 S=1                (instead of the sizes that are tried otherwise)
+    # SIZES: B=2 S=3 | B=1 S=1                (instead of the sizes that are tried otherwise; v=2x3 for f32[*])
     # FEED: k=2 flag=true                     (inputs with a given value, all elements alike)
     # NORUN: draws random numbers             (why the case cannot be run)
     graph @main(%x: f32[B,4]) -> (%y) {
@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ KEYS = ("RUN", "WHY", "SIZES", "FEED", "NORUN")
 EXACT = frozenset({"identity", "views", "shapes", "defaults", "freeze", "fold", "cse", "dce", "infer"})
 TOLERANCES = {"float64": 1e-11, "float32": 2e-5, "float16": 4e-3, "bfloat16": 3e-2}
 Feeds = dict[str, Any]
+Sizes = dict[str, Any]
 
 
 class Fired(Instrument):
@@ -73,7 +74,6 @@ class Case:
     head: dict[str, str]
     source: str
     expected: str
-    fired: Fired = field(default_factory=Fired)
 
     @property
     def name(self) -> str:
@@ -104,11 +104,10 @@ class Case:
         verify(model)
         return model
 
-    def transform(self, limit: int | None = None) -> Model:
-        """What the pipeline makes of it."""
+    def transform(self, limit: int | None = None, fired: Fired | None = None) -> Model:
+        """What the pipeline makes of it, stopped after `limit` rewrites; `fired` is told what happened."""
         model = self.load()
-        self.fired = Fired()
-        ctx = Context(instruments=[self.fired], bisect_limit=limit)
+        ctx = Context(instruments=[fired] if fired else [], bisect_limit=limit)
         run_pipeline(model, Registry().resolve(parse(self.passes())), ctx)
         verify(model)
         return model
@@ -122,15 +121,16 @@ class Case:
 
     def check(self) -> None:
         """Compare with the lower half, and by running. Raises AssertionError."""
-        made = self.transform()
+        fired = Fired()
+        made = self.transform(fired=fired)
         self.check_numbers(self.load(), made)
         text = self.shown(made)
         assert text == self.expected, _differs(self.expected, text)
         self.check_steering(text)
         subject = self.subject()
         if subject:
-            fired = any(subject in ((name, rule), (name, "")) for name, rule in self.fired.counts)
-            assert fired == ("WHY" not in self.head), f"{subject} {'fired' if fired else 'did not fire'}"
+            happened = any(subject in ((name, rule), (name, "")) for name, rule in fired.counts)
+            assert happened == ("WHY" not in self.head), f"{subject} {'fired' if happened else 'did not fire'}"
 
     def check_steering(self, text: str) -> None:
         """No rewrite happens that is refused, and none is left to do where the pipeline is one pass."""
@@ -154,8 +154,8 @@ class Case:
                 compare(a, b, f"{name} at {sizes}", exact)
             _check_shapes(after, wanted, sizes)
 
-    def sizes(self, model: Model) -> Iterator[dict[str, int]]:
-        """Sizes of all symbols: given ones, or all different and all 1."""
+    def sizes(self, model: Model) -> Iterator[Sizes]:
+        """Sizes of all symbols, and shapes of inputs of unknown rank: given ones, or all different and all 1."""
         found = {
             atom.name: None
             for value in model.graph.inputs
@@ -166,15 +166,18 @@ class Case:
         }
         if "SIZES" in self.head:
             for row in self.head["SIZES"].split("|"):
-                given = {name: int(size) for name, size in (item.split("=") for item in row.split())}
+                given: Sizes = {}
+                for name, size in (item.split("=") for item in row.split()):
+                    given[name] = tuple(int(n) for n in size.split("x")) if "x" in size else int(size)
                 missing = [n for n in found if n not in given]
                 assert not missing, f"SIZES lacks {missing}"
                 yield given
             return
-        yield {name: 2 + index for index, name in enumerate(found)}
-        yield dict.fromkeys(found, 1)
+        unranked = [n for n, v in zip(model.graph.input_names, model.graph.inputs) if v.type and v.shape is None]
+        yield {name: 2 + index for index, name in enumerate(found)} | dict.fromkeys(unranked, (2, 3))
+        yield dict.fromkeys(found, 1) | dict.fromkeys(unranked, (1, 1))
 
-    def feeds(self, model: Model, sizes: dict[str, int], random: np.random.Generator, special: bool) -> Feeds:
+    def feeds(self, model: Model, sizes: Sizes, random: np.random.Generator, special: bool) -> Feeds:
         """Values for all inputs without a default."""
         given = dict(item.split("=") for item in self.head.get("FEED", "").split())
         feeds: Feeds = {}
@@ -184,7 +187,7 @@ class Case:
             if isinstance(value.type, SequenceType):
                 feeds[name] = [draw(value.type.element, sizes, random, special) for _ in range(2)]
                 continue
-            feeds[name] = draw(value.type, sizes, random, special)
+            feeds[name] = draw(value.type, sizes, random, special, sizes.get(name))
             if name in given:
                 text = given.pop(name)
                 number = {"true": True, "false": False}.get(text) if text in ("true", "false") else float(text)
@@ -193,14 +196,19 @@ class Case:
         return feeds
 
 
-def draw(type_: Any, sizes: dict[str, int], random: np.random.Generator, special: bool) -> Any:
+def draw(
+    type_: Any, sizes: Sizes, random: np.random.Generator, special: bool, shape: tuple[int, ...] | None = None
+) -> Any:
     """A random array of a tensor type; `special`: with infinities and NaN among the floats."""
     assert isinstance(type_, TensorType), f"no values for {type_}: give the case a NORUN line"
-    shape = (2, 3) if type_.shape is None else tuple(size_of(dim, sizes) for dim in type_.shape)
+    if type_.shape is not None:
+        shape = tuple(size_of(dim, sizes) for dim in type_.shape)
+    assert shape is not None, "give the shape in a SIZES line"
     if type_.dtype is BOOL:
-        return random.random(shape) < 0.5
+        return np.asarray(random.random(shape) < 0.5)
     if type_.dtype.is_int:
-        return random.integers(0 if type_.dtype.kind == "u" else -4, 5, shape).astype(type_.dtype.numpy)
+        low = 0 if type_.dtype.kind == "u" else -4
+        return np.asarray(random.integers(low, 5, shape)).astype(type_.dtype.numpy)
     assert type_.dtype.is_float, f"no values for {type_}: give the case a NORUN line"
     array = np.asarray(random.normal(size=shape))
     if special and array.size:
@@ -211,7 +219,7 @@ def draw(type_: Any, sizes: dict[str, int], random: np.random.Generator, special
     return array.astype(type_.dtype.numpy)
 
 
-def size_of(dim: Any, sizes: dict[str, int]) -> int:
+def size_of(dim: Any, sizes: Sizes) -> int:
     """A dimension at given sizes of its symbols."""
     found = dims.substitute(dim, sizes.get)
     assert isinstance(found, int), f"no size for {dim}"
@@ -270,7 +278,7 @@ def compare(found: Any, wanted: Any, place: str, exact: bool) -> None:
     np.testing.assert_allclose(a, b, tolerance, tolerance * (finite.max() if finite.size else 0), err_msg=place)
 
 
-def _check_shapes(model: Model, found: list[Any], sizes: dict[str, int]) -> None:
+def _check_shapes(model: Model, found: list[Any], sizes: Sizes) -> None:
     """What the types of the outputs say is true at these sizes."""
     for value, array in zip(model.graph.outputs, found):
         if not isinstance(value.type, TensorType) or value.type.shape is None:
@@ -312,7 +320,10 @@ def update(path: Path) -> None:
     preamble = path.read_text(encoding="utf-8").partition(START)[0].rstrip()
     parts = [preamble] if preamble else []
     for case in read_cases(path):
-        made = case.transform()
-        case.check_numbers(case.load(), made)
+        try:
+            made = case.transform()
+            case.check_numbers(case.load(), made)
+        except Exception as error:
+            raise ValueError(f"{path.name}:{case.line}: {error}") from error
         parts.append(f"{case.source}\n{RULE}\n{case.shown(made)}")
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")

@@ -24,6 +24,7 @@ def test_mypy() -> None:
 
 
 def test_ci_runs_the_second_command_of_the_readme() -> None:
-    commands = [line.strip() for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("    python3 -m venv")]
+    lines = (ROOT / "README.md").read_text().splitlines()
+    commands = [line.strip() for line in lines if line.startswith("    python3 -m venv")]
     assert len(commands) == 2
     assert commands[1] in (ROOT / ".ci" / "run").read_text()

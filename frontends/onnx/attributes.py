@@ -121,7 +121,7 @@ def _coerce(value: Any, kind: str, expected: str, name: str, op: Op) -> Any:
         return float32(value)
     if kind == "ints" and expected == "floats":
         return tuple(float32(v) for v in value)
-    if kind in ("ints", "floats", "strings", "tensors") and value == ():
+    if value == () and kind.endswith("s") and expected.endswith("s"):
         return ()
     if kind + "s" == expected:
         return (value,)

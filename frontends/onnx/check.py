@@ -51,6 +51,27 @@ def check_node(
             raise InvalidModel(f"{op.key} has no graph attribute {name!r}")
 
 
+def check_regions(node: Node) -> None:
+    """Raise InvalidModel where the graphs of a control-flow operator do not have as many results as it needs."""
+    inputs, outputs = len(node.inputs), len(node.outputs)
+    needed = {"If": (None, outputs), "Loop": (inputs, outputs + 1), "SequenceMap": (None, outputs)}.get(node.op.key)
+    if node.op.key == "Scan":
+        needed = (inputs, outputs)
+        scanned = node.attrs.get("num_scan_inputs", 0)
+        if not 1 <= scanned <= inputs:
+            raise InvalidModel(f"num_scan_inputs is {scanned}, Scan has {inputs} inputs")
+        if inputs - scanned > outputs:
+            raise InvalidModel(f"{outputs} outputs of Scan for {inputs - scanned} states")
+    if node.op.key == "Loop" and inputs - 2 > outputs:
+        raise InvalidModel(f"{outputs} outputs of Loop for {inputs - 2} carried values")
+    for name, region in node.regions.items() if needed else ():
+        takes, gives = needed
+        if takes is not None and len(region.inputs) != max(takes, 2 if node.op.key == "Loop" else 0):
+            raise InvalidModel(f"{name} of {node.op.key} takes {len(region.inputs)} values, must take {takes}")
+        if len(region.outputs) != gives:
+            raise InvalidModel(f"{name} of {node.op.key} gives {len(region.outputs)} values, must give {gives}")
+
+
 def _needs_of(op: Op) -> _Needs:
     schema = op.schema
     assert schema is not None

@@ -25,7 +25,6 @@ from ...ir.proto.messages import (
     NodeProto,
     ValueInfoProto,
 )
-from ...ir.tensor import Tensor
 from ...ir.types import TensorType, Type, is_refinement, merge
 from .attributes import AttributeReader
 from .check import check_node
@@ -362,7 +361,7 @@ class Importer:
         self, call: NodeProto, function: FunctionProto, frame: Frame
     ) -> dict[str, Any]:
         opaque = resolve(function.domain or "", function.name or "?")
-        values: dict[str, Any] = {name: None for name in function.attribute}
+        values: dict[str, Any] = dict.fromkeys(function.attribute)
         for attribute in function.attribute_proto:
             values[attribute.name or ""] = self._plain(attribute, opaque, frame)
         for attribute in call.attribute:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...ir.core import SparseTensor
 from ...ir.errors import FormatError, InvalidModel
-from ...ir.proto.messages import SparseTensorProto, Span, TensorProto
+from ...ir.proto.messages import Span, SparseTensorProto, TensorProto
 from ...ir.tensor import MappedFile, Tensor
 from ...ir.types import STR, DType
 from .types import dtype_of

@@ -99,12 +99,13 @@ def _attr_to_input(
     element = {"int64": I64, "float": F32}.get(dtype)
     if element is None:
         like = use.input(0)
-        if like is None or not isinstance(like.type, TensorType):
+        if like is None or not isinstance(like.type, TensorType) or not like.type.dtype.is_float:
             return False
         element = like.type.dtype
     if rank and isinstance(value, (int, float)):
         value = (value,)
-    array = np.array(value, dtype=element.numpy)
+    with np.errstate(over="ignore"):  # what a float16 cannot hold becomes infinite, and means the same
+        array = np.array(value, dtype=element.numpy)
     use.set_input(index, use.builder.const(Tensor.from_array(array, element)))
     return True
 

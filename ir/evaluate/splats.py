@@ -66,7 +66,9 @@ def _elementwise(node: Node, given: list[Tensor]) -> Tensor | None:
         total = None if total is None else _broadcast(total, x.shape)
     if total is None or 0 in total:
         return None
-    ones = [Tensor.from_array(np.reshape(x.array().reshape(-1)[:1].copy(), (1,) * len(x.shape)), x.dtype) for x in given]
+    ones = [
+        Tensor.from_array(x.array().reshape(-1)[:1].copy().reshape((1,) * len(x.shape)), x.dtype) for x in given
+    ]
     (result,) = evaluate_node(node, ones)
     if result is None or result.dtype.bits < 8:
         return None

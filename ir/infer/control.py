@@ -51,7 +51,7 @@ def branch_content(node: Node) -> list[tuple[Hole, ...] | None] | None:
     results: list[tuple[Hole, ...] | None] = []
     for index in range(len(node.outputs)):
         contents = [content_of(b.outputs[index]) for b in branches if index < len(b.outputs)]
-        first, last = contents[0], contents[-1]
+        first, last = (contents[0], contents[-1]) if contents else (None, None)
         if first is None or last is None or len(first) != len(last):
             results.append(None)
             continue

@@ -50,6 +50,8 @@ def slice_(node: Node) -> Result:
             return unknown(data.dtype, rank)
         axes = tuple(range(count))
     result: list[Hole] = list(data.shape)
+    if any(each is not None and len(each) != len(axes) for each in (starts, ends, steps)):
+        raise fail(node, f"starts, ends, axes and steps of different lengths for {len(axes)} axes")
     for i, axis in enumerate(axes_in(node, axes, rank)):
         start = starts[i] if starts is not None else None
         end = ends[i] if ends is not None else None

@@ -84,6 +84,7 @@ def _ask(
     node: Node, types: tuple[Type | None, ...], constants: tuple[tuple[Any, ...] | None, ...]
 ) -> Result:
     import onnx
+    import onnx.checker
     import onnx.defs
     import onnx.helper
     import onnx.shape_inference
@@ -122,7 +123,7 @@ def _ask(
             opset_imports=[onnx.helper.make_opsetid(node.op.domain, schema.since)],
             ir_version=onnx.IR_VERSION,
         )
-    except (onnx.shape_inference.InferenceError, onnx.defs.SchemaError):
+    except (onnx.shape_inference.InferenceError, onnx.defs.SchemaError, onnx.checker.ValidationError):
         return by_schema(node)  # then the declared types are all there is
     return tuple(_read(found.get(name), symbols) for name in outputs)
 

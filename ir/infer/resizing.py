@@ -89,6 +89,8 @@ def resize(node: Node) -> Result:
 
 
 def _scaled(dim: DimLike, scale: float) -> Hole:
+    if not 0 <= scale < 1 << 31:
+        return None
     if isinstance(dim, int):
         return int(float32(dim * float32(scale)))
     top, bottom = scale.as_integer_ratio()

@@ -89,6 +89,8 @@ def split_to_sequence(node: Node) -> Result:
     if sizes is not None and len(set(sizes)) == 1:
         size = sizes[0]
         scalar = node.inputs[1] is not None and node.inputs[1].rank == 0
+        if isinstance(size, int) and size < scalar:
+            raise fail(node, f"parts of {size} elements")
         if scalar and not (isinstance(dim, int) and isinstance(size, int) and dim % size == 0):
             size = None  # the last part is smaller
     part = fresh() if size is None else size

@@ -203,7 +203,10 @@ class Printer:
         for value, name in zip(graph.inputs, graph.input_names):
             text = f"{names[value]}: {types[value.type]}{_alias(names[value], name)}"
             default = graph.defaults.get(value)
-            inputs.append(text if default is None else f"{text} = {self.tensor(default)}")
+            if default is not None:
+                # The type of the input need not say how large the default is.
+                text += f" = {self.tensor(default) if default.type is value.type else self.attribute(default)}"
+            inputs.append(text)
         outputs: list[str] = []
         for value, name in zip(graph.outputs, graph.output_names):
             text = f"{names[value]}: {types[value.type]}" if typed else names[value]

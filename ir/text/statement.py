@@ -121,8 +121,9 @@ class LineBuilder:
 
     def input(self, items: list[Any]) -> tuple[Any, ...]:
         name, type_, alias, payload = items
-        default = None if payload is None else self._payload(type_, payload)
-        return str(name), _known(type_), None if alias is None else text_of(alias), default
+        if payload is not None and not isinstance(payload, Tensor):
+            payload = self._payload(type_, payload)
+        return str(name), _known(type_), None if alias is None else text_of(alias), payload
 
     def result(self, items: list[Any]) -> tuple[Any, ...]:
         name, type_, alias = items

@@ -115,7 +115,7 @@ def _attr_to_input(
         return False
     number = items[0] if single else tuple(items)
     if dtype == "like 0":  # such attributes are floats whatever the data
-        number = float32(number)
+        number = float32(float(items[0]))
         if number != items[0] and number == number:
             return False
     s.attrs[attribute] = number

@@ -19,7 +19,8 @@ from ...ir.types import F16, TensorType
 
 # The opset and IR version that each onnxruntime release loads at most (its docs/Versioning.md; 1.31 found by loading).
 _LIMITS = (
-    ((1, 31), 26, 13), ((1, 25), 25, 12), ((1, 23), 23, 11), ((1, 22), 23, 10), ((1, 20), 21, 10), ((1, 18), 21, 10), ((1, 17), 20, 9),
+    ((1, 31), 26, 13), ((1, 25), 25, 12), ((1, 23), 23, 11), ((1, 22), 23, 10), ((1, 20), 21, 10),
+    ((1, 18), 21, 10), ((1, 17), 20, 9),
 )  # fmt: skip
 _OPEN = 2**31 - 1
 

@@ -1,6 +1,7 @@
 """Natives of affine.rules: constants that absorb a scale and a shift.
 
-All arithmetic is done in double precision and rounded once. A result is a splat where all operands are.
+All arithmetic is done in double precision and rounded once; what overflows then is not folded. A result is a splat
+where all operands are.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from ...ir.core import Value
 from ...ir.rewrite import native
 from ...ir.rewrite.functions import ABSENT, Outcome
 from ...ir.tensor import Array, Tensor
+from ...ir.types import F64, DType
 from . import arrangement as arrangement  # its natives are used by affine.rules as well
 
 # Folding reads and rewrites the whole weight: beyond this it would no longer be a small price.
 _MAX_BYTES = 256 << 20
 # A weight with several users is stored once more for each that changes.
 _MAX_SHARED = 16 << 10
+# Two shifts whose sum is this much smaller than one of them cancel each other.
+_CANCELLED = 1 << 12
 
 
 def _tensor(value: Value | None) -> Tensor | None:
@@ -36,15 +40,23 @@ def _element(tensor: Tensor) -> Array | None:
     return flat[:1].reshape(()) if bool((flat == flat[0]).all()) else None
 
 
-def _combine(function: Callable[..., Array], like: Tensor, *operands: tuple[Tensor, tuple[int, ...]]) -> Tensor:
-    """Apply a broadcasting function to tensors, each viewed in a shape, and round to the dtype of `like`."""
+def _combine(
+    function: Callable[..., Array], dtype: DType, *operands: tuple[Tensor, tuple[int, ...]]
+) -> Tensor | None:
+    """Apply a broadcasting function to tensors, each viewed in a shape, and round; None where a result is not finite."""
     elements = [_element(tensor) for tensor, _ in operands]
     if any(tensor.splat is not None for tensor, _ in operands) and all(e is not None for e in elements):
         shape = np.broadcast_shapes(*(view for _, view in operands))
-        element = function(*(e.astype(np.float64) for e in elements if e is not None))
-        return Tensor.of_splat(element, shape, like.dtype)
-    result = function(*(t.array().reshape(view).astype(np.float64) for t, view in operands))
-    return Tensor.from_array(result.astype(like.dtype.numpy), like.dtype)
+        element = _rounded(function, dtype, *(e for e in elements if e is not None))
+        return None if element is None else Tensor.of_splat(element, shape, dtype)
+    result = _rounded(function, dtype, *(t.array().reshape(view) for t, view in operands))
+    return None if result is None else Tensor.from_array(result, dtype)
+
+
+def _rounded(function: Callable[..., Array], dtype: DType, *operands: Array) -> Array | None:
+    with np.errstate(all="ignore"):
+        result: Array = np.asarray(function(*(x.astype(np.float64) for x in operands))).astype(dtype.numpy)
+        return result if bool(np.isfinite(result).all()) else None
 
 
 def _same_elements(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -75,8 +87,10 @@ def per_channel(c: Value, y: Value, axis: int) -> Tensor | None:
     const, shape = c.const, y.shape
     if const is None or shape is None or not const.dtype.is_float:
         return None
+    if axis >= len(shape) or len(const.shape) > len(shape):
+        return None
     length = shape[axis]
-    if not isinstance(length, int) or len(const.shape) > len(shape):
+    if not isinstance(length, int):
         return None
     padded = (1,) * (len(shape) - len(const.shape)) + const.shape
     if any(d != 1 for i, d in enumerate(padded) if i != axis % len(shape)):
@@ -107,8 +121,8 @@ def scaled(w: Value, s: Any, axis: int) -> Tensor | None:
         return None
     weight = w.const
     view = _channel_view(weight, axis % len(weight.shape))
-    result = _combine(np.multiply, weight, (weight, weight.shape), (scale, view))
-    return None if _grows(weight, result) else result
+    result = _combine(np.multiply, weight.dtype, (weight, weight.shape), (scale, view))
+    return None if result is None or _grows(weight, result) else result
 
 
 @native
@@ -124,11 +138,15 @@ def scaled_transposed(w: Value, s: Any, groups: int) -> Tensor | None:
     if weight.splat is not None and _element(scale) is not None:
         one = (1,) * len(weight.shape)
         factor = Tensor.of_splat(_element(scale), one, scale.dtype)
-        return _combine(np.multiply, weight, (weight, weight.shape), (factor, one))
+        return _combine(np.multiply, weight.dtype, (weight, weight.shape), (factor, one))
     rest = (1,) * (len(weight.shape) - 2)
-    by_group = weight.array().reshape(groups, inputs // groups, *weight.shape[1:]).astype(np.float64)
-    by_output = scale.array().reshape(groups, 1, outputs, *rest).astype(np.float64)
-    return Tensor.from_array((by_group * by_output).reshape(weight.shape).astype(weight.dtype.numpy), weight.dtype)
+    by_group = weight.array().reshape(groups, inputs // groups, *weight.shape[1:])
+    by_output = scale.array().reshape(groups, 1, outputs, *rest)
+    result = _rounded(np.multiply, weight.dtype, by_group, by_output)
+    if result is None:
+        return None
+    made = Tensor.from_array(result.reshape(weight.shape), weight.dtype)
+    return None if _grows(weight, made) else made
 
 
 def _as_tensor(x: Any) -> Tensor | None:
@@ -143,7 +161,7 @@ def times(a: Any, b: Any) -> Tensor | None:
     one, two = _as_tensor(a), _as_tensor(b)
     if one is None or two is None:
         return None
-    return _combine(np.multiply, one, (one, one.shape), (two, two.shape))
+    return _combine(np.multiply, one.dtype, (one, one.shape), (two, two.shape))
 
 
 @native
@@ -157,7 +175,7 @@ def scaled_bias(b: Value | None, s: Any) -> Tensor | None:
         if b is not None:
             return None  # computed at run time
         return Tensor.of_splat(0, scale.shape, scale.dtype)
-    return _combine(np.multiply, bias, (bias, bias.shape), (scale, scale.shape))
+    return _combine(np.multiply, bias.dtype, (bias, bias.shape), (scale, scale.shape))
 
 
 @native
@@ -169,7 +187,7 @@ def shifted_bias(b: Value | None, c: Any) -> Tensor | None:
         return None
     if bias is None:
         return shift
-    return _combine(np.add, bias, (bias, bias.shape), (shift, shift.shape))
+    return _combine(np.add, bias.dtype, (bias, bias.shape), (shift, shift.shape))
 
 
 @native
@@ -178,7 +196,7 @@ def norm_scale(scale: Value, var: Value, epsilon: float) -> Tensor | None:
     s, v = scale.const, var.const
     if s is None or v is None or s.shape != v.shape:
         return None
-    return _combine(lambda a, b: a / np.sqrt(b + epsilon), s, (s, s.shape), (v, v.shape))
+    return _combine(lambda a, b: a / np.sqrt(b + epsilon), F64, (s, s.shape), (v, v.shape))
 
 
 @native
@@ -195,7 +213,7 @@ def norm_bias(
     shape = s.shape
     return _combine(
         lambda x, sc, be, me, va: (x - me) / np.sqrt(va + epsilon) * sc + be,
-        beta, (start, shape), (s, shape), (beta, shape), (m, shape), (v, shape),
+        beta.dtype, (start, shape), (s, shape), (beta, shape), (m, shape), (v, shape),
     )  # fmt: skip
 
 
@@ -222,30 +240,46 @@ def inference(y: Value) -> bool:
 def negated(c: Any) -> Tensor | None:
     """-c."""
     x = _as_tensor(c)
-    return None if x is None else _combine(np.negative, x, (x, x.shape))
+    return None if x is None else _combine(np.negative, x.dtype, (x, x.shape))
 
 
 @native
 def reciprocal_of(c: Any) -> Tensor | None:
-    """1/c; None where c holds a zero or a number without a finite reciprocal."""
+    """1/c in double precision; None where c holds a zero."""
     x = _as_tensor(c)
-    if x is None or not x.dtype.is_float:
-        return None
-    with np.errstate(all="ignore"):
-        result = _combine(lambda a: 1.0 / a, x, (x, x.shape))
-    return result if bool(np.all(np.isfinite(result.array().astype(np.float64)))) else None
+    return None if x is None else _combine(np.reciprocal, F64, (x, x.shape))
 
 
 @native
 def sum_of(a: Value, b: Value) -> Tensor | None:
-    """a + b of two constants, where the sum is no larger than the larger of them."""
-    return _pairwise(np.add, a, b)
+    """a + b of two constants, where the sum is no larger than the larger of them.
+
+    None where they nearly cancel: adding a large number and taking it away again rounds, and may be meant to.
+    """
+    result = _pairwise(np.add, a, b)
+    if result is None or a.const is None:
+        return None
+    left = np.abs(result.array().astype(np.float64)) * _CANCELLED
+    return result if bool((left >= np.abs(a.const.array().astype(np.float64))).all()) else None
 
 
 @native
 def product_of(a: Value, b: Value) -> Tensor | None:
-    """a * b of two constants, where the product is no larger than the larger of them."""
-    return _pairwise(np.multiply, a, b)
+    """a * b of two constants, where the product is no larger than the larger of them.
+
+    None where it is too small for all digits of its type, which x * a * b has.
+    """
+    result = _pairwise(np.multiply, a, b)
+    if result is None or a.const is None or b.const is None:
+        return None
+    small = np.abs(result.array().astype(np.float64)) < _smallest(result.dtype)
+    zero = (a.const.array() == 0) | (b.const.array() == 0)
+    return None if bool((small & ~zero).any()) else result
+
+
+def _smallest(dtype: DType) -> float:
+    """The smallest number that has all digits of a type."""
+    return {"f16": 2.0**-14, "f64": 2.0**-1022}.get(dtype.name, 2.0**-126)
 
 
 def _pairwise(function: Callable[..., Array], a: Value, b: Value) -> Tensor | None:
@@ -258,4 +292,4 @@ def _pairwise(function: Callable[..., Array], a: Value, b: Value) -> Tensor | No
         return None
     if shape not in (x.shape, y.shape) or max(x.length, y.length) > 1 << 20:
         return None
-    return _combine(function, x, (x, x.shape), (y, y.shape))
+    return _combine(function, x.dtype, (x, x.shape), (y, y.shape))

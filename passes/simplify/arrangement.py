@@ -42,6 +42,16 @@ def in_order(x: Value, perm: tuple[int, ...] | None) -> bool:
 
 
 @native
+def moves_units(x: Value, perm: tuple[int, ...] | None) -> bool:
+    """True for a permutation that keeps the order of all axes of x that are not of length 1."""
+    shape = x.shape
+    if shape is None or perm is None or len(perm) != len(shape):
+        return False
+    moved = [axis for axis in perm if shape[axis] != 1]
+    return moved == sorted(moved)
+
+
+@native
 def composed(x: Value, first: tuple[int, ...] | None, second: tuple[int, ...] | None) -> tuple[int, ...] | None:
     """The permutation of two transposes of x one after the other; None where neither says the rank, and x does not."""
     known = second if first is None else first
@@ -108,6 +118,21 @@ def merged_squeeze(x: Value, a: Value, b: Value) -> Tensor | None:
         return None
     left = [i for i in range(rank) if i not in first]
     return int_tensor(sorted([*first, *(left[i] for i in second)]))
+
+
+@native
+def fits_empty(x: Value, v: Value, y: Value) -> bool:
+    """False if one Reshape of x to y's shape needs elements to work a dimension out, and two views over v do not.
+
+    Squeeze, Unsqueeze and Flatten are content with none; -1 beside a dimension of size 0 is not.
+    """
+    if any(value.producer is not None and value.producer.op.name == "Reshape" for value in (v, y)):
+        return True
+    source, target = x.shape, y.shape
+    if source is None or target is None:
+        return False
+    loose = [d for d in target if not isinstance(d, int)]
+    return len(loose) < 2 or all(d is e for d, e in zip(target, source) if not isinstance(d, int))
 
 
 @native
@@ -214,11 +239,22 @@ def joined_pads(pads: Value, axes: Value | None, y: Value) -> tuple[int, ...] | 
     before, after = [0] * rank, [0] * rank
     for index, axis in enumerate(along):
         before[axis], after[axis] = amounts[index], amounts[index + len(along)]
-    if any(before[:2]) or any(after[:2]) or min(*before, *after) < 0:
+    if any(before[:2]) or any(after[:2]) or min(*before, *after) < 0 or rank < 3:
         return None
-    spatial = rank - 2
-    own: Any = node.attr("pads") or (0,) * (2 * spatial)
+    own: Any = node.attr("pads")
+    if own is None or node.attr("auto_pad") == "VALID":
+        own = (0,) * (2 * (rank - 2))
     return tuple(a + b for a, b in zip((*before[2:], *after[2:]), own))
+
+
+@native
+def pool_pads(pads: Value, axes: Value | None, y: Value) -> tuple[int, ...] | None:
+    """joined_pads of a pooling operator, whose pads must be smaller than its kernel."""
+    joined = joined_pads(pads, axes, y)
+    kernel: Any = y.producer.attr("kernel_shape") if y.producer is not None else None
+    if joined is None or kernel is None or any(pad >= size for pad, size in zip(joined, (*kernel, *kernel))):
+        return None
+    return joined
 
 
 @native

@@ -43,7 +43,8 @@ class Shapes(Pass):
                     target = simplify(node)
                     if target is not None and ctx.allow(self.name, "constant-target", node):
                         with ctx.rewrite(self.name, "constant-target", [node]):
-                            node.set_input(1, Builder(graph).ints(target, node.inputs[1].hint if node.inputs[1] else ""))
+                            hint = node.inputs[1].hint if node.inputs[1] else ""
+                            node.set_input(1, Builder(graph).ints(target, hint))
                             node.attrs.pop("allowzero", None)
                             infer_node(node)
                         changed = True

@@ -252,8 +252,8 @@ class Gen:
         **attrs: Any,
     ) -> list[Val]:
         """Add a node; an output is (dtype, shapes, rank), None for one that is left out."""
-        given = [v for v in inputs]
-        while given and given[-1] is None:
+        given = list(inputs)
+        while given and given[-1] is None and not (op == "Loop" and len(given) <= 2):
             given.pop()
         attrs = {k: v for k, v in attrs.items() if v is not None}
         if not has_kernel(op, self.opset, [None if v is None else v.dtype for v in given], [o and o[0] for o in outputs]):
@@ -351,8 +351,8 @@ def _model(g: Gen) -> onnx.ModelProto:
         g.like("Neg", [value], value)
     outputs = []
     for value in _outputs(g):
-        dims: list[Any] | None = None
-        if value.shapes is not None and g.chance(0.3):
+        dims: list[Any] = [None] * value.rank
+        if value.shapes is not None and g.chance(0.4):
             dims = [d if d is not None else g.name("out_") for d in value.fixed()]
         outputs.append(helper.make_tensor_value_info(value.name, DTYPES[value.dtype][0], dims))
     used = {name for node in _all_nodes(g.main.nodes) for name in node.input} | {o.name for o in outputs}

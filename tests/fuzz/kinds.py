@@ -157,11 +157,12 @@ def _has_kernel(op: str, opset: int, inputs: tuple[str | None, ...], outputs: tu
     used: dict[str, set[str]] = {}
     for formals, dtypes in ((schema.inputs, inputs), (schema.outputs, outputs)):
         for index, dtype in enumerate(dtypes):
-            if dtype is not None and formals:
+            if dtype is not None and dtype != "seq" and formals:
                 formal = formals[min(index, len(formals) - 1)]
-                if f"tensor({_TYPE_STR[dtype]})" not in formal.types and "seq" not in dtype:
+                if f"tensor({_TYPE_STR[dtype]})" in formal.types:
+                    used.setdefault(formal.type_str, set()).add(dtype)
+                elif not any("seq" in listed for listed in formal.types):
                     return False
-                used.setdefault(formal.type_str, set()).add(dtype)
     if op not in _kernels():
         return bool(schema.has_function or schema.has_context_dependent_function)
     # onnxruntime computes in f32 where it has no kernel for f16.

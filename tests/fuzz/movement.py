@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .graphs import FLOATS, NUMBERS, Gen, NoFit, Val
-from .kinds import DTYPES, SIZES, Shape, each
+from .kinds import DTYPES, Shape, each
 
 
 def ranked(g: Gen, least: int, most: int = 6, *dtypes: str) -> Val:
@@ -379,7 +379,8 @@ def sequence(g: Gen) -> None:
 def eye(g: Gen) -> None:
     """EyeLike."""
     v = ranked(g, 2, 2, "f32", "i64", "f64")
-    g.like("EyeLike", [v], v, k=g.choose((None, 1)), dtype=DTYPES[v.dtype][0] if g.chance(0.5) else None)
+    attrs = {"dtype": DTYPES[v.dtype][0]} if g.chance(0.5) else {}
+    g.emit("EyeLike", [v], [(v.dtype, v.shapes, 2)], k=g.choose((None, 1)), **attrs)
 
 
 def einsum(g: Gen) -> None:
@@ -406,4 +407,3 @@ STEPS = [
     (slice_, 5.0), (gather, 4.0), (gather_elements, 1.0), (gather_nd, 1.0), (scatter_nd, 1.0), (concat, 4.0), (split, 3.0),
     (pad, 3.0), (blocks, 0.5), (trilu, 0.7), (one_hot, 0.4), (cumsum, 0.7), (sequence, 0.5), (eye, 0.3), (einsum, 0.6),
 ]  # fmt: skip
-_ = SIZES

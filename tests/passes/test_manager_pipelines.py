@@ -116,7 +116,7 @@ def test_levels_expand() -> None:
 
 
 def test_level_3_is_level_2_while_the_summary_says_so() -> None:
-    assert level_items(3) == level_items(2) != level_items(1)
+    assert level_items(3) == level_items(2) != level_items(0)
 
 
 def test_edits_by_name() -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import AttributeProto, TensorProto, helper
+
 from geoc.frontends.onnx import load_onnx
 from geoc.ir.errors import FormatError, GeocError, InvalidModel
 from geoc.ir.verify import verify
 from geoc.lowering.onnx import model_bytes
-from onnx import AttributeProto, TensorProto, helper
 
 from .building import BOOL, FLOAT, INT64, graph, model, node, nodes, value, weight
 
@@ -99,6 +100,11 @@ def with_attribute(op: onnx.NodeProto, **fields: Any) -> onnx.NodeProto:
     return op
 
 
+def of_unknown_type(op: onnx.NodeProto) -> onnx.NodeProto:
+    op.attribute.add(name="a").MergeFromString(b"\xa0\x01\x4d")  # field 20, the type, is 77
+    return op
+
+
 def branches(*body: onnx.NodeProto, result: str) -> onnx.NodeProto:
     inner = graph(body, [], [value(result)], name="inside")
     other = graph([node("Neg", "x", "n")], [], [value("n")])
@@ -155,7 +161,7 @@ BROKEN: dict[str, tuple[onnx.ModelProto, str, str]] = {
     ),
     "an attribute of another kind": (build(node("Concat", "x x", "y", axis="one")), "'axis' is string, must be int", "(Concat)"),
     "an attribute of no kind": (
-        build(with_attribute(node("Relu", "x", "y"), name="a", type=77)), "unknown type 77", "(Relu)",
+        build(of_unknown_type(node("Relu", "x", "y"))), "unknown type 77", "(Relu)",
     ),
     "an unknown attribute": (build(node("Relu", "x", "y", strength=3)), "strength", ""),
     "an axis outside the rank": (build(node("Softmax", "x", "y", axis=5)), "axis 5", "(Softmax)"),
@@ -195,6 +201,10 @@ BROKEN: dict[str, tuple[onnx.ModelProto, str, str]] = {
 }  # fmt: skip
 
 
+# The others take these: the first gives a caller no way to tell its outputs apart, in the second they see no attribute.
+ONLY_HERE = {"two outputs of one name", "a reference outside of functions"}
+
+
 @pytest.mark.parametrize("proto, expected, place", BROKEN.values(), ids=BROKEN)
 def test_models_that_break_a_rule(tmp_path: Path, proto: onnx.ModelProto, expected: str, place: str) -> None:
     text = about(tmp_path, proto)
@@ -206,6 +216,8 @@ def test_the_judges_agree_that_these_are_no_models(tmp_path: Path) -> None:
     import onnxruntime
 
     for name, (proto, _, _) in BROKEN.items():
+        if name in ONLY_HERE:
+            continue
         try:
             onnx.checker.check_model(proto, full_check=True)
             options = onnxruntime.SessionOptions()

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, external_data_helper
+
 from geoc.frontends.onnx import load_onnx
 from geoc.ir.errors import FormatError, GeocError, InvalidModel
 from geoc.ir.tensor import Tensor
-from onnx import TensorProto, external_data_helper
 
 from .building import FLOAT, graph, model, node, value, weight
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import AttributeProto, helper
+
 from geoc.ir.errors import InvalidModel
 from geoc.lowering.onnx import model_bytes
-from onnx import AttributeProto, helper
 
 from .building import BOOL, FLOAT, graph, keys, load, model, node, nodes, run, same, value, weight
 

@@ -7,6 +7,8 @@ import random
 import numpy as np
 import onnx
 import pytest
+from onnx import AttributeProto, TensorProto, helper
+
 from geoc.frontends.onnx import load_onnx
 from geoc.ir.core import EmptyList, SparseTensor
 from geoc.ir.dims import symbol
@@ -14,7 +16,6 @@ from geoc.ir.errors import InvalidModel
 from geoc.ir.tensor import Tensor
 from geoc.ir.types import F32, I64, STR, map_type, optional_type, sequence_type, tensor_type
 from geoc.lowering.onnx import model_bytes
-from onnx import AttributeProto, TensorProto, helper
 
 from .building import (
     BOOL,

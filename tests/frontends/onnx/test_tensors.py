@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
+
 from geoc.frontends.onnx import load_onnx
 from geoc.ir.core import SparseTensor
 from geoc.ir.errors import InvalidModel
 from geoc.ir.tensor import Tensor
 from geoc.lowering.onnx import model_bytes
-from onnx import TensorProto, helper, numpy_helper
 
 from .building import FLOAT, INT64, graph, load, model, node, nodes, run, same, value, weight
 

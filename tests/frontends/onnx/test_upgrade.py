@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper
+
 from geoc.ir.core import Model
 from geoc.ir.ops import resolve
 from geoc.lowering.onnx import model_bytes
-from onnx import TensorProto, helper
 
 from .building import graph, load, model, node, nodes, one, run, same, value, weight
 
@@ -193,7 +194,7 @@ def test_hints_of_opset_1_are_dropped() -> None:
 
 def test_normalization_of_opset_6() -> None:
     x = floats(2, 3, 4, 4)
-    params = {k: v for k, v in CHANNELS.items()}
+    params = dict(CHANNELS.items())
     s, b, m, v = (p.reshape(3, 1, 1) for p in params.values())
     expected = (s * (x - m) / np.sqrt(v + 1e-5) + b).astype(np.float32)
     gives(old("BatchNormalization", 6, {"x": x}, params, is_test=1), {"x": x}, expected)

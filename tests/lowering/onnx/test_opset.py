@@ -8,14 +8,15 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
+
 from geoc.frontends.onnx import load_onnx
 from geoc.ir.core import Model
 from geoc.ir.errors import UnsupportedModel
 from geoc.lowering.onnx import model_bytes
 from geoc.lowering.onnx.opset import ir_version
 from geoc.lowering.targets import get_target
-from onnx import TensorProto, helper
-from onnx.reference import ReferenceEvaluator
 
 from ...frontends.onnx.building import graph, load, model, node, one, run, same, value, weight
 

@@ -13,12 +13,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper
+
 from geoc.frontends.onnx import load_onnx
 from geoc.ir.core import Model
 from geoc.ir.equal import equal
 from geoc.ir.errors import FormatError, UnsupportedModel, UsageError
 from geoc.lowering.onnx import save_onnx
-from onnx import TensorProto, helper
 
 from ...frontends.onnx.building import FLOAT, graph, model, node, value, weight
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+
 from geoc.frontends.onnx import load_onnx
 from geoc.ir.core import Model
 from geoc.ir.equal import difference
