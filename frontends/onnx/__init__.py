@@ -8,10 +8,10 @@ through unread; quantization annotations, which name values that passes rename, 
 
 from __future__ import annotations
 
-import gc
 import os
 from typing import Any
 
+from ...ir.collector import paused_collector
 from ...ir.core import Model
 from ...ir.errors import FormatError, GeocError
 from ...ir.proto.read import read_model
@@ -44,17 +44,12 @@ def load_onnx(source: str | os.PathLike[str] | bytes | Any) -> Model:
 def _load(file: MappedFile, source: str, folder: str | None) -> Model:
     if file.size == 0:
         raise FormatError("the file is empty", source=source)
-    # Millions of small objects are made here and none dies: looking for garbage meanwhile doubles the time.
-    collecting = gc.isenabled()
-    gc.disable()
     try:
-        proto = read_model(file.buffer, source)
-        model = Importer(proto, TensorReader(file, source, folder)).run()
+        with paused_collector():
+            proto = read_model(file.buffer, source)
+            model = Importer(proto, TensorReader(file, source, folder)).run()
     except GeocError as error:
         error.source = error.source or source
         raise
-    finally:
-        if collecting:
-            gc.enable()
     model.source = source
     return model

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...ir.core import Value
+from ...ir.core import Node, Value
 from ...ir.errors import InvalidModel
 from ...ir.ops import Op
 
@@ -51,34 +51,49 @@ def check_node(
             raise InvalidModel(f"{op.key} has no graph attribute {name!r}")
 
 
-def check_regions(node: Node) -> None:
-    """Raise InvalidModel where the graphs of a control-flow operator do not have as many results as it needs."""
-    inputs, outputs = len(node.inputs), len(node.outputs)
-    needed = {"If": (None, outputs), "Loop": (inputs, outputs + 1), "SequenceMap": (None, outputs)}.get(node.op.key)
-    if node.op.key == "Scan":
-        needed = (inputs, outputs)
+def check_region_inputs(node: Node) -> None:
+    """Raise InvalidModel where the body of a loop does not take what the loop hands it."""
+    count, key = len(node.inputs), node.op.key
+    if key == "Loop":
+        count = max(count, 2)  # iteration number and condition, whether the operands are given or not
+    elif key == "Scan":
         scanned = node.attrs.get("num_scan_inputs", 0)
-        if not 1 <= scanned <= inputs:
-            raise InvalidModel(f"num_scan_inputs is {scanned}, Scan has {inputs} inputs")
-        if inputs - scanned > outputs:
-            raise InvalidModel(f"{outputs} outputs of Scan for {inputs - scanned} states")
-    if node.op.key == "Loop" and inputs - 2 > outputs:
-        raise InvalidModel(f"{outputs} outputs of Loop for {inputs - 2} carried values")
-    for name, region in node.regions.items() if needed else ():
-        takes, gives = needed
-        if takes is not None and len(region.inputs) != max(takes, 2 if node.op.key == "Loop" else 0):
-            raise InvalidModel(f"{name} of {node.op.key} takes {len(region.inputs)} values, must take {takes}")
-        if len(region.outputs) != gives:
-            raise InvalidModel(f"{name} of {node.op.key} gives {len(region.outputs)} values, must give {gives}")
+        if not 1 <= scanned <= count:
+            raise InvalidModel(f"num_scan_inputs is {scanned}, Scan has {count} inputs")
+    elif key != "SequenceMap":
+        return
+    for name, region in node.regions.items():
+        if len(region.inputs) != count:
+            raise InvalidModel(f"{name} of {key} has {len(region.inputs)} inputs, must have {count}")
+
+
+def check_region_outputs(node: Node) -> None:
+    """Raise InvalidModel where a body does not give what its operator returns."""
+    count, key = len(node.outputs), node.op.key
+    carried = 0
+    if key == "Loop":
+        count, carried = count + 1, max(len(node.inputs), 2) - 1
+    elif key == "Scan":
+        carried = len(node.inputs) - int(node.attrs.get("num_scan_inputs", 0))
+    elif key not in ("If", "SequenceMap"):
+        return
+    for name, region in node.regions.items():
+        if len(region.outputs) != count or count < carried:
+            raise InvalidModel(
+                f"{name} of {key} has {len(region.outputs)} outputs, must have {max(count, carried)}"
+            )
 
 
 def _needs_of(op: Op) -> _Needs:
     schema = op.schema
     assert schema is not None
     required = tuple(spec.name for spec in schema.attributes.values() if spec.required)
+    fewest = schema.min_inputs  # counts optional ones that stand before a list, which may be left out here
+    while fewest and schema.inputs[min(fewest, len(schema.inputs)) - 1].option == "optional":
+        fewest -= 1
     # Where outputs may be left out, a node still has one: nothing could refer to it otherwise.
     fewest_outputs = max(schema.min_outputs, 1) if schema.outputs else 0
-    return schema.min_inputs, schema.max_inputs, fewest_outputs, schema.max_outputs, required
+    return fewest, schema.max_inputs, fewest_outputs, schema.max_outputs, required
 
 
 def _span(fewest: int, most: int) -> str:

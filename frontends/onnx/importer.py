@@ -27,7 +27,7 @@ from ...ir.proto.messages import (
 )
 from ...ir.types import TensorType, Type, is_refinement, merge
 from .attributes import AttributeReader
-from .check import check_node
+from .check import check_node, check_region_inputs, check_region_outputs
 from .constants import constant_value, splat
 from .order import sort_if_needed
 from .scope import ABSENT, Frame, Scope, entries, meta, opsets_of
@@ -257,11 +257,13 @@ class Importer:
         inner = {name: Scope(scope) for name in bodies}
         for name, body in bodies.items():
             self._open(node.regions[name], body, inner[name])
+        check_region_inputs(node)
         if node.op in _LOOPS:
             self.has_loops = True
             enter(node)
         for name, body in bodies.items():
             self._fill(node.regions[name], body, inner[name], frame)
+        check_region_outputs(node)
 
     def _attributes(
         self, proto: NodeProto, op_: Op, frame: Frame

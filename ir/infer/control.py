@@ -101,7 +101,7 @@ def _assign(value: Value, found: Type | None) -> bool:
 
 
 def _enter_loop(node: Node, body: Graph) -> bool:
-    if len(body.inputs) < 2 or len(body.inputs) != len(node.inputs):
+    if len(body.inputs) != max(len(node.inputs), 2):
         raise fail(node, f"{len(node.inputs)} operands, the body has {len(body.inputs)} inputs")
     changed = _assign(body.inputs[0], tensor_type(I64, ()))
     changed |= _assign(body.inputs[1], tensor_type(BOOL, ()))

@@ -171,13 +171,14 @@ def _arity_faults(
         count -= 1
     if count > most:
         yield f"{count} {what}s, at most {most} allowed"
-    elif count < fewest:
-        yield f"{count} {what}s, at least {fewest} needed"
     else:
-        for index in range(count):
+        for index in range(max(count, fewest)):
             param = params[min(index, len(params) - 1)]
-            if not present[index] and param.option != "optional":
-                yield f"{what} {param.name} is missing"
+            if (index >= count or not present[index]) and param.option != "optional":
+                if count < fewest:
+                    yield f"{count} {what}s, at least {fewest} needed"
+                else:
+                    yield f"{what} {param.name} is missing"
 
 
 def _attribute_faults(

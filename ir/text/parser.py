@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..collector import paused_collector
 from ..core import Model
 from ..errors import TextError
 from ..tensor import MappedFile, Tensor
@@ -59,16 +59,11 @@ def parse_model(
     reader = ModelReader(Lines(payloads, fast), payloads, source)
     if not text.endswith("\n"):
         text += "\n"
-    # Everything made here stays alive, so looking for garbage in between only costs time (a third).
-    collecting = gc.isenabled()
-    gc.disable()
     try:
-        structure(ModelReader).parse(text, "start", reader)
+        with paused_collector():
+            structure(ModelReader).parse(text, "start", reader)
     except lark.UnexpectedInput as error:
         raise _structure_error(error, text, source) from None
-    finally:
-        if collecting:
-            gc.enable()
     return reader.model
 
 

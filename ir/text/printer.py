@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from ..collector import paused_collector
 from ..core import AttrRef, EmptyList, Function, Graph, Model, Node, SparseTensor, Value
 from ..dims import Dim
 from ..equal import same_attribute
@@ -41,6 +42,11 @@ def print_model(
     be stored: files below it are named relative to it, others by their absolute path. `full` adds doc
     strings and metadata of graphs, nodes and values.
     """
+    with paused_collector():
+        return _print_model(model, weights, full, folder)
+
+
+def _print_model(model: Model, weights: Weights, full: bool, folder: str | None) -> str:
     types = TypeNames()
     printer = Printer(types, weights, full, folder)
     # Unknown dimensions have to be counted everywhere before the first is printed.

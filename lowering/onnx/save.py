@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from ...ir.collector import paused_collector
 from ...ir.core import Model
 from ...ir.errors import UnsupportedModel, UsageError
 from ...ir.proto.messages import ModelProto, StringStringEntryProto, TensorProto
@@ -203,8 +204,9 @@ def save_onnx(
 
 
 def _encode(model: Model, place: _Placement, limits: dict[str, Any]) -> tuple[list[Any], ModelProto]:
-    proto, _, _ = to_message(model, place, **limits)
-    return encode_model(proto), proto
+    with paused_collector():
+        proto, _, _ = to_message(model, place, **limits)
+        return encode_model(proto), proto
 
 
 def _opset_of(proto: ModelProto) -> int:

@@ -228,6 +228,8 @@ class Writer:
             input=["" if v is None else names.get(v) or self._name(v) for v in inputs],
             output=outputs,
         )
+        if op.schema is not None and len(inputs) < op.schema.min_inputs:
+            proto.input = [*proto.input, *[""] * (op.schema.min_inputs - len(inputs))]
         if op.domain:
             proto.domain = op.domain
         if node.loc:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ...ir.core import Model, constant
+from ...ir.infer import infer_graph
 from ..base import Context, Pass
 
 
@@ -36,4 +37,6 @@ class Freeze(Pass):
                 graph.remove_input(value.index)
             ctx.remark("applied", self.name, f"weight {value.hint!r} was also an input; it is a constant now")
             changed = True
+        if changed:  # what was unknown while a caller could say otherwise
+            infer_graph(graph)
         return changed

@@ -79,11 +79,15 @@ def _enter(g: Gen) -> Scope:
     return Scope(g.scope)
 
 
-def _distinct(g: Gen, outputs: list[Val]) -> list[Val]:
-    """Each once and made in this graph: what ONNX asks of a region's outputs."""
+def _distinct(g: Gen, outputs: list[Val], passed: tuple[Val, ...] = ()) -> list[Val]:
+    """Each once and made in this graph: what ONNX asks of a region's outputs.
+
+    onnxruntime returns garbage for operands of a body that it returns as they are, but for those in `passed`.
+    """
     found: list[Val] = []
     for v in outputs:
-        found.append(v if v in g.scope.values and v not in found else g.like("Identity", [v], v))
+        fits = v in g.scope.values and v not in found and (v.name[0] != "p" or v in passed)
+        found.append(v if fits else g.like("Identity", [v], v))
     return found
 
 
@@ -143,7 +147,7 @@ def loop(g: Gen) -> None:
         scans = [g.pick(where=lambda v: v.shapes is not None and v.dtype not in ("bf16", "str")) for _ in range(g.rng.choice((0, 1, 1, 2)))]
         if not states and not scans:
             scans = [count]
-        outputs = _distinct(g, [again, *nexts, *scans])
+        outputs = _distinct(g, [again, *nexts, *scans], tuple(p for p, _ in carried))
         body = graph_of(g, scope, [count_info, going_info, *(info for _, info in carried)], outputs)
     if stop:
         trips = [min(t, stop + 1) for t in trips or [stop + 1] * SIZES]

@@ -24,18 +24,24 @@ def padded(g: Gen) -> None:
     if g.chance(0.08):
         amounts[g.choose((0, 1, 4, 5))] = 1
     shapes = each(lambda s: [amounts[i] + d + amounts[i + 4] for i, d in enumerate(s)], v.known())
-    number = g.choose((0.0, 0.0, 0.0, -np.inf, float(np.finfo(np.float32).min), 1.0))
+    kind = g.rng.randrange(5)
+    lowest = (-np.inf, float(np.finfo(np.float32).min)) if kind == 1 else ()
+    number = g.choose((0.0, 0.0, 0.0, 1.0, *lowest))
     if g.opset < 11:
         p = g.one("Pad", [v], v.dtype, shapes, pads=amounts, value=float(number), mode=g.choose((None, "constant")))
     else:
         value = g.const(np.asarray(number, np.float32)) if number or g.chance(0.5) else None
+        if abs(number) > 1 and value is not None and value in g.scope.values:
+            g.scope.values.remove(value)  # nothing else should add to such numbers
         p = g.one("Pad", [v, g.ints(amounts), value], v.dtype, shapes, mode=g.choose((None, None, "constant", "edge")))
-    other_use(g, p)
+    if abs(number) <= 1:
+        other_use(g, p)
+    else:
+        g.scope.values.remove(p)
     channels = p.fixed()[1] or 1
     pads = g.choose((None, None, [1, 1, 1, 1], [1, 0, 0, 1]))
     own = pads or [0, 0, 0, 0]
     spatial = each(lambda s: (*s[:2], s[2] + own[0] + own[2] - 1, s[3] + own[1] + own[3] - 1), p.known())
-    kind = g.rng.randrange(4)
     if kind == 0:
         ceil = g.choose((None, 0)) if g.opset >= 10 else None
         g.one("AveragePool", [p], v.dtype, spatial, kernel_shape=[2, 2], pads=pads, count_include_pad=g.choose((None, 1)), ceil_mode=ceil)

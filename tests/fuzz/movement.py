@@ -193,6 +193,8 @@ def gather(g: Gen) -> None:
     """Gather by constant or given indices, scalars among them."""
     v = ranked(g, 1, 4)
     axis = axis_of(g, v)
+    if v.dtype == "str":
+        axis %= v.rank  # onnxruntime loses strings along axes counted from the end
     size = v.least(axis)
     if size == 0:
         raise NoFit("empty")

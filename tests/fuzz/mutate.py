@@ -68,10 +68,10 @@ def block() -> onnx.ModelProto:
         node("Add", ["e", "one"], ["cdf"]),
         node("Mul", ["pre", "cdf"], ["g"]),
         node("Softmax", ["g"], ["s"], axis=-1),
-        node("Slice", ["s", "axes0", "rest", "axes0"], ["y"]),
+        node("Slice", ["s", "axes0", "two", "axes0"], ["y"]),
     ]
     weights = [
-        weight("zero", np.int64(0)), weight("axes0", np.array([0])), weight("rest", np.array([2, 2])),
+        weight("zero", np.int64(0)), weight("axes0", np.array([0])), weight("rest", np.array([2, 2])), weight("two", np.array([2])),
         weight("w", floats(2, 3)), weight("b", floats(3)), weight("sqrt2", np.float32(1.414)), weight("one", np.float32(1)),
     ]  # fmt: skip
     graph = helper.make_graph(nodes, "block", [value("x")], [value("y", None)], weights)
