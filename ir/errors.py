@@ -17,8 +17,10 @@ class GeocError(Exception):
         self.place = place
 
     def __str__(self) -> str:
-        where = ":".join(part for part in (self.source, self.place) if part)
-        return f"{where}: {self.message}" if where else self.message
+        text = ":".join(part for part in (self.source, self.place) if part)
+        text = f"{text}: {self.message}" if text else self.message
+        # Names in a model may hold anything; a message stays one line.
+        return text.replace("\r", "\\r").replace("\n", "\\n")
 
 
 class FormatError(GeocError):

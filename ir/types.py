@@ -1,5 +1,6 @@
 """Types of values: element types, and interned tensor, sequence, optional and map types.
 
+    >>> from geoc.ir.dims import symbol
     >>> tensor_type(F32, (symbol("B"), 3)) is tensor_type(F32, (symbol("B"), 3))
     True
     >>> str(tensor_type(F32, (symbol("B"), 3)))

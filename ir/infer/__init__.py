@@ -2,7 +2,13 @@
 
 `infer_node` types the outputs of one node, `infer_graph` those of a whole graph with its regions:
 
-    >>> node = Node(op("MatMul"), [x, w], [Value(None)])   # x: f32[B,S,768], w: f32[768,3072]
+    >>> from geoc.ir.core import Node, Value
+    >>> from geoc.ir.dims import symbol
+    >>> from geoc.ir.ops import op
+    >>> from geoc.ir.types import F32, tensor_type
+    >>> x = Value(tensor_type(F32, (symbol("B"), symbol("S"), 768)))
+    >>> w = Value(tensor_type(F32, (768, 3072)))
+    >>> node = Node(op("MatMul"), [x, w], [Value(None)])
     >>> infer_node(node), node.output.type
     (True, f32[B,S,3072])
 

@@ -41,6 +41,7 @@ from .base import (
     tensor_at,
 )
 from .fractions import Elements, Follow, fractions_of, numbers, rounded
+from .indexing import taken
 
 ANY_RANK = frozenset(["Cast", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"])
 """Operators through which matrices are followed too: exporters permute the pads of Pad as one."""
@@ -106,8 +107,7 @@ def _slice(node: Node) -> Elements:
     if axes is None or steps is None or 0 in steps:
         return None
     for axis, start, end, step in zip(axes_in(node, axes, array.ndim), starts, ends, steps):
-        stop = None if step < 0 and end < -array.shape[axis] else end
-        array = array[(slice(None),) * axis + (slice(start, stop, step),)]
+        array = array.take(np.array(taken(start, end, step, array.shape[axis]), np.int64), axis)
     return _flat(array)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..core import Node
-from ..dims import DimLike, ceildiv, known_ge, maximum, minimum
+from ..dims import DimLike, ceildiv, known_ge, minimum
 from ..types import F32, I32, I64, U8, Shape, tensor_type
 from .base import (
     Hole,
@@ -67,7 +67,7 @@ def slice_size(dim: DimLike, start: Hole, end: Hole, step: Hole) -> Hole:
     if start is None or end is None or not isinstance(step, int) or step == 0:
         return None
     if isinstance(dim, int) and isinstance(start, int) and isinstance(end, int):
-        return len(range(*slice(start, _python_end(end, dim, step), step).indices(dim)))
+        return len(taken(start, end, step, dim))
     if step < 0:
         last = (isinstance(start, int) and start == -1) or _is_far(start) or start is dim - 1
         if last and isinstance(end, int) and end < -_FAR:
@@ -80,9 +80,12 @@ def slice_size(dim: DimLike, start: Hole, end: Hole, step: Hole) -> Hole:
     return size if step == 1 else ceildiv(size, step)
 
 
-def _python_end(end: int, dim: int, step: int) -> int | None:
-    # Below -dim, a negative step runs past element 0; Python spells that None.
-    return None if step < 0 and end < -dim else end
+def taken(start: int, end: int, step: int, dim: int) -> range:
+    """The indices that a slice takes of `dim` elements. Backwards it starts at element 0 at least, unlike Python's."""
+    start, end = (at + dim if at < 0 else at for at in (start, end))
+    if step > 0:
+        return range(min(max(start, 0), dim), min(max(end, 0), dim), step)
+    return range(min(max(start, 0), dim - 1), min(max(end, -1), dim - 1), step)
 
 
 def _is_far(dim: DimLike) -> bool:
@@ -101,12 +104,13 @@ def bound(at: DimLike, dim: DimLike) -> Hole:
         return at if at == 0 else minimum(at, dim)
     if known_ge(at, 0):
         return minimum(at, dim)
-    # Something like S - 1: it is a length that ran below zero only where S is 0.
-    if known_ge(dim, at):
-        return maximum(at, 0) if at is not dim else dim
     back = at - dim
     if isinstance(back, int):
-        return dim if back >= 0 else at_least_zero(at)
+        # S - 2 runs below zero where S is 1, and counts from the end then: it is 0 all the same. S - 3 need not be.
+        return dim if back >= 0 else at_least_zero(at) if back >= -2 else None
+    # Something like T - 1: it is a length that ran below zero only where T is 0.
+    if known_ge(dim, at) and known_ge(at, -1):
+        return at_least_zero(at)
     if known_ge(0, at):
         return at_least_zero(dim + at)
     return None

@@ -85,8 +85,10 @@ class Window:
 
     __slots__ = ("kernel", "strides", "dilations", "pads", "auto_pad")
 
-    def __init__(self, node: Node, kernel: Sequence[Hole]) -> None:
+    def __init__(self, node: Node, kernel: Sequence[Hole], axes: int | None = None) -> None:
         count = len(kernel)
+        if axes is not None and axes != count:
+            raise fail(node, f"a kernel of {count} sizes for {axes} spatial axes")
         attrs = node.attrs
         self.kernel = kernel
         self.strides: Sequence[int] = attrs.get("strides") or (1,) * count
@@ -138,7 +140,7 @@ def conv_shape(node: Node, x: Shape | None, w: Shape | None) -> list[Hole] | Non
     kernel: Sequence[Hole] | None = node.attrs.get("kernel_shape")
     if kernel is None:
         kernel = (None,) * (rank - 2) if w is None else w[2:]
-    window = Window(node, kernel)
+    window = Window(node, kernel, rank - 2)
     result: list[Hole] = [dim_at(x, 0), dim_at(w, 0)]
     if x is None:
         return result + [None] * (rank - 2)
@@ -181,12 +183,14 @@ def conv_transpose(node: Node) -> Result:
     if len(x) != len(w) or len(x) < 3:
         raise fail(node, f"a convolution of {show(x)} with {show(w)}")
     count = len(x) - 2
-    window = Window(node, node.attrs.get("kernel_shape") or w[2:])
+    window = Window(node, node.attrs.get("kernel_shape") or w[2:], count)
     result: list[Hole] = [x[0], w[1] * (node.attr("group") or 1)]
     asked = node.attrs.get("output_shape")
+    extra = node.attrs.get("output_padding") or (0,) * count
+    if len(extra) != count or (asked and len(asked) < count):
+        raise fail(node, f"output_shape or output_padding do not fit {count} spatial axes")
     if asked:
         return made(dtype, [*result, *asked[-count:]])
-    extra = node.attrs.get("output_padding") or (0,) * count
     for axis in range(count):
         stride, dim, extent = window.strides[axis], x[axis + 2], window.extent(axis)
         if window.auto_pad.startswith("SAME"):
@@ -206,7 +210,7 @@ def pool_shape(node: Node, x: Shape) -> list[Hole]:
     kernel = node.attrs.get("kernel_shape") or ()
     if len(x) != len(kernel) + 2:
         raise fail(node, f"a window of {len(kernel)} axes over {show(x)}")
-    window = Window(node, kernel)
+    window = Window(node, kernel, len(kernel))
     ceil_mode = bool(node.attr("ceil_mode"))
     result: list[Hole] = [x[0], x[1]]
     for axis in range(len(kernel)):
@@ -232,8 +236,8 @@ def max_unpool(node: Node) -> Result:
         return made(data.dtype, wanted)
     if node.input(2) is not None:
         return unknown(data.dtype, len(data.shape))
-    window = Window(node, node.attrs["kernel_shape"])
-    count = len(window.kernel)
+    count = len(data.shape) - 2
+    window = Window(node, node.attrs["kernel_shape"], count)
     result: list[Hole] = [*data.shape[:2]]
     for axis in range(count):
         extent = window.extent(axis)

@@ -19,7 +19,7 @@ from ..types import (
     sequence_type,
     tensor_type,
 )
-from .base import Found, Hole, Result, axis_in, content_of, is_given, made, tensor_at, type_at
+from .base import Found, Hole, Result, axis_in, content_of, fail, is_given, made, tensor_at, type_at
 from .elementwise import dtype_of_code
 
 

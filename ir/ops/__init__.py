@@ -4,7 +4,7 @@
 >>> resolve("", "Add", 13) is op("Add")
 True
 >>> resolve("", "Softmax", 11).key
-'Softmax@11'
+'Softmax@1'
 """
 
 from __future__ import annotations

@@ -9,9 +9,8 @@
     share-weights        equal constants, and transposed copies of them, are stored once
     hoist                what does not change between trips is computed before the loop
 
-    >>> from geoc.passes.clean.dce import Dce
-    >>> Dce().run(model, Context())
-    True
+    from geoc.passes.clean.dce import Dce
+    changed = Dce().run(model, Context())
 
 Each file holds one pass and its documentation. All of them work on the main graph, on all nested regions and on the
 bodies of functions, in time linear in the number of nodes.

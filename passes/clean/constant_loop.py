@@ -31,7 +31,7 @@ class ConstantLoop(Pass):
                 trips = known_trips(node)
                 if trips is None or trips > 1:
                     continue
-                carried = len(node.inputs) - 2
+                carried = max(len(node.inputs) - 2, 0)
                 if trips == 0 and any(value.uses for value in node.outputs[carried:]):
                     continue
                 if None in node.inputs[2:] or not ctx.allow(self.name, "", node):
@@ -51,9 +51,9 @@ class ConstantLoop(Pass):
 
 def known_trips(node: Node) -> int | None:
     """How often a Loop runs where that is known: 0, 1, or a number that the body's condition cannot change."""
-    if node.op.key != "Loop" or len(node.inputs) < 2:
+    if node.op.key != "Loop":
         return None
-    limit, start = (None if v is None else v.const for v in node.inputs[:2])
+    limit, start = (None if v is None else v.const for v in (node.input(0), node.input(1)))
     if start is not None and not start.item():
         return 0
     if limit is None:
@@ -61,7 +61,7 @@ def known_trips(node: Node) -> int | None:
     trips = max(int(limit.item()), 0)
     if trips == 0:
         return 0
-    if start is None and node.inputs[1] is not None:
+    if start is None and node.input(1) is not None:
         return None
     if trips == 1:
         return 1
@@ -81,7 +81,7 @@ def _skip(graph: Graph, node: Node) -> None:
 
 def _run_once(graph: Graph, node: Node) -> list[Node]:
     body = node.regions["body"]
-    carried = len(node.inputs) - 2
+    carried = max(len(node.inputs) - 2, 0)
     trip = constant(Tensor.of(0, I64))
     going = constant(Tensor.of(True, BOOL))
     given = [trip, going, *node.inputs[2:]]

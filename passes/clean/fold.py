@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...ir.axes import normalize_axes
 from ...ir.core import AttrRef, Model, Node, Value, constant
 from ...ir.evaluate import CannotEvaluate, evaluate_node, reads_nothing
 from ...ir.infer import infer_graph
@@ -256,7 +257,10 @@ class _Folding:
         for value, known in zip(node.outputs, result.constants):
             if value.uses:
                 self.computed |= _tells_more(value)
+                users = list(value.users)
                 value.replace_with(known)
+                for user in users:
+                    normalize_axes(user)
 
     def _refuse(self, node: Node, added: int) -> None:
         # Of a chain that stays only the end is worth a remark.

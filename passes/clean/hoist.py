@@ -61,9 +61,9 @@ class Hoist(Pass):
 def _surely_runs(loop: Node) -> bool:
     """True if the body is known to run at least once."""
     if loop.op.key == "Loop":
-        limit, start = (None if v is None else v.const for v in loop.inputs[:2])
-        starts = loop.inputs[1] is None or (start is not None and bool(start.item()))
-        return starts and (loop.inputs[0] is None or (limit is not None and int(limit.item()) > 0))
+        trips, condition = loop.input(0), loop.input(1)
+        starts = condition is None or (condition.const is not None and bool(condition.const.item()))
+        return starts and (trips is None or (trips.const is not None and int(trips.const.item()) > 0))
     if loop.op.key != "Scan":
         return False
     scanned, axes = loop.inputs[-1], loop.attr("scan_input_axes")

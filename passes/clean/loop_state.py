@@ -20,7 +20,7 @@ class _Layout:
         if node.op.key == "Loop":
             self.operand = self.parameter = 2  # ahead of the state: trip count, condition; trip number, condition
             self.result = 1  # the body returns the condition first
-            self.carried = len(node.inputs) - 2
+            self.carried = max(len(node.inputs) - 2, 0)
         else:
             self.operand = self.parameter = self.result = 0
             self.carried = len(node.inputs) - int(node.attrs["num_scan_inputs"])
@@ -28,7 +28,7 @@ class _Layout:
 
 def is_loop(node: Node) -> bool:
     """True for a Loop or Scan whose slots can be told."""
-    return node.op.key in ("Loop", "Scan") and len(node.inputs) >= 2
+    return node.op.key in ("Loop", "Scan")
 
 
 def dead_slots(node: Node) -> set[int]:

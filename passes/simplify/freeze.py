@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...ir.axes import normalize_axes
 from ...ir.core import Model, constant
 from ...ir.infer import infer_graph
 from ..base import Context, Pass
@@ -30,13 +31,16 @@ class Freeze(Pass):
             if tensor.size < self.min_elements or value in graph.outputs:
                 continue
             user = next(iter(value.uses), None)
-            if user is not None and not ctx.allow(self.name, "", user[0]):
+            node = user[0] if user is not None else graph.ret
+            if not ctx.allow(self.name, "", node):
                 continue
-            with ctx.rewrite(self.name, "", [user[0]] if user is not None else []):
+            with ctx.rewrite(self.name, "", [node] if user is not None else []):
                 value.replace_with(constant(tensor, value.hint))
                 graph.remove_input(value.index)
             ctx.remark("applied", self.name, f"weight {value.hint!r} was also an input; it is a constant now")
             changed = True
         if changed:  # what was unknown while a caller could say otherwise
             infer_graph(graph)
+            for node in graph.walk():
+                normalize_axes(node)
         return changed

@@ -13,6 +13,7 @@ from ...ir.core import Graph, Model, Node, Value, constant
 from ...ir.infer import infer_node
 from ...ir.ops import op
 from ...ir.tensor import Tensor
+from ...ir.types import TensorType, Type, tensor_type
 from ..base import Context, Pass
 from .layouts import Perm, inverse, moved_attributes, moves
 
@@ -117,14 +118,16 @@ class _Region:
         return producer is not None and producer.op is _TRANSPOSE and permutation(producer) == self.perm
 
     def gain(self) -> int:
-        """Transposes saved by turning the region over."""
+        """Transposes saved by turning the region over; 0 where a large constant would have to move along."""
+        constants = [v.const for node in self.nodes for v in node.inputs if v is not None and v.const is not None]
+        if any(const.stored_bytes > _MAX_CONSTANT for const in constants):
+            return 0
         added = len(self._results())
         removed = 0
         for value in self._operands():
             if value.const is not None:
-                if value.const.stored_bytes > _MAX_CONSTANT:
-                    return 0
-            elif self._feeds(value):
+                continue
+            if self._feeds(value):
                 removed += all(user in self.nodes for user in value.users)
             else:
                 added += 1
@@ -148,7 +151,7 @@ class _Region:
             moved_attributes(node, perm)
         for node in order:
             for value in node.outputs:
-                value.type = None
+                value.type = _moved_type(value.type, back)
             infer_node(node)
         for node in order:
             for value in node.outputs:
@@ -157,10 +160,7 @@ class _Region:
     def _source(self, value: Value, back: Perm) -> Value:
         """The value in the region's new layout."""
         if value.const is not None:
-            array = np.transpose(value.const.array(), back)
-            if value.const.splat is not None:
-                return constant(Tensor.of_splat(value.const.splat, array.shape, value.const.dtype), value.hint)
-            return constant(Tensor.from_array(np.ascontiguousarray(array), value.const.dtype), value.hint)
+            return constant(_moved_constant(value.const, back), value.hint)
         if self._feeds(value):
             assert value.producer is not None and value.producer.inputs[0] is not None
             return value.producer.inputs[0]
@@ -180,27 +180,44 @@ class _Region:
             return value
         if value.const.size == 1 or not node.op.elementwise:
             return value
-        full = value.const.array().reshape((1,) * (len(self.perm) - len(value.const.shape)) + value.const.shape)
-        array = np.ascontiguousarray(np.transpose(full, inverse(self.perm)))
-        return constant(Tensor.from_array(array, value.const.dtype), value.hint)
+        return constant(_moved_constant(value.const, inverse(self.perm)), value.hint)
 
     def _leave(self, node: Node, value: Value, needs_transpose: bool) -> None:
         if value.rank != len(self.perm):
             return
         outside = [(user, index) for user, index in value.uses if user not in self.nodes]
-        for user, _ in outside:
-            if self._cancels(user):
-                user.output.replace_with(value)
+        rest = [(user, index) for user, index in outside if not self._cancels(user)]
+        for user in dict.fromkeys(user for user, _ in outside if self._cancels(user)):
+            user.output.replace_with(value)
+            assert user.graph is not None
+            user.graph.erase(user)  # its type was right for the old layout only
         if needs_transpose:
-            rest = [(user, index) for user, index in outside if not self._cancels(user)]
             builder = Builder(self.graph, node.next, node.loc)
             restored = builder.node(_TRANSPOSE, [value], {"perm": self.perm}, outputs=[value.hint]).output
+            value.hint = ""
             for user, index in rest:
                 user.set_input(index, restored)
 
 
 def _is_laid_out(value: Value, perm: Sequence[int]) -> bool:
-    """Full rank and more than one element: the layout of others does not matter."""
+    """Full rank and not just one element, which has the same layout everywhere."""
     if value.rank != len(perm):
         return False
-    return value.const is None or value.const.size > 1
+    return value.const is None or value.const.size != 1
+
+
+def _moved_constant(const: Tensor, back: Perm) -> Tensor:
+    """A constant in the other layout, with all axes."""
+    shape = (1,) * (len(back) - len(const.shape)) + const.shape
+    moved = tuple(shape[axis] for axis in back)
+    if const.splat is not None:
+        return Tensor.of_splat(const.splat, moved, const.dtype)
+    array = np.ascontiguousarray(np.transpose(const.array().reshape(shape), back))
+    return Tensor.from_array(array.reshape(moved), const.dtype)
+
+
+def _moved_type(type_: Type | None, back: Perm) -> Type | None:
+    """What is known of a value, in the other layout; values of another rank stay as they are."""
+    if not isinstance(type_, TensorType) or type_.shape is None or len(type_.shape) != len(back):
+        return type_
+    return tensor_type(type_.dtype, tuple(type_.shape[axis] for axis in back))
