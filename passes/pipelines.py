@@ -25,7 +25,7 @@ CLEAN_UP = [
 FUSE: list[str] = []  # lossless fusions that every target profits from; targets insert their own
 
 BASE = ["infer", "freeze", "share-weights", f"repeat(8){{{','.join(CLEAN_UP)}}}", "hoist", "share-weights", "dce"]
-FEWEST = ["gemm", "views", "cse", "dce"]  # after fusions, which look for the MatMul
+FEWEST = ["gemm", "views", "identity", "cse", "dce"]  # after fusions, which look for the MatMul
 O1 = [*BASE, *FEWEST]
 O2 = [*BASE, *FUSE, *FEWEST]
 LEVELS: dict[int, list[str]] = {0: [], 1: O1, 2: O2, 3: O2}

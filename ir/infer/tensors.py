@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..core import Content, Node
+from ..core import Content, Node, SparseTensor
 from ..dims import Dim, DimLike, ceildiv, floordiv, product
 from ..tensor import Tensor
 from ..types import F32, I64, Shape, tensor_type
@@ -316,7 +316,14 @@ def range_of(node: Node) -> Result:
     return unknown(dtype, 1)
 
 
+def sparse_constant(node: Node) -> Result:
+    """Constant: only sparse ones are nodes."""
+    value = node.attrs.get("sparse_value")
+    return tensor_type(value.values.dtype, value.shape) if isinstance(value, SparseTensor) else None
+
+
 TABLE: dict[str, Callable[[Node], Result]] = {
+    "Constant": sparse_constant,
     "Reshape": reshape,
     "Transpose": transpose,
     "Squeeze": squeeze,

@@ -68,8 +68,10 @@ def result(g: Gen, like: Val) -> Val:
     return absorb(g, like)
 
 
-def graph_of(g: Gen, scope: Scope, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[Val]) -> onnx.GraphProto:
-    infos = [helper.make_tensor_value_info(v.name, DTYPES[v.dtype][0], None) for v in outputs]
+def graph_of(
+    g: Gen, scope: Scope, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[Val], declare: bool = False
+) -> onnx.GraphProto:
+    infos = [helper.make_tensor_value_info(v.name, DTYPES[v.dtype][0], v.at(0) if declare else None) for v in outputs]
     return helper.make_graph(scope.nodes, g.name("body"), inputs, infos, scope.initializers, sparse_initializer=scope.sparse)
 
 
@@ -133,6 +135,9 @@ def loop(g: Gen) -> None:
     states = [g.pick(*_CARRIED) for _ in range(g.rng.choice((0, 1, 1, 2, 3)))]
     trips, limit = _trip_count(g)
     start, stop = _start(g)
+    if start is not None and start.const is not None and not start.const.item():
+        trips = [0] * SIZES
+    never = trips is not None and 0 in trips  # onnxruntime takes the shapes of scan outputs from what is declared
     if trips is None and not stop:
         raise NoFit("without end")
     scope = _enter(g)
@@ -144,15 +149,17 @@ def loop(g: Gen) -> None:
         g.grow(g.rng.choice((1, 1, 2, 4, 6)))
         nexts = [p if g.chance(0.1) else result(g, p) for p, _ in carried]
         again = _again(g, count, going, stop)
-        scans = [g.pick(where=lambda v: v.shapes is not None and v.dtype not in ("bf16", "str")) for _ in range(g.rng.choice((0, 1, 1, 2)))]
+        fits = (lambda v: v.is_fixed() and v.dtype not in ("bf16", "str")) if never else (lambda v: v.dtype not in ("bf16", "str"))
+        scans = [g.pick(where=fits) for _ in range(g.rng.choice((0, 1, 1, 2)))]
         if not states and not scans:
             scans = [count]
         outputs = _distinct(g, [again, *nexts, *scans], tuple(p for p, _ in carried))
-        body = graph_of(g, scope, [count_info, going_info, *(info for _, info in carried)], outputs)
+        declare = all(v.is_fixed() for v in outputs) and (never or g.chance(0.3))
+        if never and scans and not declare:
+            raise NoFit("sizes of no trip")
+        body = graph_of(g, scope, [count_info, going_info, *(info for _, info in carried)], outputs, declare)
     if stop:
         trips = [min(t, stop + 1) for t in trips or [stop + 1] * SIZES]
-    if start is not None and start.const is not None and not start.const.item():
-        trips = [0] * SIZES
     assert trips is not None
     results: list[tuple[str, Shapes | None, int]] = [(s.dtype, s.shapes, s.rank) for s in states]
     for v in outputs[1 + len(states) :]:

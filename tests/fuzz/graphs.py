@@ -393,7 +393,7 @@ def _all_nodes(nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
 def _feeds(g: Gen) -> list[dict[str, Array]]:
     found: list[dict[str, Array]] = []
     for k in range(SIZES if g.symbols or any(None in dims for _, dims, _ in g.inputs) else 1):
-        found.append({v.name: fill(g.np_rng, v.dtype, v.at(k), range_) for v, _, range_ in g.inputs})
+        found.append({v.name: fill(g.np_rng, v.dtype, v.at(k), range_ or {"odd": True}) for v, _, range_ in g.inputs})
     return found
 
 

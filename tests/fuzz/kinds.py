@@ -113,7 +113,7 @@ def fill(rng: np.random.Generator, dtype: str, shape: Shape, range_: dict[str, A
         style = rng.random()
         if style < 0.15:
             array = np.round(array)
-        elif style < 0.17 and not range_:
+        elif style < 0.17 and range_.get("odd"):
             special = rng.choice([np.nan, np.inf, -np.inf, -0.0], shape)
             array = np.where(rng.random(shape) < 0.2, special, array)
         return np.asarray(array).astype(kind)
