@@ -11,6 +11,10 @@ import pytest
 from .golden import START, Case, read_cases, update
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes seconds, on models that are not part of the repository")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite the lower halves of golden .gir files")
 

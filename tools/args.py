@@ -53,7 +53,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--bisect-limit",), "N", "int", "allow only the first N rewrites (-v numbers them)", "look"),
     Option(("--report",), "FILE.json", "text", "the summary as JSON", "look"),
     Option(("--rule",), "NAME", "text", "the rule to explain", "verbs"),
-    Option(("--at",), "NODE", "text", "the node to explain, by output or source location", "verbs"),
+    Option(("--node",), "NODE", "text", "the node to explain, by output or source location", "verbs"),
+    Option(("--full",), "", "switch", "print doc strings and metadata as well", "verbs"),
     Option(("--seed",), "N", "int", "seed of made-up inputs and of whatever else is drawn (default 0)", "other"),
     Option(("-v", "--verbose"), "", "count", "say more; numbers every rewrite", "other"),
     Option(("-q", "--quiet"), "", "switch", "print nothing but errors", "other"),
@@ -66,11 +67,11 @@ EVERYWHERE = ("verbose", "quiet", "debug", "help", "version")
 _PIPELINE = ("level", "target", "passes", "skip", "only", "rules", "plugin")
 VERBS: dict[str, tuple[str, ...]] = {
     "compile": tuple(o.key for o in OPTIONS if o.group != "verbs" and o.key not in EVERYWHERE),
-    "dump": ("output", "weights", "shape"),
+    "dump": ("output", "weights", "shape", "full"),
     "passes": _PIPELINE,
     "rules": ("rules", "plugin"),
     "targets": (),
-    "explain": (*_PIPELINE, "rule", "at", "shape", "seed"),
+    "explain": (*_PIPELINE, "rule", "node", "shape", "seed"),
 }
 """Verbs and the options each takes."""
 

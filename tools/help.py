@@ -52,10 +52,10 @@ geoc rules [NAME...]: the rewrite rules, or the text of those named (* allowed).
 geoc targets [NAME...]: what geoc compiles for, and what each stands for on this machine.
 """,
     "explain": """\
-geoc explain MODEL --rule NAME [--at NODE]: why a rule fires or does not.
+geoc explain MODEL --rule NAME [--node NODE]: why a rule fires or does not.
 
     geoc explain bert.onnx --rule conv_batch_norm
-    geoc explain bert.onnx --rule conv_batch_norm --at /layer1/conv1/Conv
+    geoc explain bert.onnx --rule conv_batch_norm --node /layer1/conv1/Conv
 
 The model is first brought to where the rule would run: as it is before the first pass with that rule.
 """,
@@ -71,7 +71,7 @@ _GROUPS = (
     ("compile", "compile"),
     ("passes", "which passes run"),
     ("look", "looking inside"),
-    ("verbs", "what to explain"),
+    ("verbs", "what to show"),
     ("other", "always"),
 )
 _END = "exit codes: 0 done; 1 compared and wrong, nothing written; 2 bad use or bad input"

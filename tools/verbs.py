@@ -32,7 +32,7 @@ def dump_verb(arguments: Arguments) -> int:
     specialise(model, read_shapes(arguments.get("shape", ()), model))
     folder = None if output is None else os.path.dirname(os.path.abspath(output))
     weights = "inline" if arguments.get("weights") == "inline" else "auto"
-    text = print_model(model, weights=weights, folder=folder)  # type: ignore[arg-type]
+    text = print_model(model, weights=weights, full=bool(arguments.get("full")), folder=folder)  # type: ignore[arg-type]
     if output is None:
         sys.stdout.write(text)
     else:
@@ -165,7 +165,7 @@ def explain_verb(arguments: Arguments) -> int:
     registry.add_user_code(arguments.get("plugin", ()), arguments.get("rules", ()))
     owner, rule = _rule_called(registry, wanted)
     model = _model_before(arguments, registry, source, owner)
-    node = _node_at(model, arguments.get("at"))
+    node = _node_at(model, arguments.get("node"))
     matches = [m for m in find_matches(rule, model) if node is None or node in m.nodes]
     for match in matches:
         print(f"matches  {where(match.nodes[0])}: {', '.join(n.op.key for n in match.nodes)}")
@@ -173,7 +173,7 @@ def explain_verb(arguments: Arguments) -> int:
     for miss in misses[:SHOWN]:
         print(f"misses   {where(miss.node)}: {miss}")
     if len(misses) > SHOWN:
-        print(f"         {len(misses) - SHOWN} more places, less near; --at NODE shows one")
+        print(f"         {len(misses) - SHOWN} more places, less near; --node NODE shows one")
     if not matches and not misses:
         operators = ", ".join(dict.fromkeys(op.key for entry in rule.entries for op in entry.ops))
         at = "there" if node is not None else "in the model as it is before that pass"
@@ -235,4 +235,4 @@ def _node_at(model: Model, at: str | None) -> Node | None:
 
     near = get_close_matches(at, names, 3)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    raise UsageError(f"no node is at {at!r} in the model as it is before that pass{hint}", source="--at")
+    raise UsageError(f"no node is at {at!r} in the model as it is before that pass{hint}", source="--node")

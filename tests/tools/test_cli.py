@@ -317,7 +317,7 @@ def test_user_rules_are_listed_run_traced_and_explained(run_geoc: Run, tmp_path:
     explained = run_geoc("explain", "m.onnx", "--rules", "mine.rules", "--rule", "relu_twice", "-O0").stdout
     assert re.search(r"^matches  /second: Relu, Relu$", explained, re.M)
     assert re.search(r"^misses   /third: .*Neg", explained, re.M)
-    at = run_geoc("explain", "m.onnx", "--rules", "mine.rules", "--rule", "relu_twice", "-O0", "--at", "/third")
+    at = run_geoc("explain", "m.onnx", "--rules", "mine.rules", "--rule", "relu_twice", "-O0", "--node", "/third")
     assert "matches" not in at.stdout and "misses   /third" in at.stdout
     skipped = run_geoc("m.onnx", "--rules", "mine.rules", "-O0", "-o", "o.onnx", "--skip", "relu_twice")
     assert "rewrites" not in skipped.stdout
