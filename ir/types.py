@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from .dims import Atom, DimLike, fresh, render, spell
+from .dims import Atom, Dim, DimLike, atoms, fresh, render, spell
 
 if TYPE_CHECKING:
     import numpy as np
@@ -344,12 +344,32 @@ def merge(a: Type | None, b: Type | None) -> Type | None:
     return a
 
 
+def complete(found: Type | None, declared: Type | None) -> Type | None:
+    """An inferred type with what is declared where inference knows less.
+
+    A dimension that follows from named symbols stays so even where a number is declared: exporters write down the
+    sizes of their example.
+    """
+    merged = merge(found, declared)
+    if merged is found or not isinstance(found, TensorType) or not isinstance(merged, TensorType):
+        return merged
+    if found.shape is None or merged.shape is None:
+        return merged
+    dims = [f if isinstance(f, Dim) and not _is_open(f) else m for f, m in zip(found.shape, merged.shape)]
+    return tensor_type(merged.dtype, tuple(dims))
+
+
 def _merge_dim(a: DimLike, b: DimLike) -> DimLike:
     if isinstance(a, int):
         return a
     if isinstance(b, int) or (a.is_unknown and not b.is_unknown):
         return b
-    return a
+    return b if _is_open(a) and not _is_open(b) else a
+
+
+def _is_open(dim: Dim) -> bool:
+    """True for arithmetic on unknowns."""
+    return any(atom.is_unknown for atom in atoms(dim))
 
 
 def join(a: Type | None, b: Type | None) -> Type | None:

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
 CLEAN_UP = [
-    "constant-if", "constant-loop", "identity", "defaults", "fold", "shapes", "views", "transposes", "pads", "affine",
-    "cse", "dce",
+    "infer", "constant-if", "constant-loop", "identity", "defaults", "fold", "shapes", "views", "transposes", "hoist", "pads",
+    "affine", "cse", "dce",
 ]  # fmt: skip
 FUSE: list[str] = []  # lossless fusions that every target profits from; targets insert their own
 
-BASE = ["infer", "freeze", "share-weights", f"repeat(8){{{','.join(CLEAN_UP)}}}", "hoist", "share-weights", "dce"]
+BASE = ["freeze", "share-weights", f"repeat(8){{{','.join(CLEAN_UP)}}}", "share-weights", "dce"]
 FEWEST = ["gemm", "views", "identity", "cse", "dce"]  # after fusions, which look for the MatMul
 O1 = [*BASE, *FEWEST]
 O2 = [*BASE, *FUSE, *FEWEST]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..ir.errors import GeocError, UsageError
-from .args import Arguments, read
+from .args import VERBS, Arguments, read
 
 DONE, WRONG, BAD = 0, 1, 2
 INTERRUPTED = 130  # what shells expect after Ctrl-C
@@ -125,11 +125,22 @@ def settings_of(arguments: Arguments) -> Any:
             values[key] = tuple(values[key])
     source = arguments.words[0]
     if arguments.verb == "compile":
+        _check_is_model(source)
         _check_values(values)
         from .files import default_output
 
         values.setdefault("output", default_output(source))
     return Settings(source=source, **values)
+
+
+def _check_is_model(source: str) -> None:
+    """A first word that is no file and almost a verb was meant as that verb."""
+    from difflib import get_close_matches
+
+    if not os.path.exists(source) and not os.path.splitext(source)[1]:
+        near = get_close_matches(source, VERBS, 1)
+        if near:
+            raise UsageError(f"no such file, and no such verb; did you mean `geoc {near[0]}`?", source=source)
 
 
 def _check_values(values: dict[str, Any]) -> None:

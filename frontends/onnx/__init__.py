@@ -32,7 +32,8 @@ def load_onnx(source: str | os.PathLike[str] | bytes | Any) -> Model:
         return _load(MappedFile(path, is_model=True), path, os.path.dirname(os.path.abspath(path)))
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _load(MappedFile.in_memory(bytes(source)), "", None)
-    if hasattr(source, "nodes") and hasattr(source, "opset"):  # a graphsurgeon Graph takes any attribute for an operator
+    # Before the next test: a graphsurgeon Graph takes any attribute for an operator.
+    if hasattr(source, "nodes") and hasattr(source, "opset"):
         import onnx_graphsurgeon
 
         return load_onnx(onnx_graphsurgeon.export_onnx(source))

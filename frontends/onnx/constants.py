@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from ...ir.core import SparseTensor
 from ...ir.errors import InvalidModel
@@ -13,6 +16,8 @@ from ...ir.types import F32, I64, STR
 _NUMBERS = {"value_float": F32, "value_floats": F32, "value_int": I64, "value_ints": I64}
 # Below this many bytes a repeated element is spelled out; ONNX's writer draws the same line.
 _SMALLEST_SPLAT = 128
+# A sparse constant that saves fewer bytes than this is not worth a node, which knows less than a constant.
+_SPARSE_SAVING = 1024
 
 
 def constant_value(attrs: Mapping[str, Any]) -> Tensor | SparseTensor:
@@ -44,6 +49,25 @@ def splat(shape: Tensor, attrs: Mapping[str, Any]) -> Tensor | None:
     if repeated.length <= _SMALLEST_SPLAT:
         return Tensor.from_array(repeated.array(), element.dtype)
     return repeated if repeated.length < 1 << 63 and element.dtype.bits >= 8 else None
+
+
+def dense(sparse: SparseTensor) -> Tensor | None:
+    """A sparse constant as a plain one, where that takes about as little room; None where it stays a node.
+
+    Raises InvalidModel for an index outside the shape.
+    """
+    values, indices, count = sparse.values, sparse.indices, math.prod(sparse.shape)
+    dtype = values.dtype
+    if dtype is STR or dtype.bits < 8 or dtype.nbytes(count) > values.length + indices.length + _SPARSE_SAVING:
+        return None
+    places = indices.array()
+    limits = np.array([count] if places.ndim == 1 else sparse.shape, np.int64)
+    table = places.reshape(len(places), len(limits))
+    if ((table < 0) | (table >= limits)).any():
+        raise InvalidModel(f"a sparse constant has an index outside its shape {list(sparse.shape)}")
+    array = np.zeros(sparse.shape, dtype.numpy)
+    array.reshape(-1)[places if places.ndim == 1 else np.ravel_multi_index(tuple(table.T), sparse.shape)] = values.array()
+    return Tensor.from_array(array, dtype)
 
 
 def _bytes(value: str | bytes) -> bytes:

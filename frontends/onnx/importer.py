@@ -14,9 +14,9 @@ from ...ir.axes import normalize_axes
 from ...ir.builder import Builder
 from ...ir.core import AttrRef, Graph, Model, Node, SparseTensor, Value, constant
 from ...ir.errors import FormatError, InvalidModel
-from ...ir.infer import infer_graph, infer_node
+from ...ir.infer import infer_node, infer_nodes
 from ...ir.infer.control import enter
-from ...ir.ops import Op, op, resolve
+from ...ir.ops import Op, may_be_absent, op, resolve
 from ...ir.proto.messages import (
     AttributeProto,
     FunctionProto,
@@ -25,10 +25,10 @@ from ...ir.proto.messages import (
     NodeProto,
     ValueInfoProto,
 )
-from ...ir.types import TensorType, Type, is_refinement, merge
+from ...ir.types import TensorType, Type, complete, is_refinement
 from .attributes import AttributeReader
 from .check import check_node, check_region_inputs, check_region_outputs
-from .constants import constant_value, splat
+from .constants import constant_value, dense, splat
 from .order import sort_if_needed
 from .scope import ABSENT, Frame, Scope, entries, meta, opsets_of
 from .tensors import TensorReader
@@ -43,6 +43,7 @@ _CONSTANT = op("Constant")
 _CONSTANT_OF_SHAPE = op("ConstantOfShape")
 # Ops whose regions have inputs: what the bodies compute is known only after the operands are.
 _LOOPS = frozenset({op("Loop"), op("Scan"), op("SequenceMap")})
+_NO_BODIES: dict[str, GraphProto] = {}
 
 
 class Importer:
@@ -58,8 +59,8 @@ class Importer:
         }
         self.ir_version = proto.ir_version or 0
         self.inlined = 0
+        self.used: set[str] = set()
         self.typed = False
-        self.has_loops = False
 
     def run(self) -> Model:
         """The model. Raises InvalidModel or FormatError, naming the place, for one that breaks the rules."""
@@ -88,13 +89,9 @@ class Importer:
             model.opaque[f"configuration[{index}]"] = bytes(blob)
         scope = Scope(None)
         self._open(graph, proto.graph, scope)
-        self._fill(graph, proto.graph, scope, Frame(opsets, {}, ()))
+        self._fill(graph, proto.graph, scope, Frame(opsets, {}))
         _check_names(graph)
         model.typed = self.typed
-        if self.has_loops:
-            infer_graph(graph)
-            for node in graph.walk():
-                normalize_axes(node)
         return model
 
     # Graphs
@@ -182,21 +179,25 @@ class Importer:
                     self._inline(builder, proto, function, inputs, scope, frame, declared)
                     return
             op_ = frame.resolve(domain, name)
-            attrs, bodies = self._attributes(proto, op_, frame)
+            attrs, bodies = self._attributes(proto, op_, frame) if proto.attribute else ({}, _NO_BODIES)
             check_node(op_, inputs, attrs, bodies, len(proto.output))
             if op_ is _CONSTANT or op_ is _CONSTANT_OF_SHAPE:
                 found = self._constant(builder, op_, inputs, attrs, proto.output[0])
                 if found is not None:
                     self._define(proto.output[0], found, scope)
                     return
-            builder.loc = (proto.name,) if proto.name else ()
+            label = frame.prefix + proto.name if proto.name else frame.prefix[:-1]
+            builder.loc = (label,) if label else ()
             results = self._results(proto, declared, outputs)
-            types = [value.type for value in results]
             if op_.until is not None:
-                op_, inputs, attrs = upgrade(builder, op_, inputs, attrs, len(results))
-            regions = {name: Graph(body.name or "") for name, body in bodies.items()}
-            node = Node(op_, inputs, results, attrs, regions or None, builder.loc)
-            node.meta = meta(proto.doc_string, proto.metadata_props)
+                op_, inputs, attrs = upgrade(builder, op_, inputs, attrs, results, self._is_used)
+            while len(results) > 1 and not results[-1].hint and may_be_absent(op_, len(results) - 1):
+                results.pop()
+            types = [value.type for value in results]
+            regions = {name: Graph(body.name or "") for name, body in bodies.items()} if bodies else None
+            node = Node(op_, inputs, results, attrs, regions, builder.loc)
+            if proto.doc_string or proto.metadata_props:
+                node.meta = meta(proto.doc_string, proto.metadata_props)
             builder.graph.insert(node, None)
             if bodies:
                 self._regions(node, bodies, scope, frame)
@@ -205,7 +206,8 @@ class Importer:
             for output, value, type_ in zip(proto.output, results, types):
                 if type_ is not None and type_ is not value.type:
                     _check_kind(value.type, type_, output)
-                self._define(output, value, scope)
+                if value.hint:
+                    scope.define(output, value)
         except (InvalidModel, FormatError) as error:
             if not error.place:
                 label = proto.name or (proto.output and proto.output[0]) or "?"
@@ -230,7 +232,7 @@ class Importer:
         declared = self.types.read(vi.type, f"value {vi.name!r}")
         if declared is not None:
             _check_kind(value.type, declared, vi.name)
-            value.type = merge(value.type, declared)
+            value.type = complete(value.type, declared)
 
     def _results(
         self,
@@ -259,11 +261,14 @@ class Importer:
             self._open(node.regions[name], body, inner[name])
         check_region_inputs(node)
         if node.op in _LOOPS:
-            self.has_loops = True
             enter(node)
         for name, body in bodies.items():
             self._fill(node.regions[name], body, inner[name], frame)
         check_region_outputs(node)
+        if node.op in _LOOPS:
+            infer_nodes([node])
+            for inside in node.regions["body"].walk():
+                normalize_axes(inside)
 
     def _attributes(
         self, proto: NodeProto, op_: Op, frame: Frame
@@ -283,6 +288,21 @@ class Importer:
             if value is not None:
                 attrs[attribute.name or ""] = value
         return attrs, bodies
+
+    def _is_used(self, name: str) -> bool:
+        """True if some node or graph output of the file refers to this name, in whatever scope."""
+        if not self.used:
+            graphs = [self.proto.graph] if self.proto.graph is not None else []
+            nodes = [n for f in self.proto.functions for n in f.node]
+            self.used.update(name for f in self.proto.functions for name in f.output)
+            while graphs or nodes:
+                for node in nodes:
+                    self.used.update(node.input)
+                    graphs += [g for a in node.attribute for _, g in self.attributes.graphs(a)]
+                nodes = [n for g in graphs for n in g.node]
+                self.used.update(vi.name or "" for g in graphs for vi in g.output)
+                graphs = []
+        return name in self.used
 
     def _resolve_ref(self, ref: AttrRef, frame: Frame) -> Any:
         if ref.name not in frame.attributes:
@@ -305,6 +325,9 @@ class Importer:
         return None if repeated is None else constant(repeated, hint)
 
     def _sparse_constant(self, builder: Builder, value: SparseTensor, name: str) -> Value:
+        plain = dense(value)
+        if plain is not None:
+            return constant(plain, name)
         builder.loc = ()
         node = builder.node(_CONSTANT, (), {"sparse_value": value}, outputs=[name])
         return node.output
@@ -341,6 +364,7 @@ class Importer:
             opsets_of(function.opset_import),
             self._actual_attributes(call, function, frame),
             (*frame.calls, function),
+            f"{frame.prefix}{call.name}/" if call.name else frame.prefix,
         )
         inside = {vi.name: vi for vi in function.value_info}
         self.typed = self.typed or bool(inside)

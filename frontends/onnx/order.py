@@ -22,7 +22,7 @@ def sort_if_needed(
     defined: set[str] = {""}
     sorted_ = True
     for node in nodes:
-        for name in needs(node, graphs_of):
+        for name in needs(node, graphs_of) if node.attribute else node.input:
             if name not in defined:
                 if find(name) is None:
                     sorted_ = False

@@ -44,17 +44,22 @@ class Frame:
     """What differs between the main graph and the body of a function being inlined.
 
     `attributes` are the function's attribute parameters with this call's values (None: left out), `calls` the
-    functions being inlined, outermost first.
+    functions being inlined, outermost first, `prefix` the names of the calling nodes as a path.
     """
 
-    __slots__ = ("opsets", "attributes", "calls", "ops")
+    __slots__ = ("opsets", "attributes", "calls", "prefix", "ops")
 
     def __init__(
-        self, opsets: dict[str, int], attributes: dict[str, Any], calls: tuple[FunctionProto, ...]
+        self,
+        opsets: dict[str, int],
+        attributes: dict[str, Any],
+        calls: tuple[FunctionProto, ...] = (),
+        prefix: str = "",
     ) -> None:
         self.opsets = opsets
         self.attributes = attributes
         self.calls = calls
+        self.prefix = prefix
         self.ops: dict[tuple[str, str], Op] = {}
 
     def resolve(self, domain: str, name: str) -> Op:

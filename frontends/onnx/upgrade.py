@@ -22,22 +22,24 @@ from ...ir.types import F32, I64, STR, TensorType
 Inputs = list["Value | None"]
 Attrs = dict[str, Any]
 Step = tuple[Any, ...]
+IsUsed = Callable[[str], bool]
 
 
 class Use:
     """One use of an operator on its way to the newest revision."""
 
-    __slots__ = ("builder", "op", "inputs", "attrs", "outputs", "ending")
+    __slots__ = ("builder", "op", "inputs", "attrs", "results", "is_used", "ending")
 
     def __init__(
-        self, builder: Builder, op: Op, inputs: Inputs, attrs: Attrs, outputs: int
+        self, builder: Builder, op: Op, inputs: Inputs, attrs: Attrs, results: list[Value], is_used: IsUsed
     ) -> None:
         self.builder = builder
         self.ending: Op | None = None  # the op of the last node, where one node became several
         self.op = op
         self.inputs = inputs
         self.attrs = attrs
-        self.outputs = outputs
+        self.results = results
+        self.is_used = is_used
 
     def input(self, index: int) -> Value | None:
         return self.inputs[index] if index < len(self.inputs) else None
@@ -62,11 +64,14 @@ class Use:
 
 
 def upgrade(
-    builder: Builder, op: Op, inputs: Inputs, attrs: Attrs, outputs: int
+    builder: Builder, op: Op, inputs: Inputs, attrs: Attrs, results: list[Value], is_used: IsUsed
 ) -> tuple[Op, Inputs, Attrs]:
-    """A use of an operator in the newest words that mean the same; may emit nodes through `builder`."""
+    """A use of an operator in the newest words that mean the same; may emit nodes through `builder`.
+
+    `results` are the outputs, of which one that nothing uses may become absent; `is_used` knows names.
+    """
     while op.until is not None:
-        use = Use(builder, op, list(inputs), dict(attrs), outputs)
+        use = Use(builder, op, list(inputs), dict(attrs), results, is_used)
         target = _following(op)
         for step in SPELLING[op.base_key, op.until]:
             if step[0] == "rename_op":
@@ -171,12 +176,17 @@ def _input_to_attr(use: Use, attribute: str, index: int) -> bool:
 
 def _count_outputs(use: Use, attribute: str) -> bool:
     if use.input(1) is None:
-        use.attrs[attribute] = use.outputs
+        use.attrs[attribute] = len(use.results)
     return True
 
 
 def _output_bool(use: Use, index: int) -> bool:
-    return use.outputs <= index
+    if index < len(use.results):
+        value = use.results[index]
+        if use.is_used(value.hint):
+            return False
+        value.type, value.hint = None, ""
+    return True
 
 
 def _adapter(use: Use, name: str) -> bool:
@@ -216,7 +226,7 @@ def _channel_slope(use: Use) -> bool:
 
 
 def _batch_norm_training(use: Use) -> bool:
-    return use.outputs == 1
+    return len(use.results) == 1
 
 
 def _group_scale(use: Use) -> bool:
@@ -254,6 +264,8 @@ def _flattened_softmax(use: Use) -> bool:
     normalised = use.builder.node(newest, [matrix], {"axis": 1}).output
     use.inputs = [normalised, use.builder.node("Shape", [data]).output]
     use.attrs.clear()
+    if shape is not None and 0 in shape:
+        use.attrs["allowzero"] = 1
     use.ending = resolve("", "Reshape")
     return True
 

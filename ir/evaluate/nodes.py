@@ -62,8 +62,12 @@ def reads_nothing(node: Node, inputs: Sequence[Tensor | None]) -> bool:
     x = inputs[0] if inputs else None
     if x is None:
         return False
+    return stays_splat(node, inputs) or _needs_no_computing(node, x)
+
+
+def _needs_no_computing(node: Node, x: Tensor) -> bool:
     key = node.op.key
-    if (node.op.view and key in movement.KERNELS) or key == "Identity" or stays_splat(node, inputs):
+    if (node.op.view and key in movement.KERNELS) or key == "Identity":
         return True
     if x.length < DEFER_BYTES:
         return False
@@ -74,10 +78,9 @@ def reads_nothing(node: Node, inputs: Sequence[Tensor | None]) -> bool:
 
 def _without_computing(node: Node, inputs: Sequence[Tensor | None]) -> Tensor | None:
     """Views share their operand's payload; large transposes and float casts are computed when read."""
-    if not reads_nothing(node, inputs):
+    x = inputs[0] if inputs else None
+    if x is None or not _needs_no_computing(node, x):
         return None
-    x = inputs[0]
-    assert x is not None
     key = node.op.key
     if key == "Cast":
         target = BY_ONNX[node.attrs["to"]]

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core import Node
 from ..tensor import Tensor
-from ..types import F32
+from ..types import F32, STR, DType
 
 _MAKES = frozenset({"ConstantOfShape", "Expand", "Transpose"})
 
@@ -22,8 +22,8 @@ def stays_splat(node: Node, inputs: Sequence[Tensor | None]) -> bool:
         first = inputs[0] if inputs else None
         if node.op.key == "ConstantOfShape":
             return first is not None
-        return first is not None and first.dtype.bits >= 8 and (first.splat is not None or first.size == 1)
-    if not node.op.elementwise or len(node.outputs) != 1 or not inputs:
+        return first is not None and _may_repeat(first.dtype) and (first.splat is not None or first.size == 1)
+    if not node.op.elementwise or len(node.outputs) != 1 or not inputs or node.output.dtype is STR:
         return False
     return any(x is not None and x.splat is not None for x in inputs) and all(
         x is not None and (x.splat is not None or x.size == 1) for x in inputs
@@ -39,7 +39,7 @@ def repeated(node: Node, inputs: Sequence[Tensor | None]) -> Tensor | None:
     first = given[0]
     if key == "ConstantOfShape":
         element = node.attrs.get("value") or Tensor.of([0.0], F32)
-        if len(first.shape) != 1 or element.dtype.bits < 8 or min(first.ints(), default=0) < 0:
+        if len(first.shape) != 1 or not _may_repeat(element.dtype) or min(first.ints(), default=0) < 0:
             return None
         return Tensor.of_splat(element.item(), first.ints(), element.dtype)
     if key == "Expand":
@@ -70,9 +70,13 @@ def _elementwise(node: Node, given: list[Tensor]) -> Tensor | None:
         Tensor.from_array(x.array().reshape(-1)[:1].copy().reshape((1,) * len(x.shape)), x.dtype) for x in given
     ]
     (result,) = evaluate_node(node, ones)
-    if result is None or result.dtype.bits < 8:
+    if result is None or not _may_repeat(result.dtype):
         return None
     return Tensor.of_splat(result.array().reshape(-1)[0], total, result.dtype)
+
+
+def _may_repeat(dtype: DType) -> bool:
+    return dtype is not STR and dtype.bits >= 8
 
 
 def _is_shape(tensor: Tensor) -> bool:

@@ -18,7 +18,7 @@ are known shapes. What was declared fills in what inference does not know. Runni
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from ..core import AttrRef, Graph, Node, Value
 from ..dims import fresh
@@ -30,6 +30,7 @@ from ..types import (
     SequenceType,
     TensorType,
     Type,
+    complete,
     merge,
     optional_type,
     sequence_type,
@@ -40,7 +41,7 @@ from .base import Hole, Partial, Result, content_of, fail, is_opaque, made, opaq
 from .content import ANY_RANK
 from .fractions import Elements, Follow
 
-__all__ = ["content_of", "infer_graph", "infer_node"]
+__all__ = ["content_of", "infer_graph", "infer_node", "infer_nodes"]
 
 Rule = tuple[Callable[[Node], Result], "Follow | None"]
 _rules: dict[Op, Rule] = {}
@@ -87,13 +88,18 @@ def infer_node(node: Node, *, forget: bool = False) -> bool:
 
 def infer_graph(graph: Graph) -> bool:
     """Infer every node of a graph and of the regions in it, in order; True if something changed."""
+    return infer_nodes(graph)
+
+
+def infer_nodes(given: Iterable[Node]) -> bool:
+    """Infer nodes of one graph, and all that is in their regions, in order; True if something changed."""
     from .control import enter, widen
 
     changed = False
     # One frame per open region: its nodes, the node it belongs to, the regions of that to do next, and whether
     # what is known inside came from loop-carried values that have been widened since.
     frames: list[tuple[Iterator[Node], Node | None, list[Graph], bool]]
-    frames = [(iter(graph), None, [], False)]
+    frames = [(iter(given), None, [], False)]
     while frames:
         nodes, owner, rest, forget = frames[-1]
         for node in nodes:
@@ -202,13 +208,13 @@ def _filled(found: Partial, old: Type | None) -> Type:
     shape = found.shape
     if isinstance(old, TensorType) and old.shape is not None and len(old.shape) == len(shape):
         dims = tuple([b if a is None else a for a, b in zip(shape, old.shape)])
-        return merge(tensor_type(found.dtype, dims), old) or old
+        return complete(tensor_type(found.dtype, dims), old) or old
     return tensor_type(found.dtype, tuple([fresh() if d is None else d for d in shape]))
 
 
 def _keeping(found: Type, old: Type | None) -> Type | None:
     if isinstance(found, TensorType):
-        return merge(found, old)
+        return complete(found, old)
     # Unknowns inside sequences are each time new ones: the old spelling of the same type stays.
     if isinstance(found, SequenceType) and isinstance(old, SequenceType):
         return sequence_type(_same_but_unknowns(found.element, old.element))

@@ -249,6 +249,12 @@ def _absolute(d: DimLike) -> Hole:
     return abs(d) if isinstance(d, int) else d if known_ge(d, 0) else None
 
 
+def _truth(d: Hole) -> Hole:
+    if isinstance(d, int):
+        return int(d != 0)
+    return 1 if d is not None and known_ge(d, 1) else None
+
+
 def _cast(node: Node) -> Elements:
     value, dtype = node.inputs[0], BY_ONNX.get(node.attrs.get("to", 0))
     if value is None or dtype is None:
@@ -257,7 +263,7 @@ def _cast(node: Node) -> Elements:
     if dtype is BOOL:
         if data is None:
             return None
-        return _unless_empty([_equal(d, 0) if d == 0 else 1 if known_ge(d, 1) else None for d in data])
+        return _unless_empty([_truth(d) for d in data])
     if dtype.is_float:
         return data if dtype.bits >= 32 else None
     if not dtype.is_int or dtype.bits < 32:
@@ -274,7 +280,8 @@ def _where(node: Node) -> Elements:
     parts = [content_of(value) for value in node.inputs]
     if parts[1] is None and parts[2] is None:
         return None
-    count = max(len(p) for p in parts if p is not None)
+    lengths = [len(p) for p in parts if p is not None]
+    count = 0 if 0 in lengths else max(lengths)
     result: list[Hole] = []
     for index in range(count):
         c, x, y = (None if p is None else p[index if len(p) > 1 else 0] for p in parts)

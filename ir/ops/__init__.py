@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from .registry import Op, op, resolve, resolve_key, revisions
 from .schema import AttrSpec, Param, Schema, known_keys, known_opsets, sources
-from .uses import min_opset, opsets, why_not
+from .uses import may_be_absent, min_opset, opsets, why_not
 
 __all__ = [
     "AttrSpec",
@@ -20,6 +20,7 @@ __all__ = [
     "Schema",
     "known_keys",
     "known_opsets",
+    "may_be_absent",
     "min_opset",
     "op",
     "opsets",

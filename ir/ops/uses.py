@@ -33,6 +33,14 @@ _NOT_DEFAULT = object()
 _answers: dict[tuple[_Use, tuple[int, int | None]], tuple[tuple[int, int | None], ...]] = {}
 
 
+def may_be_absent(op: Op, output: int) -> bool:
+    """True if a node of this operator may leave out its output number `output` though it has later ones."""
+    if op.schema is None:
+        return True
+    outputs = op.schema.outputs
+    return output < len(outputs) and outputs[output].option == "optional"
+
+
 def min_opset(
     op: Op,
     present: Sequence[bool],

@@ -11,8 +11,8 @@ from typing import Any
 
 from ...ir.builder import float32
 from ...ir.core import Node, Value, constant
-from ...ir.ops import Op, opsets, revisions
-from ...ir.ops.revisions import SPELLING
+from ...ir.ops import Op, may_be_absent, opsets, revisions
+from ...ir.ops.revisions import NEEDS, SPELLING
 from ...ir.tensor import int_tensor
 from ...ir.types import type_str
 
@@ -50,6 +50,8 @@ def used_outputs(node: Node) -> int:
     """How many outputs the node is written with: trailing ones that are absent are left out."""
     count = len(node.outputs)
     while count > 1 and not node.outputs[count - 1].uses and not node.outputs[count - 1].hint:
+        if not may_be_absent(node.op, count - 1):
+            break
         count -= 1
     return count
 
@@ -57,7 +59,7 @@ def used_outputs(node: Node) -> int:
 def valid_opsets(spelling: Spelling) -> tuple[tuple[int, int | None], ...]:
     """The intervals [first, until) of opsets at which this spelling is valid as it stands."""
     node = spelling.node
-    return opsets(
+    found = opsets(
         spelling.op,
         [v is not None for v in spelling.inputs],
         [None if v is None else type_str(v.type) for v in spelling.inputs],
@@ -65,6 +67,27 @@ def valid_opsets(spelling: Spelling) -> tuple[tuple[int, int | None], ...]:
         spelling.outputs,
         [type_str(v.type) for v in node.outputs[: spelling.outputs]],
     )
+    first = _needed_by_operands(spelling)
+    return tuple([(max(a, first), b) for a, b in found if b is None or b > first])
+
+
+def _needed_by_operands(spelling: Spelling) -> int:
+    """The lowest opset that takes the constants and ranks of the operands."""
+    first = 1
+    for kind, subject, value, low, _ in NEEDS.get(spelling.op.base_key, ()):
+        if kind not in ("input_rank", "negative_input"):
+            continue
+        operand = spelling.input(subject)
+        if operand is None:
+            continue
+        if kind == "input_rank":
+            met = operand.rank is not None and operand.rank >= value
+        else:
+            const = operand.const
+            met = const is not None and const.dtype.is_int and bool(const.size) and int(const.array().min()) < 0
+        if met:
+            first = max(first, low)
+    return first
 
 
 def is_valid(spelling: Spelling, opset: int) -> bool:
@@ -190,11 +213,12 @@ def _adapter(s: Spelling, name: str) -> bool:
 
 def _flattened_softmax(s: Spelling) -> bool:
     data = s.input(0)
-    rank = None if data is None else data.rank
-    axis = s.attr("axis")
-    if rank is None or (axis + rank if axis < 0 else axis) != rank - 1:
+    if data is None or data.shape is None:
         return False
-    s.attrs["axis"] = rank - 1
+    axis = s.attr("axis") % len(data.shape) if data.shape else 0
+    if any(d != 1 for d in data.shape[axis + 1 :]):
+        return False
+    s.attrs["axis"] = axis
     return True
 
 

@@ -20,13 +20,14 @@ _IR_OF_OPSET = (
 _NOT_SAID = 17
 # Older opsets are those before numpy's broadcasting, of which runtimes have but parts.
 _FLOOR = 7
+_IR_OF_FUNCTIONS = 8
 MIN_IR = 4  # below it, every weight has to be listed as an input
 
 
 def ir_version(model: Model, opset: int, limit: int | None) -> int:
     """The IR version to write: the source's, raised to what the opset needs. UnsupportedModel beyond `limit`."""
     needed = next((ir for since, ir in _IR_OF_OPSET if opset >= since), MIN_IR)
-    version = max(MIN_IR, needed)
+    version = max(MIN_IR, needed, _IR_OF_FUNCTIONS if model.functions else 0)
     if limit is not None and version > limit:
         raise UnsupportedModel(f"opset {opset} needs IR version {version}, the target loads at most {limit}")
     wanted = max(version, model.ir_version)

@@ -20,42 +20,25 @@ from ...ir.core import (
     SparseTensor,
     Value,
 )
-from ...ir.dims import Dim, DimLike, atoms
-from ...ir.ops import Op
+from ...ir.ops import Op, may_be_absent
 from ...ir.proto.messages import (
     AttributeProto,
-    Dimension,
     FunctionProto,
     GraphProto,
-    MapTypeProto,
     ModelProto,
     NodeProto,
-    OpaqueTypeProto,
     OperatorSetIdProto,
-    OptionalTypeProto,
-    SequenceTypeProto,
     SparseTensorProto,
-    SparseTensorTypeProto,
     StringStringEntryProto,
     TensorProto,
-    TensorShapeProto,
-    TensorTypeProto,
     TypeProto,
     ValueInfoProto,
 )
 from ...ir.tensor import Tensor, int_tensor
-from ...ir.types import (
-    MapType,
-    OpaqueType,
-    OptionalType,
-    SequenceType,
-    SparseTensorType,
-    TensorType,
-    Type,
-)
 from .downgrade import Spelling, used_outputs
 from .names import Names
 from .opset import OpsetChoice
+from .types import TypeWriter
 
 # AttributeProto.AttributeType
 _KIND = {
@@ -83,7 +66,7 @@ class Writer:
         self.names: dict[Value, str] = {}
         self.unique = Names()
         self.node_names = Names()
-        self._types: dict[Type, TypeProto] = {}
+        self._type = TypeWriter().write
         self._homes: dict[Graph, list[Value]] = {}
         self._attributes: dict[tuple[str, str | None, Any], AttributeProto] = {}
         self._declare = model.typed
@@ -195,8 +178,8 @@ class Writer:
                 copy = name != wanted
                 target = wanted
             else:
-                # onnxruntime wants a subgraph's results made inside it, and gives garbage for one returned twice.
-                own = value.producer is not None and value.producer.graph is graph
+                # onnxruntime wants a subgraph's results to be its own, and gives garbage for one returned twice.
+                own = value.scope is graph and not _is_overwritten(value)
                 copy = name in seen or not (own or value in own_constants)
                 target = self.unique.unique(wanted) if copy else name
             if copy:
@@ -221,7 +204,7 @@ class Writer:
         names = self.names
         outputs: list[str] = []
         for value in node.outputs[: used_outputs(node)]:
-            absent = not value.uses and not value.hint and _may_be_absent(op, value.index)
+            absent = not value.uses and not value.hint and may_be_absent(op, value.index)
             outputs.append("" if absent else self._name(value))
         proto = NodeProto(
             op_type=op.name,
@@ -343,37 +326,6 @@ class Writer:
             dims=sparse.shape,
         )
 
-    # Types
-
-    def _type(self, type_: Type | None) -> TypeProto | None:
-        if type_ is None:
-            return None
-        found = self._types.get(type_)
-        if found is None:
-            found = self._types[type_] = self._make_type(type_)
-        return found
-
-    def _make_type(self, type_: Type) -> TypeProto:
-        if isinstance(type_, TensorType):
-            return TypeProto(
-                tensor_type=TensorTypeProto(elem_type=type_.dtype.onnx, shape=_shape(type_.shape))
-            )
-        if isinstance(type_, SequenceType):
-            return TypeProto(sequence_type=SequenceTypeProto(elem_type=self._type(type_.element)))
-        if isinstance(type_, OptionalType):
-            return TypeProto(optional_type=OptionalTypeProto(elem_type=self._type(type_.element)))
-        if isinstance(type_, MapType):
-            value = self._type(type_.value)
-            return TypeProto(map_type=MapTypeProto(key_type=type_.key.onnx, value_type=value))
-        if isinstance(type_, SparseTensorType):
-            return TypeProto(
-                sparse_tensor_type=SparseTensorTypeProto(
-                    elem_type=type_.dtype.onnx, shape=_shape(type_.shape)
-                )
-            )
-        assert isinstance(type_, OpaqueType)
-        return TypeProto(opaque_type=OpaqueTypeProto(domain=type_.domain, name=type_.name))
-
     # Functions
 
     def _function(self, function: Function) -> FunctionProto:
@@ -416,11 +368,13 @@ class Writer:
         return proto
 
 
-def _may_be_absent(op: Op, index: int) -> bool:
-    schema = op.schema
-    if schema is None:
-        return True
-    return index < len(schema.outputs) and schema.outputs[index].option == "optional"
+def _is_overwritten(value: Value) -> bool:
+    """True for operands of a body that onnxruntime changes in place: returned as they are, they would be garbage.
+
+    Those are all of a Scan's, and the trip number of a Loop.
+    """
+    graph = value.graph
+    return graph is not None and not (graph.parent is not None and graph.parent.op.key == "Loop" and value.index > 0)
 
 
 def _meet(a: Graph, b: Graph, depth: dict[Graph, int]) -> Graph:
@@ -430,22 +384,6 @@ def _meet(a: Graph, b: Graph, depth: dict[Graph, int]) -> Graph:
         assert a.parent is not None and a.parent.graph is not None
         a = a.parent.graph
     return a
-
-
-def _shape(shape: tuple[DimLike, ...] | None) -> TensorShapeProto | None:
-    if shape is None:
-        return None
-    return TensorShapeProto(dim=[_dim(d) for d in shape])
-
-
-def _dim(dim: DimLike) -> Dimension:
-    if not isinstance(dim, Dim):
-        return Dimension(dim_value=dim)
-    # Arithmetic on a dimension nobody named would only invent names.
-    atom = dim.atom
-    if (atom is not None and atom.is_unknown) or any(a.is_unknown for a in atoms(dim)):
-        return Dimension()
-    return Dimension(dim_param=atom.name if atom is not None and atom.is_symbol else str(dim))
 
 
 def _kind_of(value: Any) -> str:

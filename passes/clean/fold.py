@@ -43,7 +43,7 @@ class Fold(Pass):
     grow: bool = False
     allowance: int = 1024
     max_value: int = 1 << 20
-    growth: int = 1 << 12
+    growth: int = 1 << 11
     max_bytes: int = 64 << 20
 
     def run(self, model: Model, ctx: Context) -> bool:

@@ -104,7 +104,10 @@ def drop_slots(node: Node, slots: set[int]) -> None:
     _erase_dead(body)
     for slot in sorted(carried, reverse=True):
         body.remove_input(layout.parameter + slot)
-    node.set_inputs(v for i, v in enumerate(node.inputs) if i - layout.operand not in carried)
+    kept = [v for i, v in enumerate(node.inputs) if i - layout.operand not in carried]
+    while kept and kept[-1] is None:
+        kept.pop()
+    node.set_inputs(kept)
     remove_outputs(node, slots)
     for name in ("scan_output_axes", "scan_output_directions"):
         listed = node.attrs.get(name)

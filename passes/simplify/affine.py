@@ -43,7 +43,7 @@ def _element(tensor: Tensor) -> Array | None:
 def _combine(
     function: Callable[..., Array], dtype: DType, *operands: tuple[Tensor, tuple[int, ...]]
 ) -> Tensor | None:
-    """Apply a broadcasting function to tensors, each viewed in a shape, and round; None where a result is not finite."""
+    """Apply a broadcasting function to tensors, each viewed in a shape, and round; None for what is not finite then."""
     elements = [_element(tensor) for tensor, _ in operands]
     if any(tensor.splat is not None for tensor, _ in operands) and all(e is not None for e in elements):
         shape = np.broadcast_shapes(*(view for _, view in operands))

@@ -60,7 +60,8 @@ def composed(x: Value, first: tuple[int, ...] | None, second: tuple[int, ...] | 
         return None
     backwards = tuple(reversed(range(rank)))
     one = backwards if first is None else first
-    return tuple(one[axis] for axis in (backwards if second is None else second))
+    two = backwards if second is None else second
+    return tuple(one[axis] for axis in two) if len(one) == len(two) else None
 
 
 def _mantissa(dtype: DType) -> int:
@@ -122,17 +123,30 @@ def merged_squeeze(x: Value, a: Value, b: Value) -> Tensor | None:
 
 @native
 def fits_empty(x: Value, v: Value, y: Value) -> bool:
-    """False if one Reshape of x to y's shape needs elements to work a dimension out, and two views over v do not.
+    """False if one Reshape of x to y's shape works with fewer empty tensors than two views over v do.
 
-    Squeeze, Unsqueeze and Flatten are content with none; -1 beside a dimension of size 0 is not.
+    A -1 is worked out from the number of elements, which tells nothing beside a dimension that is 0.
     """
-    if any(value.producer is not None and value.producer.op.name == "Reshape" for value in (v, y)):
-        return True
     source, target = x.shape, y.shape
     if source is None or target is None:
         return False
-    loose = [d for d in target if not isinstance(d, int)]
-    return len(loose) < 2 or all(d is e for d, e in zip(target, source) if not isinstance(d, int))
+    unknown = [index for index, d in enumerate(target) if not isinstance(d, int)]
+    if len(unknown) < 2 or all(index < len(source) and source[index] is target[index] for index in unknown):
+        return True
+    return _needs_elements(v) or _needs_elements(y)
+
+
+def _needs_elements(y: Value) -> bool:
+    """True for a Reshape that works out one dimension beside another one that may be 0, or gets computed ones."""
+    node = y.producer
+    if node is None or node.op.name != "Reshape" or node.inputs[0] is None or node.inputs[1] is None:
+        return False
+    target, source = node.inputs[1].const, node.inputs[0].shape
+    if target is None or source is None:
+        return True
+    given = target.ints()
+    copied = [index for index, d in enumerate(given) if d == 0]
+    return -1 in given and any(index >= len(source) or not isinstance(source[index], int) for index in copied)
 
 
 @native

@@ -72,7 +72,11 @@ def moved_attributes(node: Node, perm: Perm) -> None:
     """Renumber the axes of a node that now works on the layout before `perm`."""
     name, rank = node.op.name, len(perm)
     if name in _AXIS:
-        node.attrs["axis"] = perm[node.attr("axis") % rank]
+        axis = perm[node.attr("axis") % rank]
+        if axis == node.op.attr_default("axis"):
+            node.attrs.pop("axis", None)
+        else:
+            node.attrs["axis"] = axis
     elif name in _REDUCTIONS or name == "Slice":
         slot = 3 if name == "Slice" else 1
         axes = _axes(node, slot, rank)

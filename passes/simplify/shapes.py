@@ -103,17 +103,19 @@ class Shapes(Pass):
             return False  # a constant: folding makes it one
         key: _Key = (type_, content)
         first = known.get(key)
+        rule = "same-elements"
         if first is None:
+            rule = "whole-shape"
             whole = shaped.get(content) if type_.dtype.name == "i64" and type_.rank == 1 else None
-            if whole is not None and node.op is not _SHAPE and ctx.allow(self.name, "whole-shape", node):
+            if whole is not None and node.op is not _SHAPE and ctx.allow(self.name, rule, node):
                 first = _shape_of(whole, node)
             known[key] = first or value
             keys.append(key)
             if first is None:
                 return False
-        elif not ctx.allow(self.name, "same-elements", node):
+        elif not ctx.allow(self.name, rule, node):
             return False
-        with ctx.rewrite(self.name, "same-elements", [node]):
+        with ctx.rewrite(self.name, rule, [node]):
             value.replace_with(first)
             assert node.graph is not None
             node.graph.erase(node)

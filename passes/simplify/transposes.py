@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cmp_to_key
 from typing import ClassVar
 
 import numpy as np
@@ -47,9 +48,10 @@ class Transposes(Pass):
                 perm = permutation(node)
                 if perm is None:
                     continue
-                region = _Region(node, perm)
-                if not region.nodes or (next(iter(region.nodes)), perm) in refused:
+                users = [user for user in node.output.users if user.graph is graph and moves(user, perm)]
+                if all((user, perm) in refused for user in users):
                     continue
+                region = _Region(node, perm)
                 if region.gain() <= 0:
                     refused.update((member, perm) for member in region.nodes)
                     continue
@@ -77,8 +79,9 @@ class _Region:
         self.graph: Graph = start.graph  # type: ignore[assignment]
         self.nodes: dict[Node, None] = {}
         waiting = list(start.output.users)
-        while waiting and len(self.nodes) < _MAX_REGION:
-            node = waiting.pop()
+        for node in waiting:  # grows while we go, the nearest first
+            if len(self.nodes) >= _MAX_REGION:
+                break
             if node in self.nodes or node.graph is not self.graph or not moves(node, perm):
                 continue
             self.nodes[node] = None
@@ -114,8 +117,12 @@ class _Region:
         return user.op is _TRANSPOSE and permutation(user) == inverse(self.perm)
 
     def _feeds(self, value: Value) -> bool:
+        """True if `value` is such a transpose of what does not change its own layout with the region."""
         producer = value.producer
-        return producer is not None and producer.op is _TRANSPOSE and permutation(producer) == self.perm
+        if producer is None or producer.op is not _TRANSPOSE or permutation(producer) != self.perm:
+            return False
+        source = producer.inputs[0]
+        return source is not None and source.producer not in self.nodes
 
     def gain(self) -> int:
         """Transposes saved by turning the region over; 0 where a large constant would have to move along."""
@@ -143,7 +150,7 @@ class _Region:
         operands: dict[Value, Value] = {}
         for value in self._operands():
             operands[value] = self._source(value, back)
-        order = [node for node in self.graph if node in self.nodes]
+        order = sorted(self.nodes, key=cmp_to_key(lambda a, b: -1 if a.is_before(b) else 1))
         for node in order:
             node.set_inputs(
                 [self._low_rank(v, node) if v is None or v not in operands else operands[v] for v in node.inputs]

@@ -11,11 +11,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-import geoc
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+
+import geoc
 from geoc.frontends.onnx import load_onnx
 from geoc.ir.core import Model
 from geoc.ir.equal import difference
@@ -95,11 +96,13 @@ def test_o2_changes_rounding_only(path: Path, tmp_path: Path) -> None:
     assert [(o.name, o.type) for o in after.get_outputs()] == [
         (o.name, o.type) for o in session(path).get_outputs()
     ]
+    names = [o.name for o in after.get_outputs()]
     for feeds, expected in runs:
-        found = after.run(None, feeds)
-        for name, a, b in zip([o.name for o in after.get_outputs()], expected, found):
-            error = relative_error(a, b)
-            assert error <= limit, f"{name}: {error:.2e} at {shapes(feeds)}"
+        errors = [relative_error(a, b) for a, b in zip(expected, after.run(None, feeds))]
+        if max(errors) > limit:
+            noise = conditioning(session(path), feeds, expected)
+            for name, error, moves in zip(names, errors, noise):
+                assert error <= max(limit, 4 * moves), f"{name}: {error:.2e} at {shapes(feeds)}"
 
 
 def tolerance(model: Model) -> float:
@@ -156,6 +159,26 @@ def relative_error(expected: Any, found: Any) -> float:
         return 0.0
     worst, largest = np.abs(x - y)[finite].max(), np.abs(x[finite]).max()
     return float(worst / largest) if largest else float(worst)
+
+
+def conditioning(
+    source: onnxruntime.InferenceSession, feeds: dict[str, Any], expected: list[Any]
+) -> list[float]:
+    """How far each output of the source itself moves when its inputs do, by the last bit. On made-up inputs some are
+    so badly conditioned that any other order of additions gives another result.
+    """
+    rng = np.random.default_rng(0)
+    moves = [0.0] * len(expected)
+    for _ in range(3):
+        nudged = {
+            name: np.nextafter(v, (rng.integers(0, 2, v.shape) * 2 - 1).astype(v.dtype) * np.inf, dtype=v.dtype)
+            if v.dtype.kind == "f"
+            else v
+            for name, v in feeds.items()
+        }
+        found = source.run(None, nudged)
+        moves = [max(m, relative_error(a, b)) for m, a, b in zip(moves, expected, found)]
+    return moves
 
 
 def shapes(feeds: dict[str, Any]) -> str:

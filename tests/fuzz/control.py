@@ -207,7 +207,7 @@ def _again(g: Gen, count: Val, going: Val, stop: int) -> Val:
 
 def scan(g: Gen) -> None:
     """Scan over the first or another axis, forwards or backwards."""
-    v = g.pick("f32", "i64", "f64", where=lambda v: v.rank > 0 and v.dtype in ("f32", "i64", "f64") and 0 < v.least(0) and max(s[0] for s in v.known()) < 9)
+    v = g.pick("f32", "i64", "f64", where=lambda v: v.rank > 0 and v.dtype in ("f32", "i64", "f64") and v.least(0) > 0 and max(s[0] for s in v.known()) < 9)
     axis = g.rng.randrange(v.rank) if g.chance(0.3) else 0
     if v.least(axis) == 0:
         raise NoFit("empty")

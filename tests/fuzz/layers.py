@@ -21,8 +21,8 @@ def reduce(g: Gen) -> None:
     """A reduction over some axes, all of them, or by `noop_with_empty_axes` none."""
     v = ranked(g, 0, 5, "f32", "f32", "f64", "i32", "i64")
     op = g.choose(_REDUCTIONS)
-    if v.is_empty() and op not in ("ReduceSum", "ReduceProd"):
-        raise NoFit("empty")
+    if v.is_empty():
+        raise NoFit("empty")  # onnxruntime's results depend on how the axes are counted
     keep = g.chance(0.5)
     axes = None if g.chance(0.2) or not v.rank else sorted(g.rng.sample(range(v.rank), g.rng.randrange(1, v.rank + 1)))
     since = 13 if op == "ReduceSum" else 18

@@ -22,13 +22,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import TensorProto, helper, numpy_helper
+
 from geoc.frontends.onnx import load_onnx
 from geoc.ir.equal import difference
 from geoc.ir.errors import GeocError
 from geoc.ir.text import parse_model, print_model
 from geoc.ir.verify import verify
 from geoc.lowering.onnx import model_bytes
-from onnx import TensorProto, helper, numpy_helper
 
 SECONDS = 5  # for one mutant
 MEMORY = 2 * 2**30  # of address space beyond what the start needs

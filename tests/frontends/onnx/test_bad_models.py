@@ -111,6 +111,10 @@ def branches(*body: onnx.NodeProto, result: str) -> onnx.NodeProto:
     return node("If", "p", "y", name="choice", then_branch=inner, else_branch=other)
 
 
+TAKES_X = graph([node("Abs", "x", "r")], [], [value("r")])
+LOOPED = graph(
+    [node("Abs", "v", "w")], [value("i", (), INT64), value("c", (), BOOL), value("v")], [value("c", (), BOOL), value("w")]
+)
 BROKEN: dict[str, tuple[onnx.ModelProto, str, str]] = {
     "a cycle": (
         build(node("Relu", "x", "s"), node("Add", "s b", "a", name="first"), node("Neg", "a", "b"), node("Abs", "a", "y")),
@@ -158,6 +162,15 @@ BROKEN: dict[str, tuple[onnx.ModelProto, str, str]] = {
     ),
     "a graph attribute without a graph": (
         build(with_attribute(node("If", "p", "y"), name="then_branch", type=AttributeProto.GRAPH), inputs=TWO), "then_branch", "(If)",
+    ),
+    "a branch that gives too little": (
+        build(node("If", "p", "y z", then_branch=TAKES_X, else_branch=TAKES_X), inputs=TWO), "1 outputs, must have 2", "(If)",
+    ),
+    "a body that takes too much": (
+        build(node("Loop", "n -", "y", body=LOOPED), inputs=[*TWO, value("n", (), INT64)]), "3 inputs, must have 2", "(Loop)",
+    ),
+    "a scan over more than there is": (
+        build(node("Scan", "x", "y", body=LOOPED, num_scan_inputs=2**62)), "num_scan_inputs is 46", "(Scan)",
     ),
     "an attribute of another kind": (build(node("Concat", "x x", "y", axis="one")), "'axis' is string, must be int", "(Concat)"),
     "an attribute of no kind": (

@@ -76,6 +76,17 @@ def test_a_call_becomes_the_body() -> None:
     assert check(source) == ["Add", "Add"]
 
 
+def test_nodes_are_named_by_the_path_of_calls() -> None:
+    inner = function("Inner", "a", "r", [node("Neg", "a", "r", name="neg")])
+    outer = function("Outer", "a", "r", [call("Inner", "a", "t"), node("Abs", "t", "r")])
+    outer.node[0].name = "first"
+    source = calling([inner, outer], call("Outer", "x", "t"), call("Outer", "t", "y"))
+    source.graph.node[0].name, source.graph.node[1].name = "one", "two"
+    assert [n.loc for n in nodes(load(source))] == [
+        ("one/first/neg",), ("one",), ("two/first/neg",), ("two",),
+    ]  # fmt: skip
+
+
 def test_functions_in_functions_whatever_their_order() -> None:
     inner = function("Inner", "a", "r", [node("Neg", "a", "r")])
     outer = function("Outer", "a", "r", [call("Inner", "a", "t"), node("Abs", "t", "u"), call("Inner", "u", "r")])

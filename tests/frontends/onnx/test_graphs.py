@@ -12,6 +12,7 @@ from onnx import AttributeProto, TensorProto, helper
 from geoc.frontends.onnx import load_onnx
 from geoc.ir.core import EmptyList, SparseTensor
 from geoc.ir.dims import symbol
+from geoc.ir.equal import difference
 from geoc.ir.errors import InvalidModel
 from geoc.ir.tensor import Tensor
 from geoc.ir.types import F32, I64, STR, map_type, optional_type, sequence_type, tensor_type
@@ -190,6 +191,42 @@ def test_a_loop_whose_value_grows() -> None:
     for found in (concat, relu):
         assert found.output.shape is not None and not isinstance(found.output.shape[0], int)
     assert same(run(model_bytes(loaded), {"n": np.array(2), "x": X}), [np.maximum(np.concatenate([X] * 3), 0)])
+
+
+def test_a_loop_with_a_trip_count_and_nothing_else() -> None:
+    """Its operands are written out all the same, since runtimes count them."""
+    body = graph(
+        [node("Mul", "i i", "s")], [value("i", (), INT64), value("c", (), BOOL)], [value("c", (), BOOL), value("s", (), INT64)]
+    )
+    source = model(graph([node("Loop", "n -", "y", body=body)], [value("n", (), INT64)], [value("y", (None,), INT64)]))
+    loaded = load(source)
+    written = model_bytes(loaded)
+    assert list(onnx.ModelProto.FromString(written).graph.node[0].input) == ["n", ""]
+    assert same(run(written, {"n": np.array(4)}), [np.array([0, 1, 4, 9])])
+
+
+def test_a_body_that_returns_what_it_was_given_stays_as_it_is() -> None:
+    body = graph(
+        [node("Add", "v k", "w")],
+        [value("i", (), INT64), value("c", (), BOOL), value("k"), value("v")],
+        [value("c", (), BOOL), value("k"), value("w")],
+    )
+    nodes_ = [node("Loop", "n - x x", "k1 y", body=body)]
+    loaded = load(model(graph(nodes_, [value("n", (), INT64), value("x")], [value("y")])))
+    written = model_bytes(loaded)
+    assert difference(loaded, load_onnx(written)) is None
+    assert same(run(written, {"n": np.array(3), "x": X}), [4 * X])
+
+
+def test_a_size_of_the_exporters_example_yields_to_what_follows_from_the_inputs() -> None:
+    body = graph(
+        [node("Transpose", "x", "t", perm=[1, 0]), node("Relu", "t", "y")],
+        [value("x", ("N", "M"))],
+        [value("y", (16, "N"))],
+        value_info=[value("t", (16, 2))],
+    )
+    loaded = load(model(body))
+    assert [str(n.output.type) for n in nodes(loaded)] == ["f32[M,N]", "f32[M,N]"]
 
 
 # Types

@@ -144,26 +144,42 @@ def test_empty_lists_in_constants() -> None:
     assert only.inputs[0].const.shape == (0,)
 
 
-def sparse(name: str, linear: bool) -> onnx.SparseTensorProto:
-    indices = np.array([1, 5], np.int64) if linear else np.array([[0, 1], [1, 2]], np.int64)
+def sparse(name: str, linear: bool, columns: int = 3) -> onnx.SparseTensorProto:
+    indices = np.array([1, columns + 2], np.int64) if linear else np.array([[0, 1], [1, 2]], np.int64)
     return helper.make_sparse_tensor(
-        weight(name, np.array([2.0, 3.0], np.float32)), weight("", indices), [2, 3]
+        weight(name, np.array([2.0, 3.0], np.float32)), weight("", indices), [2, columns]
     )
 
 
+@pytest.mark.parametrize("columns", [3, 500], ids=["small", "large"])
 @pytest.mark.parametrize("linear", [True, False], ids=["linear", "coordinates"])
-def test_sparse_initializers_run_as_before(linear: bool) -> None:
-    body = graph([node("Add", "x s", "y")], [value("x")], [value("y")])
-    body.sparse_initializer.append(sparse("s", linear))
+def test_sparse_initializers_run_as_before(linear: bool, columns: int) -> None:
+    shape = (2, columns)
+    body = graph([node("Add", "x s", "y")], [value("x", shape)], [value("y", shape)])
+    body.sparse_initializer.append(sparse("s", linear, columns))
     source = model(body)
     loaded = load(source)
-    (constant,) = [n for n in nodes(loaded) if n.op.key == "Constant"]
-    held = constant.attrs["sparse_value"]
-    assert isinstance(held, SparseTensor) and held.shape == (2, 3)
-    feeds = {"x": np.ones((2, 3), np.float32)}
-    expected = np.array([[1, 3, 1], [1, 1, 4]], np.float32)
+    held = [n.attrs["sparse_value"] for n in nodes(loaded) if n.op.key == "Constant"]
+    if columns == 3:
+        assert not held  # no larger than the node it would take
+    else:
+        assert isinstance(held[0], SparseTensor) and held[0].shape == shape
+        assert held[0].values.size == 2 and len(model_bytes(loaded)) < 1000
+    feeds = {"x": np.ones(shape, np.float32)}
+    expected = np.ones(shape, np.float32)
+    expected[0, 1], expected[1, 2] = 3, 4
     assert same(run(source, feeds), [expected])
     assert same(run(model_bytes(loaded), feeds), [expected])
+
+
+@pytest.mark.parametrize("place", [[-1, 2], [0, 6]])
+def test_a_sparse_index_outside_the_shape(place: list[int]) -> None:
+    broken = sparse("s", True)
+    broken.indices.CopyFrom(weight("", np.array(place, np.int64)))
+    body = graph([node("Add", "x s", "y")], [value("x")], [value("y")])
+    body.sparse_initializer.append(broken)
+    with pytest.raises(InvalidModel, match="index outside"):
+        load(model(body))
 
 
 def test_a_sparse_constant_node() -> None:

@@ -267,6 +267,17 @@ def stays(source: onnx.ModelProto, feeds: dict[str, np.ndarray], opset: int) -> 
     assert same(run(data, feeds), run(source, feeds))
 
 
+def test_a_dropout_mask_was_a_float() -> None:
+    """It is left out where nothing uses it."""
+    used = graph([node("Dropout", "x", "y m")], [value("x")], [value("y"), value("m")])
+    assert [n.op.key for n in nodes(load(model(used, opset=9)))] == ["Dropout@7"]
+    unused = graph([node("Dropout", "x", "d m"), node("Relu", "d", "y")], [value("x")], [value("y")])
+    loaded = load(model(unused, opset=9))
+    assert is_newest(loaded)
+    x = floats(2, 3)
+    assert same(run(model_bytes(loaded, opset=NEWEST), {"x": x}), [np.maximum(x, 0)])
+
+
 def test_resize_of_opset_10_that_shrinks_stays() -> None:
     """onnxruntime rounds up there, which the newer operator has no name for."""
     body = graph([node("Resize", "x s", "y")], [value("x", IMAGE.shape)], [onnx.ValueInfoProto(name="y")],

@@ -174,4 +174,4 @@ def test_import_is_cheap_and_leaves_onnx_alone(tmp_path: Path) -> None:
             env=environment,
         )
         times.append(float(done.stdout))
-    assert min(times) < 8e-3
+    assert min(times) < 40e-3  # 4 ms on an idle machine; importing onnx would make it 100

@@ -38,6 +38,7 @@ HALF = np.array(0.5, np.float32)
 # name -> operator, its operands (those in capitals are constants), attributes, outputs, the oldest opset that holds it
 DOWN: dict[str, tuple[str, dict[str, np.ndarray | None], dict[str, Any], int, int]] = {
     "Softmax of the last axis": ("Softmax", {"x": X}, {"axis": 2}, 1, 7),
+    "Softmax before trailing ones": ("Softmax", {"x": floats(2, 5, 1, 1)}, {"axis": 1}, 1, 7),
     "Softmax of another axis": ("Softmax", {"x": X}, {"axis": 1}, 1, 13),
     "Squeeze": ("Squeeze", {"x": floats(1, 3, 1), "A": ints(0, 2)}, {}, 1, 7),
     "Squeeze by operand": ("Squeeze", {"x": floats(1, 3, 1), "a": ints(0, 2)}, {}, 1, 13),
@@ -73,6 +74,12 @@ DOWN: dict[str, tuple[str, dict[str, np.ndarray | None], dict[str, Any], int, in
     "Gemm": ("Gemm", {"x": floats(2, 3), "B": floats(3, 4)}, {}, 1, 11),
     "Relu": ("Relu", {"x": X}, {}, 1, 7),
     "Relu of integers": ("Relu", {"x": ints(-1, 2).astype(np.int32)}, {}, 1, 14),
+    "Gather from the end": ("Gather", {"x": X, "I": ints(-1, 0)}, {"axis": 1}, 1, 11),
+    "Gather": ("Gather", {"x": X, "I": ints(1, 0)}, {"axis": 1}, 1, 7),
+    "DequantizeLinear": ("DequantizeLinear", {"x": ints(1, 2).astype(np.uint8), "S": HALF}, {}, 1, 10),
+    "DequantizeLinear per channel": (
+        "DequantizeLinear", {"x": np.ones((2, 3), np.uint8), "S": abs(floats(3))}, {}, 1, 13,
+    ),
     "Where": ("Where", {"c": X > 0, "x": X, "y": -X}, {}, 1, 9),
     "Gelu": ("Gelu", {"x": X}, {}, 1, 20),
     "Cast": ("Cast", {"x": X}, {"to": TensorProto.INT32}, 1, 7),

@@ -77,6 +77,20 @@ def test_values_without_names_get_some() -> None:
     assert same(run(model_bytes(loaded), {"x": X}), [abs(X)])
 
 
+def test_an_output_without_a_name_is_left_out_only_where_that_changes_nothing() -> None:
+    """How many parts Split makes is what it means; a Dropout's mask is not."""
+    loaded = parse(
+        """graph @g(%x: f32[2,3]) -> (%a: f32[2,1], %d: f32[2,3]) {
+          %a: f32[2,1], _: f32[2,1], _: f32[2,1] = Split(%x, none) {axis=1, num_outputs=3}
+          %d: f32[2,3], _: bool[2,3] = Dropout(%x)
+        }
+        """
+    )
+    proto = onnx.ModelProto.FromString(model_bytes(loaded))
+    assert [len(n.output) for n in proto.graph.node] == [3, 1]
+    assert same(run(proto, {"x": X}), [X[:, :1], X])
+
+
 def test_a_hint_that_an_output_wants_as_its_name() -> None:
     """Only names of inputs and outputs are contracts."""
     text = """graph @g(%x: f32[2,3]) -> (%b: f32[2,3] as "a") {
@@ -217,6 +231,13 @@ def test_locations_become_names_of_nodes() -> None:
     body = graph([node("Neg", "x", "y", name="/block/Neg")], [value("x")], [value("y")])
     proto = onnx.ModelProto.FromString(model_bytes(load(model(body))))
     assert [n.name for n in proto.graph.node] == ["/block/Neg"]
+
+
+def test_names_of_nodes_are_unique() -> None:
+    """One node may have become several; runtimes and quantizers tell nodes apart by their names."""
+    body = graph([node("Neg", "x", "a", name="n"), node("Abs", "a", "y", name="n")], [value("x")], [value("y")])
+    proto = onnx.ModelProto.FromString(model_bytes(load(model(body))))
+    assert [n.name for n in proto.graph.node] == ["n", "n_1"]
 
 
 def test_a_function_is_written_with_its_attributes() -> None:

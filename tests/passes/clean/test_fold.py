@@ -175,7 +175,7 @@ def test_growth_of_the_whole_model_is_limited(ops: Any) -> None:
     graph.set_outputs([y], ["y"])
     assert Fold().run(Model(graph), Context())
     left = ops(graph)["Tile"]
-    assert 20 - (1 << 12) // 784 - 1 <= left <= 20 - (1 << 12) // 800
+    assert 20 - (1 << 11) // 784 - 1 <= left <= 20 - (1 << 11) // 800
 
 
 def test_what_was_saved_may_be_spent(ops: Any) -> None:
