@@ -1,8 +1,8 @@
 """The graph: its types, operators, text form, verifier, and the engine that rewrites it. Imports nothing else of geoc.
 
-`core` holds values, nodes, graphs and models; `dims`, `types` and `tensor` what they are made of; `ops` the operators as
-data; `infer` types and shapes; `builder` the one way to make nodes. On top of these stand `text` (the .gir form), `equal`,
-`verify`, `evaluate` (running nodes at compile time) and `rewrite` (rules). `proto` is ONNX's wire format.
+`core` holds values, nodes, graphs and models; `dims`, `types` and `tensor` what they are made of; `ops` the operators
+as data; `infer` types and shapes; `builder` the one way to make nodes. On top of these stand `text` (the .gir form),
+`equal`, `verify`, `evaluate` (running nodes at compile time) and `rewrite` (rules). `proto` is ONNX's wire format.
 
     >>> from geoc.ir.builder import Builder
     >>> from geoc.ir.core import Graph

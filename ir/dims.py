@@ -438,7 +438,7 @@ def spell(name: str) -> str:
 
 
 _TOKEN = re.compile(
-    r"\s*(?:(\d+)|([A-Za-z_][A-Za-z0-9_.]*)|(\?[A-Za-z0-9_]*)|(" + STRING + r")|([-+*(),]))",
+    r"\s*(?:(\d+)|([A-Za-z_][A-Za-z0-9_.]*)|(\?[A-Za-z0-9_]*)|(" + STRING + r")|(//|[-+*%(),]))",
     re.ASCII,
 )
 # Far more than any model holds; they keep a hostile text from expanding (a+b)*(c+d)*... without end.
@@ -448,6 +448,8 @@ _MAX_TERMS = 500
 
 def parse(text: str, unknown: Callable[[str], Dim] | None = None) -> DimLike:
     """Parse what `render` writes: sums of products, floor/mod/max/min, quoted names, unknowns.
+
+    Exporters write Python's ``//`` and ``%`` as well.
 
     `unknown` maps the spelling of an unknown (``?`` or ``?name``) to its symbol; without it, unknowns
     are not allowed. Raises ValueError on anything else.
@@ -504,9 +506,16 @@ class _Reader:
 
     def product(self, depth: int) -> DimLike:
         total = self.factor(depth)
-        while self.peek() == ("punct", "*"):
+        while self.peek() in (("punct", "*"), ("punct", "//"), ("punct", "%")):
+            operator = self.peek()[1]
             self.at += 1
-            total = total * self.factor(depth)
+            right = self.factor(depth)
+            if operator == "*":
+                total = total * right
+            elif isinstance(right, int) and right == 0:
+                raise ValueError(f"division by zero in dimension {self.text!r}")
+            else:
+                total = floordiv(total, right) if operator == "//" else mod(total, right)
             if isinstance(total, Dim) and len(total.terms) > _MAX_TERMS:
                 raise ValueError(f"dimension has too many terms: {self.text[:80]!r}")
         return total

@@ -1,4 +1,4 @@
-"""IR to better IR: passes, the -O levels as data, and what watches passes run. Imports `geoc.ir` and nothing else of geoc.
+"""IR to better IR: passes, the -O levels as data, and what watches passes run. Imports `geoc.ir` alone.
 
 `clean` holds passes that any compiler has (folding, dead code, common subexpressions), `simplify` what makes an ONNX
 graph smaller (rule files and the passes beside them). `pipelines` lists the levels, `manager` runs them, `instruments`

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
 CLEAN_UP = [
-    "infer", "constant-if", "constant-loop", "identity", "defaults", "fold", "shapes", "views", "transposes", "hoist", "pads",
-    "affine", "cse", "dce",
+    "infer", "constant-if", "constant-loop", "identity", "defaults", "fold", "shapes", "views", "transposes", "hoist",
+    "pads", "affine", "cse", "dce",
 ]  # fmt: skip
 FUSE: list[str] = []  # lossless fusions that every target profits from; targets insert their own
 

@@ -13,6 +13,8 @@ from .golden import START, Case, read_cases, update
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes seconds, on models that are not part of the repository")
+    if config.getoption("--update-golden") and config.getoption("numprocesses", None):
+        raise pytest.UsageError("--update-golden writes files: leave -n out")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

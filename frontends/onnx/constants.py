@@ -66,7 +66,8 @@ def dense(sparse: SparseTensor) -> Tensor | None:
     if ((table < 0) | (table >= limits)).any():
         raise InvalidModel(f"a sparse constant has an index outside its shape {list(sparse.shape)}")
     array = np.zeros(sparse.shape, dtype.numpy)
-    array.reshape(-1)[places if places.ndim == 1 else np.ravel_multi_index(tuple(table.T), sparse.shape)] = values.array()
+    flat = places if places.ndim == 1 else np.ravel_multi_index(tuple(table.T), sparse.shape)
+    array.reshape(-1)[flat] = values.array()
     return Tensor.from_array(array, dtype)
 
 

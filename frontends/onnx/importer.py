@@ -32,7 +32,7 @@ from .constants import constant_value, dense, splat
 from .order import sort_if_needed
 from .scope import ABSENT, Frame, Scope, entries, meta, opsets_of
 from .tensors import TensorReader
-from .types import TypeReader
+from .types import TypeReader, without_names
 from .upgrade import upgrade
 
 MAX_IR_VERSION = 14
@@ -189,6 +189,9 @@ class Importer:
             label = frame.prefix + proto.name if proto.name else frame.prefix[:-1]
             builder.loc = (label,) if label else ()
             results = self._results(proto, declared, outputs)
+            if name == "Slice" and frame.opsets.get("") == 10:
+                # At this opset onnx's own inference gives the part the name of the whole dimension.
+                results[0].type = without_names(results[0].type)
             if op_.until is not None:
                 op_, inputs, attrs = upgrade(builder, op_, inputs, attrs, results, self._is_used)
             while len(results) > 1 and not results[-1].hint and may_be_absent(op_, len(results) - 1):
@@ -210,7 +213,7 @@ class Importer:
                     scope.define(output, value)
         except (InvalidModel, FormatError) as error:
             if not error.place:
-                label = proto.name or (proto.output and proto.output[0]) or "?"
+                label = proto.name or (proto.output[0] if proto.output else "") or "?"
                 inside = f" of function {frame.calls[-1].name!r}" if frame.calls else ""
                 error.place = f"node {label!r} ({name}){inside}"
             raise

@@ -11,6 +11,7 @@ from ...ir.types import (
     BY_ONNX,
     DType,
     Shape,
+    TensorType,
     Type,
     map_type,
     opaque_type,
@@ -106,8 +107,15 @@ def _named(text: str) -> DimLike:
     if _IDENTIFIER.match(text):
         return symbol(text)
     try:
-        found = parse(text)
+        found = parse(text.replace("Max(", "max(").replace("Min(", "min("))
     except ValueError:
         return symbol(text)
     # A name that happens to be a number, or arithmetic that cancels, is not what its author meant.
     return symbol(text) if isinstance(found, int) else found
+
+
+def without_names(type_: Type | None) -> Type | None:
+    """A tensor type of which only the dimensions that are numbers are kept."""
+    if not isinstance(type_, TensorType) or type_.shape is None:
+        return type_
+    return tensor_type(type_.dtype, tuple(d if isinstance(d, int) else fresh() for d in type_.shape))

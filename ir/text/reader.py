@@ -49,6 +49,7 @@ class ModelReader:
         self.source = source
         self.model = Model(Graph())
         self.model.source = source
+        self.model.typed = True  # a text says the type of every value
         self.current_function: Function
         self.frames: list[_Frame] = []
         # Everything visible, by the text of its name.

@@ -150,7 +150,7 @@ class _Region:
         operands: dict[Value, Value] = {}
         for value in self._operands():
             operands[value] = self._source(value, back)
-        order = sorted(self.nodes, key=cmp_to_key(lambda a, b: -1 if a.is_before(b) else 1))
+        order = sorted(self.nodes, key=cmp_to_key(_in_order))
         for node in order:
             node.set_inputs(
                 [self._low_rank(v, node) if v is None or v not in operands else operands[v] for v in node.inputs]
@@ -204,6 +204,10 @@ class _Region:
             value.hint = ""
             for user, index in rest:
                 user.set_input(index, restored)
+
+
+def _in_order(a: Node, b: Node) -> int:
+    return -1 if a.is_before(b) else 1
 
 
 def _is_laid_out(value: Value, perm: Sequence[int]) -> bool:

@@ -154,7 +154,7 @@ def loop(g: Gen) -> None:
         if not states and not scans:
             scans = [count]
         outputs = _distinct(g, [again, *nexts, *scans], tuple(p for p, _ in carried))
-        declare = all(v.is_fixed() for v in outputs) and (never or g.chance(0.3))
+        declare = all(v.is_fixed() for v in outputs) and (never or ((limit is None or limit.const is not None) and g.chance(0.3)))
         if never and scans and not declare:
             raise NoFit("sizes of no trip")
         body = graph_of(g, scope, [count_info, going_info, *(info for _, info in carried)], outputs, declare)

@@ -118,8 +118,9 @@ def fill(rng: np.random.Generator, dtype: str, shape: Shape, range_: dict[str, A
             array = np.where(rng.random(shape) < 0.2, special, array)
         return np.asarray(array).astype(kind)
     if "low" not in range_ and rng.random() < 0.08:
-        limits = np.iinfo(kind)
-        return np.asarray(rng.choice([limits.min, limits.max, limits.max // 2, 0, 1], shape)).astype(kind)
+        # onnxruntime reduces integers as doubles, which are exact up to 2**53.
+        low, high = max(int(np.iinfo(kind).min), -(1 << 40)), min(int(np.iinfo(kind).max), 1 << 40)
+        return np.asarray(rng.choice([low, high, high // 2, 0, 1], shape)).astype(kind)
     low, high = range_.get("low", 0 if dtype[0] == "u" else -4), range_.get("high", 5)
     return np.asarray(rng.integers(low, high, shape)).astype(kind)
 

@@ -172,7 +172,7 @@ def test_unknowns_equal_only_themselves() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "+", "A+", "A B", "(A", "floor(A,0)", "mod(A,0)", "floor(A)", "A//2", "?", '"', '"\\q"', "1" * 5000,
+    ["", "+", "A+", "A B", "(A", "floor(A,0)", "mod(A,0)", "floor(A)", "A/2", "A//0", "A%0", "?", '"', '"\\q"', "1" * 5000,
      "*".join(f"(a{i}+b{i})" for i in range(40)), "(" * 3000, "+".join(["A"] * 5000)],
 )  # fmt: skip
 def test_what_is_no_dimension(text: str) -> None:

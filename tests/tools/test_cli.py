@@ -500,7 +500,7 @@ def test_compiling_unchecked_imports_nothing_heavy(chain_file: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_mistyped_verb_is_recognised(run_geoc: Any) -> None:
+def test_a_mistyped_verb_is_recognised(run_geoc: Run) -> None:
     done = run_geoc("pases")
     assert done.returncode == 2
     assert done.stderr == "geoc: error: pases: no such file, and no such verb; did you mean `geoc passes`?\n"

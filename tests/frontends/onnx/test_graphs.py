@@ -267,6 +267,14 @@ def test_dimensions() -> None:
     assert found == ["N", None, "new+past", "N", 0, "my dim", None, None, "3"]
 
 
+def test_arithmetic_that_exporters_write_into_names() -> None:
+    sizes = ["(batch*total)//batch", "s//2", "s % 4", "Max(s, 1)", "2*(s+1)", "s/2"]
+    body = graph([node("Relu", "x", "y")], [value("x", sizes)], [value("y", sizes)])
+    loaded = load(model(body))
+    assert str(loaded.graph.inputs[0].type) == 'f32[total,floor(s,2),mod(s,4),max(1,s),2*s+2,"s/2"]'
+    assert difference(loaded, load_onnx(model_bytes(loaded))) is None
+
+
 def test_negative_sizes_in_declarations_are_unknown() -> None:
     body = graph([node("Relu", "x", "y")], [value("x", (-1, 3))], [value("y", (-1, 3))])
     shape = load(model(body)).graph.inputs[0].shape

@@ -12,7 +12,7 @@ from geoc.ir.builder import Builder
 from geoc.ir.core import Graph, Model, Value, constant
 from geoc.ir.dims import symbol
 from geoc.ir.tensor import Tensor
-from geoc.ir.types import F16, F32, F64, tensor_type
+from geoc.ir.types import BF16, F16, F32, F64, tensor_type
 from geoc.passes.simplify import affine
 
 Make = Callable[[Builder, np.random.Generator, Value], Value]
@@ -200,6 +200,8 @@ def test_results_that_overflow_stay() -> None:
     assert _scaled([[6e4, 1]], 1, 1.0, F16) is not None
     assert _scaled([[6e4, 1]], 1, 2.0, F16) is None
     assert _scaled([[3e38, 1]], 1, 2.0) is None
+    assert _scaled([[3e38, 1]], 1, 2.0, BF16) is None
+    assert _scaled([[1e38, 1]], 1, 2.0, BF16) is not None
     assert _scaled([[np.inf, 1]], 1, 2.0) is None
 
 
