@@ -272,7 +272,7 @@ class _Verifier:
             if isinstance(dim, Dim):
                 if dim * -1 * -1 is not dim:
                     self._fail(f"{what}: dimension {dim} is not interned", node, graph)
-            elif dim.__class__ is not int or dim < 0:
+            elif dim.__class__ is not int or not 0 <= dim < _INT64:
                 self._fail(f"{what} has the dimension {dim!r}", node, graph)
         if substitute_type(type_, lambda name: None) is not type_:
             self._fail(f"{what}: type {type_} is not interned", node, graph)

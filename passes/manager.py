@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..ir.collector import rare_collector
 from ..ir.core import Model
 from ..ir.errors import GeocError
 from .base import Context, Pass
@@ -61,8 +62,9 @@ def run_pipeline(model: Model, steps: Sequence[Pass], ctx: Context) -> bool:
         instrument.start(model, ctx)
     ctx.source_bytes, ctx.source_nodes = model.weight_bytes, model.node_count
     changed = False
-    for step in steps:
-        changed = run_step(model, step, ctx) or changed
+    with rare_collector():
+        for step in steps:
+            changed = run_step(model, step, ctx) or changed
     for instrument in ctx.instruments:
         instrument.finish(model, ctx)
     return changed

@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _guarded(list(argv))
     # A compilation makes many objects and few cycles, and ends with the process: collecting them often, or
     # taking a graph apart at exit, would cost a fifth of the time on a small model.
-    gc.set_threshold(200_000, 20, 100)
+    gc.set_threshold(200_000, 20, 100)  # as in rare_collector, for the rest of the work as well
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names from files may hold anything
             stream.reconfigure(errors="backslashreplace")

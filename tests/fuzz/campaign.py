@@ -27,6 +27,7 @@ from geoc.ir.text import print_model
 from .graphs import Sample, generate
 from .oracle import Verdict, judge
 from .shrink import shrink
+from .workers import survey
 
 
 def main() -> int:
@@ -41,12 +42,7 @@ def main() -> int:
     counts: Counter[str] = Counter()
     examples: dict[str, list[int]] = {}
     begun = perf_counter()
-    for seed in seeds:
-        if args.seconds is not None and perf_counter() - begun > args.seconds:
-            print(f"stopped before seed {seed}")
-            break
-        sample = generate(seed)
-        verdict = judge(sample.model.SerializeToString(), sample.feeds)
+    for seed, verdict in survey(seeds, args.seconds):
         if verdict is None or verdict.kind == "discard":
             counts["right" if verdict is None else "discarded"] += 1
             continue
@@ -54,7 +50,7 @@ def main() -> int:
         counts[signature] += 1
         examples.setdefault(signature, []).append(seed)
         if counts[signature] == 1:
-            report(sample, verdict, args.shrink, args.out)
+            report(generate(seed), verdict, args.shrink and verdict.kind != "crash", args.out)
     print(f"\n{sum(counts.values())} models in {perf_counter() - begun:.0f} s")
     for signature, count in counts.most_common():
         shown = " ".join(map(str, examples.get(signature, [])[:6]))

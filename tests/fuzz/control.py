@@ -209,16 +209,17 @@ def scan(g: Gen) -> None:
     """Scan over the first or another axis, forwards or backwards."""
     v = g.pick("f32", "i64", "f64", where=lambda v: v.rank > 0 and v.dtype in ("f32", "i64", "f64") and v.least(0) > 0 and max(s[0] for s in v.known()) < 9)
     axis = g.rng.randrange(v.rank) if g.chance(0.3) else 0
-    if v.least(axis) == 0:
-        raise NoFit("empty")
-    states = [g.pick(*_CARRIED) for _ in range(g.rng.choice((0, 1, 1, 2)))]
+    if v.is_empty():
+        raise NoFit("empty")  # onnxruntime divides by the size
+    states = [g.pick(*_CARRIED, where=lambda v: not v.is_empty()) for _ in range(g.rng.choice((0, 1, 1, 2)))]
     scope = _enter(g)
     with g.inside(scope):
         carried = [_parameter(g, scope, s.dtype, s.shapes, s.rank) for s in states]
         row, row_info = _parameter(g, scope, v.dtype, each(lambda s: s[:axis] + s[axis + 1 :], v.known()), v.rank - 1)
         g.grow(g.rng.choice((1, 1, 2, 4)))
         nexts = [result(g, p) for p, _ in carried]
-        scans = [g.pick(where=lambda v: v.shapes is not None and v.dtype not in ("bf16", "str")) for _ in range(g.rng.choice((0, 1, 1)))]
+        fits = lambda v: not v.is_empty() and v.dtype not in ("bf16", "str")  # noqa: E731
+        scans = [g.pick(where=fits) for _ in range(g.rng.choice((0, 1, 1)))]
         if not states and not scans:
             scans = [row]
         outputs = _distinct(g, [*nexts, *scans])
@@ -253,6 +254,10 @@ def function(g: Gen) -> None:
         scope.values.extend(parameters)
         g.grow(g.rng.choice((1, 2, 3, 5)))
         outputs = _distinct(g, [result(g, g.rng.choice(parameters)) for _ in range(g.rng.choice((1, 1, 2)))])
+        used = {name for node in scope.nodes for name in node.input}
+        for p in parameters:
+            if p.name not in used:
+                g.like("Identity", [p], p)  # onnxruntime gives no type to a parameter that is not used
     attribute = _reference(scope) if g.chance(0.5) else None
     name = g.name("Block")
     imports = [helper.make_opsetid("", g.opset), helper.make_opsetid("local", 1)]

@@ -37,8 +37,8 @@ def identities(g: Gen) -> None:
         if kind == 0 and v.dtype in FLOATS:
             ratio = g.weight("f32", (), low=0.1, high=0.9) if g.opset >= 12 and g.chance(0.5) else None
             outputs = [(v.dtype, v.shapes, v.rank)]
-            if v.dtype == "f32" and g.chance(0.3):
-                outputs.append(("bool" if g.opset >= 10 else "f32", v.shapes, v.rank))
+            if v.dtype == "f32" and g.opset >= 12 and g.chance(0.3):
+                outputs.append(("bool", v.shapes, v.rank))  # earlier the mask was not defined
             v = g.emit("Dropout", [v, ratio], outputs, ratio=0.3 if g.opset < 12 and g.chance(0.5) else None)[0]
         elif kind == 1 and v.dtype != "str":
             v = g.like("Cast", [v], v, to=DTYPES[v.dtype][0])

@@ -255,6 +255,8 @@ def normalise(g: Gen) -> None:
     elif op == "InstanceNormalization":
         follow(g, g.like(op, [v, g.weight(v.dtype, (channels,)), g.weight(v.dtype, (channels,))], v))
     elif op == "LRN":
+        if v.rank != 4:
+            raise NoFit("images only")
         g.like(op, [v], v, size=g.choose((1, 3)))
     elif op == "LpNormalization":
         g.like(op, [v], v, axis=g.choose((None, 1)), p=g.choose((None, 1)))

@@ -8,7 +8,7 @@ from .elementwise import partner
 from .graphs import Gen, NoFit, Val
 from .kinds import DTYPES, broadcast, each
 from .layers import batch_norm, follow, image
-from .movement import ranked, reshape_to
+from .movement import ranked, reshape_to, with_axes
 
 
 def other_use(g: Gen, v: Val) -> None:
@@ -43,8 +43,7 @@ def padded(g: Gen) -> None:
     own = pads or [0, 0, 0, 0]
     spatial = each(lambda s: (*s[:2], s[2] + own[0] + own[2] - 1, s[3] + own[1] + own[3] - 1), p.known())
     if kind == 0:
-        ceil = g.choose((None, 0)) if g.opset >= 10 else None
-        g.one("AveragePool", [p], v.dtype, spatial, kernel_shape=[2, 2], pads=pads, count_include_pad=g.choose((None, 1)), ceil_mode=ceil)
+        g.one("AveragePool", [p], v.dtype, spatial, kernel_shape=[2, 2], pads=pads, count_include_pad=g.choose((None, 1)))
     elif kind == 1:
         g.one("MaxPool", [p], v.dtype, spatial, kernel_shape=[2, 2], pads=pads)
     else:
@@ -223,6 +222,84 @@ def expanded(g: Gen) -> None:
         g.one(g.choose(("Add", "Mul", "Sub")), [e, w] if g.chance(0.7) else [w, e], v.dtype, whole)
 
 
+def expanded_twice(g: Gen) -> None:
+    """An Expand, and another one to a larger shape."""
+    v = ranked(g, 0, 3)
+    fixed = v.fixed()
+    first = [2 if d == 1 and g.chance(0.5) else 1 if d is None else d for d in fixed]
+    if None in fixed:
+        raise NoFit("not fixed")
+    e = g.one("Expand", [v, g.ints(first)], v.dtype, each(lambda s: np.broadcast_shapes(s, tuple(first)), v.known()))
+    other_use(g, e)
+    whole = [g.choose((1, 3)), *first]
+    g.one("Expand", [e, g.ints(whole)], v.dtype, each(lambda s: np.broadcast_shapes(s, tuple(whole)), e.known()))
+
+
+def squeezed(g: Gen) -> None:
+    """Unsqueeze and Squeeze in a row, of the same and of other axes."""
+    v = ranked(g, 0, 3)
+
+    def raised(v: Val, axes: list[int]) -> Val:
+        shapes = each(lambda s: np.expand_dims(np.broadcast_to(0, s), axes).shape, v.known())
+        return with_axes(g, "Unsqueeze", v, axes, 13, shapes)
+
+    def dropped(v: Val, axes: list[int]) -> Val:
+        shapes = each(lambda s: np.squeeze(np.broadcast_to(0, s), tuple(axes)).shape, v.known())
+        return with_axes(g, "Squeeze", v, axes, 13, shapes)
+
+    first = sorted(g.rng.sample(range(v.rank + 2), 2))
+    u = raised(v, first)
+    other_use(g, u)
+    kind = g.rng.randrange(4)
+    if kind == 0:
+        dropped(u, first)
+    elif kind == 1:
+        dropped(dropped(u, [g.choose(first)]), [0] if 0 in first else [first[0]])
+    elif kind == 2:
+        raised(u, [g.rng.randrange(u.rank + 1)])
+    else:
+        dropped(raised(u, [0]), [g.choose((0, first[0] + 1))])
+
+
+def gemms(g: Gen) -> None:
+    """Gemm with what may go into it, and what may not."""
+    v = ranked(g, 2, 2, "f32")
+    inner = v.fixed()[1]
+    if not inner:
+        raise NoFit("not fixed")
+    shapes = each(lambda s: (s[0], 4), v.known())
+    b = g.weight("f32", g.choose(((4,), (4,), (1, 4), ()))) if g.opset < 11 or g.chance(0.6) else None
+    alpha, beta = g.choose((None, None, 0.5)), g.choose((None, None, None, 2.0))
+    trans = g.chance(0.5)
+    w = g.weight("f32", (4, inner) if trans else (inner, 4))
+    y = g.one("Gemm", [v, w, b], "f32", shapes, alpha=alpha, beta=beta, transB=int(trans) or None)
+    other_use(g, y)
+    for _ in range(g.rng.choice((1, 1, 2))):
+        op = g.choose(("Add", "Add", "Mul", "Norm"))
+        if op == "Norm":
+            y = batch_norm(g, y)
+        else:
+            y = g.like(op, [y, g.weight("f32", g.choose(((4,), (1, 4), (), (1,))))], y)
+
+
+def joined(g: Gen) -> None:
+    """Parts of a value put together again, in order and out of order."""
+    v = ranked(g, 1, 3)
+    axis = g.rng.randrange(v.rank)
+    size = v.fixed()[axis]
+    if g.opset < 10 or not size or size < 2:
+        raise NoFit("too short")
+    cut = g.rng.randrange(1, size)
+    parts = []
+    for start, end in ((0, cut), (cut, size)):
+        shapes = each(lambda s, n=end - start: (*s[:axis], n, *s[axis + 1 :]), v.known())
+        bounds = [g.ints([start]), g.ints([end if g.chance(0.6) else 2**31 - 1 if end == size else end]), g.ints([axis])]
+        parts.append(g.one("Slice", [v, *bounds], v.dtype, shapes))
+    if g.chance(0.2):
+        parts.reverse()
+    g.one("Concat", parts, v.dtype, v.known(), axis=axis)
+
+
 def involutions(g: Gen) -> None:
     """Operators that undo themselves or change nothing the second time."""
     v = g.pick("f32", "bool", "i64", loose=True)
@@ -236,5 +313,5 @@ def involutions(g: Gen) -> None:
 
 STEPS = [
     (padded, 3.0), (transposed, 5.0), (casts, 3.0), (projections, 4.0), (constants, 3.0), (views, 4.0), (slices, 3.0),
-    (expanded, 2.0), (involutions, 1.5),
+    (expanded, 2.0), (involutions, 1.5), (expanded_twice, 1.0), (squeezed, 2.0), (gemms, 2.0), (joined, 1.5),
 ]  # fmt: skip

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from . import control, dynamic, elementwise, layers, motifs, movement
+from . import control, dynamic, elementwise, layers, motifs, movement, others
 from .graphs import Step
 
 STEPS: list[tuple[Step, float]] = [
     *elementwise.STEPS, *movement.STEPS, *layers.STEPS, *dynamic.STEPS, *control.STEPS, *motifs.STEPS,
+    *others.STEPS,
 ]  # fmt: skip
