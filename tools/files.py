@@ -18,15 +18,26 @@ INLINE_MAX = 1_900_000_000  # a protobuf file ends at 2 GiB
 def load_any(source: Any) -> Model:
     """A model from a path (.gir is text, anything else ONNX), bytes, a ModelProto or a graphsurgeon Graph.
 
-    Raises GeocError or OSError.
+    The model is verified: what no operator takes is an error here and not in the runtime. Raises GeocError or OSError.
     """
-    if isinstance(source, (str, os.PathLike)) and os.fspath(source).endswith(".gir"):
+    from ..ir.errors import InvalidModel
+    from ..ir.verify import verify
+
+    path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else ""
+    if path.endswith(".gir"):
         from ..ir.text import load_model
 
-        return load_model(os.fspath(source))
-    from ..frontends.onnx import load_onnx
+        model = load_model(path)
+    else:
+        from ..frontends.onnx import load_onnx
 
-    return load_onnx(source)
+        model = load_onnx(source)
+    try:
+        verify(model)
+    except InvalidModel as error:
+        error.source = error.source or path
+        raise
+    return model
 
 
 def format_of(output: str) -> str:

@@ -505,3 +505,14 @@ def test_a_mistyped_verb_is_recognised(run_geoc: Run) -> None:
     assert done.returncode == 2
     assert done.stderr == "geoc: error: pases: no such file, and no such verb; did you mean `geoc passes`?\n"
     assert "verb" not in run_geoc("pases.onnx").stderr
+
+
+def test_a_type_that_no_operator_takes_is_bad_input(run_geoc: Run, tmp_path: Path) -> None:
+    x, y = (helper.make_tensor_value_info(name, TensorProto.BOOL, [2]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Erf", ["x"], ["y"], name="odd")], "g", [x], [y])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "odd.onnx")
+    done = run_geoc("odd.onnx", "-O0")
+    assert done.returncode == 2
+    assert done.stderr.startswith("geoc: error: odd.onnx: ") and done.stderr.count("\n") == 1
+    assert "Erf" in done.stderr and "bool" in done.stderr
+    assert not (tmp_path / "odd.geoc.onnx").exists()
