@@ -144,7 +144,7 @@ class Case:
         """Run both graphs. Raises AssertionError where they differ."""
         if "NORUN" in self.head:
             return
-        exact = all(name in EXACT for name in re.findall(r"[a-z-]+", self.passes()))
+        exact = "@" not in self.passes() and all(name in EXACT for name in re.findall(r"[a-z-]+", self.passes()))
         old = Runner(before)
         new = Runner(after, like=old)
         for number, sizes in enumerate(self.sizes(before)):

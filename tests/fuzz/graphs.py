@@ -191,6 +191,8 @@ class Gen:
         value = Val(name, dtype, (array.shape,) * SIZES, array.ndim, const=array)
         if dtype in INTS:
             value.data = (array,) * SIZES
+        # Numbers that stand for "to the end", or for nothing at all, are no numbers to calculate with.
+        hidden = bool(array.size) and array.dtype.kind in "fi" and bool((np.abs(array.astype(np.float64)) > 1e15).any())
         scope = self.scope
         # A weight may as well lie in an enclosing graph.
         while scope.outer is not None and not scope.is_function and self.chance(0.3):
@@ -205,7 +207,8 @@ class Gen:
             if scope is self.main and form > 0.97:
                 self.listed.append(helper.make_tensor_value_info(name, DTYPES[dtype][0], array.shape))
                 value.data = value.const = None
-        scope.values.append(value)
+        if not hidden:
+            scope.values.append(value)
         return value
 
     def _repeats(self, array: Array) -> bool:

@@ -159,8 +159,8 @@ def _geometry(g: Gen, v: Val, dilated: bool) -> tuple[list[int], dict[str, Any],
         attrs["dilations"] = dilations
     auto = g.choose((None, None, None, "SAME_UPPER", "SAME_LOWER", "VALID", "NOTSET"))
     if auto in ("SAME_UPPER", "SAME_LOWER"):
-        if any(d != 1 for d in dilations):
-            raise NoFit("dilated")
+        if any(d != 1 for d in dilations) or any(t > k for t, k in zip(strides, kernel)):
+            raise NoFit("onnxruntime refuses some of these")
         attrs["auto_pad"] = auto
         return kernel, attrs, lambda s: [-(-d // t) for d, t in zip(s[2:], strides)]
     attrs["auto_pad"] = auto

@@ -31,8 +31,6 @@ def padded(g: Gen) -> None:
         p = g.one("Pad", [v], v.dtype, shapes, pads=amounts, value=float(number), mode=g.choose((None, "constant")))
     else:
         value = g.const(np.asarray(number, np.float32)) if number or g.chance(0.5) else None
-        if abs(number) > 1 and value is not None and value in g.scope.values:
-            g.scope.values.remove(value)  # nothing else should add to such numbers
         p = g.one("Pad", [v, g.ints(amounts), value], v.dtype, shapes, mode=g.choose((None, None, "constant", "edge")))
     if abs(number) <= 1:
         other_use(g, p)
@@ -45,7 +43,10 @@ def padded(g: Gen) -> None:
     if kind == 0:
         g.one("AveragePool", [p], v.dtype, spatial, kernel_shape=[2, 2], pads=pads, count_include_pad=g.choose((None, 1)))
     elif kind == 1:
-        g.one("MaxPool", [p], v.dtype, spatial, kernel_shape=[2, 2], pads=pads)
+        y = g.one("MaxPool", [p], v.dtype, spatial, kernel_shape=[2, 2], pads=pads)
+        if abs(number) > 1:
+            g.scope.values.remove(y)  # a window of nothing but padding
+            g.like("Sigmoid", [y], y)
     else:
         w = g.weight(v.dtype, (3, channels, 2, 2))
         shapes = each(lambda s: (s[0], 3, *s[2:]), spatial)

@@ -1,22 +1,21 @@
-"""A slice of the random-graph campaign: models that onnxruntime runs mean the same after -O2."""
+"""Random models mean the same after -O2, and stay what they are in every form; the first seeds of the campaign."""
 
 from __future__ import annotations
 
 import pytest
 
-from .workers import judge_seed
+from .workers import survey
 
-SLICES = 8
-PER_SLICE = 25
+PARTS, SEEDS = 4, 100
 
 
-@pytest.mark.parametrize("part", range(SLICES))
-def test_random_graphs_mean_the_same_after_o2(part: int) -> None:
-    judged = 0
-    for seed in range(part * PER_SLICE, (part + 1) * PER_SLICE):
-        verdict = judge_seed(seed)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_random_models(part: int) -> None:
+    faults, right = [], 0
+    for seed, verdict in survey(range(part * SEEDS, (part + 1) * SEEDS)):
         if verdict is None:
-            judged += 1
-        else:
-            assert verdict.kind == "discard", f"seed {seed}: {verdict}; tests/fuzz/campaign.py --seeds {seed} --shrink"
-    assert judged >= PER_SLICE // 2  # most models must have been judged, not thrown away
+            right += 1
+        elif verdict.kind != "discard":
+            faults.append(f"seed {seed}: {verdict}")
+    assert not faults, "\n".join([*faults, "python tests/fuzz/campaign.py --shrink --seeds N makes them small"])
+    assert right >= SEEDS * 0.9
