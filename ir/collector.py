@@ -13,13 +13,18 @@ from contextlib import contextmanager
 
 @contextmanager
 def paused_collector() -> Iterator[None]:
-    """No collection inside; afterwards as before."""
+    """No collection inside; afterwards as before, with what was made inside counted as old."""
     collecting = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if collecting:
+            if not gc.get_freeze_count():  # somebody else's frozen objects stay frozen
+                # Frozen objects come back as the oldest generation: the next collection of young ones, which is
+                # due at once, does not walk over a whole model.
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
 
 

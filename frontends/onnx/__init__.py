@@ -47,10 +47,14 @@ def _load(file: MappedFile, source: str, folder: str | None) -> Model:
         raise FormatError("the file is empty", source=source)
     try:
         with paused_collector():
-            proto = read_model(file.buffer, source)
-            model = Importer(proto, TensorReader(file, source, folder)).run()
+            model = _import(file, source, folder)
     except GeocError as error:
         error.source = error.source or source
         raise
     model.source = source
     return model
+
+
+def _import(file: MappedFile, source: str, folder: str | None) -> Model:
+    """The model; its messages are gone on return, so that the collector never walks over them."""
+    return Importer(read_model(file.buffer, source), TensorReader(file, source, folder)).run()

@@ -169,6 +169,7 @@ class Importer:
         outputs: dict[str | None, ValueInfoProto],
     ) -> None:
         domain, name = proto.domain or "", proto.op_type or ""
+        names = scope.names
         try:
             inputs = [self._operand(n, scope) if n else None for n in proto.input]
             while inputs and inputs[-1] is None:
@@ -196,8 +197,8 @@ class Importer:
                 op_, inputs, attrs = upgrade(builder, op_, inputs, attrs, results, self._is_used)
             while len(results) > 1 and not results[-1].hint and may_be_absent(op_, len(results) - 1):
                 results.pop()
-            types = [value.type for value in results]
-            regions = {name: Graph(body.name or "") for name, body in bodies.items()} if bodies else None
+            declared_types = [value.type for value in results]
+            regions = {key: Graph(body.name or "") for key, body in bodies.items()} if bodies else None
             node = Node(op_, inputs, results, attrs, regions, builder.loc)
             if proto.doc_string or proto.metadata_props:
                 node.meta = meta(proto.doc_string, proto.metadata_props)
@@ -206,11 +207,13 @@ class Importer:
                 self._regions(node, bodies, scope, frame)
             normalize_axes(node)
             infer_node(node)
-            for output, value, type_ in zip(proto.output, results, types):
+            for output, value, type_ in zip(proto.output, results, declared_types):
                 if type_ is not None and type_ is not value.type:
                     _check_kind(value.type, type_, output)
                 if value.hint:
-                    scope.define(output, value)
+                    if output in names:
+                        raise InvalidModel(f"value {output!r} is defined twice")
+                    names[output] = value
         except (InvalidModel, FormatError) as error:
             if not error.place:
                 label = proto.name or (proto.output[0] if proto.output else "") or "?"
@@ -245,13 +248,18 @@ class Importer:
     ) -> list[Value]:
         """The outputs of a node with the types that the file declares; inference may know more."""
         results: list[Value] = []
+        known = self.types.known
         for name in proto.output:
-            value = Value(None, name)
             vi = declared.get(name) or outputs.get(name) if name else None
-            if vi is not None:
-                value.type = self.types.read(vi.type, f"value {name!r}")
-                if vi.metadata_props or vi.doc_string:
-                    value.meta = meta(vi.doc_string, vi.metadata_props)
+            if vi is None:
+                results.append(Value(None, name))
+                continue
+            type_ = known.get(vi.type)
+            if type_ is None:
+                type_ = self.types.read(vi.type, f"value {name!r}")
+            value = Value(type_, name)
+            if vi.metadata_props or vi.doc_string:
+                value.meta = meta(vi.doc_string, vi.metadata_props)
             results.append(value)
         return results
 

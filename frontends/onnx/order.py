@@ -22,21 +22,26 @@ def sort_if_needed(
     defined: set[str] = {""}
     sorted_ = True
     for node in nodes:
-        for name in needs(node, graphs_of) if node.attribute else node.input:
-            if name not in defined:
-                if find(name) is None:
-                    sorted_ = False
-                    break
-                defined.add(name)
-        if not sorted_:
-            break
+        names = needs(node, graphs_of) if node.attribute else node.input
+        if not defined.issuperset(names):
+            for name in names:
+                if name not in defined:
+                    if find(name) is None:
+                        sorted_ = False
+                        break
+                    defined.add(name)
+            if not sorted_:
+                break
         defined.update(node.output)
     return nodes if sorted_ else _sort(nodes, graphs_of)
 
 
 def needs(node: NodeProto, graphs_of: GraphsOf) -> Sequence[str]:
     """The names a node uses, those its subgraphs capture included."""
-    if not any(a.g is not None or a.graphs for a in node.attribute):
+    for attribute in node.attribute:
+        if attribute.g is not None or attribute.graphs:
+            break
+    else:
         return node.input
     names = list(node.input)
     for attribute in node.attribute:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from ...ir.core import SparseTensor
@@ -42,9 +43,7 @@ class TensorReader:
         name = where or f"tensor {proto.name or '?'!r}"
         dtype = dtype_of(proto.data_type or 0, name)
         shape = self._shape(proto, name)
-        count = 1
-        for d in shape:
-            count *= d
+        count = prod(shape)
         if proto.data_location == _EXTERNAL:
             return self._external(proto, dtype, shape, name)
         if dtype is STR:
@@ -74,7 +73,7 @@ class TensorReader:
 
     def _shape(self, proto: TensorProto, name: str) -> tuple[int, ...]:
         shape = tuple(proto.dims)
-        if len(shape) > _MAX_RANK or any(d < 0 for d in shape):
+        if len(shape) > _MAX_RANK or (shape and min(shape) < 0):
             raise self._error(f"{name} has an impossible shape {list(shape[:8])}")
         return shape
 

@@ -29,7 +29,7 @@ class TypeReader:
     """Converts TypeProtos; equal messages give the same type unless they hold an unknown dimension."""
 
     def __init__(self) -> None:
-        self._known: dict[TypeProto, Type | None] = {}
+        self.known: dict[TypeProto | None, Type | None] = {}
         self._symbols: dict[str, DimLike] = {}
 
     def read(self, proto: TypeProto | None, where: str = "", depth: int = 0) -> Type | None:
@@ -39,7 +39,7 @@ class TypeReader:
         """
         if proto is None:
             return None
-        found = self._known.get(proto)
+        found = self.known.get(proto)
         if found is not None:
             return found
         if depth > _MAX_NESTING:
@@ -47,7 +47,7 @@ class TypeReader:
         unknowns: list[DimLike] = []
         result = self._convert(proto, where, depth, unknowns)
         if not unknowns and depth == 0:
-            self._known[proto] = result
+            self.known[proto] = result
         return result
 
     def _convert(

@@ -112,7 +112,9 @@ class LeafReader(WireReader):
             ):
                 value = ValueInfoProto.__new__(ValueInfoProto)
                 value.name = data[position + 2 : name_end].decode()
-                value.type = self.type(name_end + 2, end, depth + 1)
+                value.type = self.types.get(data[name_end + 2 : end]) or self.type(
+                    name_end + 2, end, depth + 1
+                )
                 value.doc_string = None
                 value.metadata_props = ()
                 value.unknown = b""

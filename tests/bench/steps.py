@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import geoc
+from geoc.frontends.onnx import load_onnx
 from geoc.ir.rewrite import RewriteDriver, parse_rules
 from geoc.ir.text import parse_model, print_model
 from geoc.ir.verify import verify
@@ -54,8 +55,8 @@ def measure(typed: str, untyped: str, runs: int, folder: str) -> dict[str, list[
         return geoc.load(typed)
 
     return {
-        "import": repeat(runs, geoc.load, lambda: typed),
-        "import-untyped": repeat(runs, geoc.load, lambda: untyped),
+        "import": repeat(runs, load_onnx, lambda: typed),
+        "import-untyped": repeat(runs, load_onnx, lambda: untyped),
         "export": repeat(runs, lambda m: geoc.save(m, out), lambda: model),
         "print": repeat(runs, lambda m: print_model(m, folder=beside), lambda: model),
         "parse": repeat(runs, lambda t: parse_model(t, folder=beside), lambda: text),
