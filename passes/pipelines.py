@@ -22,7 +22,9 @@ CLEAN_UP = [
     "infer", "constant-if", "constant-loop", "identity", "defaults", "fold", "shapes", "views", "transposes", "hoist",
     "pads", "affine", "cse", "dce",
 ]  # fmt: skip
-FUSE: list[str] = []  # lossless fusions that every target profits from; targets insert their own
+# Lossless fusions that every target profits from, smaller patterns first: larger ones are written in what those make.
+FUSIONS = ["activations", "softmax", "norms", "rotary", "attention", "masks", "arrangements"]
+FUSE = [f"repeat(4){{{','.join([*FUSIONS, *CLEAN_UP])}}}"]
 
 BASE = ["freeze", "share-weights", f"repeat(8){{{','.join(CLEAN_UP)}}}", "share-weights", "dce"]
 FEWEST = ["gemm", "views", "identity", "cse", "dce"]  # after fusions, which look for the MatMul
@@ -60,7 +62,10 @@ def level_items(level: int, edits: Mapping[str, Any] | None = None) -> tuple[Ite
     if level not in LEVELS:
         raise UsageError(f"there is no level -O{level}; there are {', '.join(f'-O{n}' for n in LEVELS)}")
     items = parse(",".join(LEVELS[level]))
-    return apply_edits(items, edits) if edits else items
+    if not edits:
+        return items
+    inserted = [i for i in edits.get("insert", ()) if i.get("level", 0) <= level]
+    return apply_edits(items, {**edits, "insert": inserted})
 
 
 def parse(text: str, expand: Callable[[int], tuple[Item, ...]] = level_items) -> tuple[Item, ...]:
@@ -113,8 +118,9 @@ def apply_edits(items: Iterable[Item], edits: Mapping[str, Any]) -> tuple[Item, 
     """A target's changes to a level's list, by pass name.
 
     ``drop``: names. ``options``: name -> {key: value}. ``insert``: list of {"pass": text, and "before" or
-    "after": name}; without either the pass goes to the end. Names that the list lacks are left alone for
-    `drop` and `options` (a level may not have them); an `insert` beside a missing name goes to the end.
+    "after": name}; without either the pass goes to the end; "level" says from which -O level on. Names that
+    the list lacks are left alone for `drop` and `options` (a level may not have them); an `insert` beside a
+    missing name goes to the end.
     """
     dropped = set(edits.get("drop", ()))
     options: Mapping[str, Mapping[str, Any]] = edits.get("options", {})

@@ -10,7 +10,7 @@ import dataclasses
 import importlib
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from types import ModuleType
 
@@ -35,26 +35,37 @@ BUILT_IN: dict[str, str] = {
     "transposes": ".simplify.transposes:Transposes",
 }
 RULE_SETS: dict[str, str] = {
-    "identity": "arrangement",
-    "views": "arrangement",
-    "pads": "arrangement",
-    "affine": "affine",
-    "gemm": "arrangement",
+    "identity": ".simplify.arrangement",
+    "views": ".simplify.arrangement",
+    "pads": ".simplify.arrangement",
+    "affine": ".simplify.affine",
+    "gemm": ".simplify.arrangement",
+    "activations": ".fuse.activations",
+    "softmax": ".fuse.softmax",
+    "arrangements": ".fuse.arrangements",
+    "norms": ".fuse.norms",
+    "rotary": ".fuse.rotary",
+    "attention": ".fuse.attention",
+    "masks": ".fuse.masks",
 }
-"""Passes that are one file of rules each, ``simplify/NAME.rules``, and the module with their natives."""
+"""Passes that are one file of rules each, ``NAME.rules``, and the module beside it with their natives."""
 
 
 class Registry:
-    """The passes that one compilation can use; plugins and user rules are added to it alone."""
+    """The passes that one compilation can use; plugins and user rules are added to it alone.
 
-    def __init__(self) -> None:
+    `rule_sets`: those of a target by name, as (file, module with the natives).
+    """
+
+    def __init__(self, rule_sets: Mapping[str, tuple[str, str]] | None = None) -> None:
+        self.rule_sets = {**built_in_rule_sets(), **(rule_sets or {})}
         self._classes: dict[str, type[Pass]] = {}
         self._foreign: dict[str, object] | None = None  # entry points, once they were looked up
         self.added_rules: list[str] = []  # names of rule passes that came from the user
 
     def names(self, installed: bool = True) -> list[str]:
         """Every known name; `installed` False leaves out what other packages offer."""
-        known = {*BUILT_IN, *RULE_SETS, *self._classes}
+        known = {*BUILT_IN, *self.rule_sets, *self._classes}
         if installed:
             known.update(self._entry_points())
         return sorted(known)
@@ -91,7 +102,7 @@ class Registry:
         name = cls.name
         if not name:
             raise UsageError(f"{cls.__qualname__} has no name")
-        if name in BUILT_IN or name in RULE_SETS or name == Repeat.name or name in self._classes:
+        if name in BUILT_IN or name in self.rule_sets or name == Repeat.name or name in self._classes:
             raise UsageError(f"pass {name!r} is already there")
         self._classes[name] = cls
 
@@ -145,11 +156,12 @@ class Registry:
             module, _, attribute = spec.partition(":")
             cls: type[Pass] = getattr(importlib.import_module(module, __package__), attribute)
             return cls
-        if name in RULE_SETS:
+        if name in self.rule_sets:
             from .rulepass import rule_pass
 
-            importlib.import_module(f".simplify.{RULE_SETS[name]}", __package__)
-            return rule_pass(name, os.path.join(os.path.dirname(__file__), "simplify", f"{name}.rules"))
+            path, module_name = self.rule_sets[name]
+            importlib.import_module(module_name)
+            return rule_pass(name, path)
         entry = self._entry_points().get(name)
         if entry is None:
             return None
@@ -164,6 +176,15 @@ class Registry:
 
             self._foreign = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
         return self._foreign
+
+
+def built_in_rule_sets() -> dict[str, tuple[str, str]]:
+    """File and module with the natives of each name in `RULE_SETS`."""
+    here = os.path.dirname(__file__)
+    return {
+        name: (os.path.join(here, module.split(".")[1], f"{name}.rules"), f"{__package__}{module}")
+        for name, module in RULE_SETS.items()
+    }
 
 
 def options_of(cls: type[Pass]) -> dict[str, Option]:

@@ -39,6 +39,7 @@ from geoc.ir.text import parse_model, print_model
 from geoc.ir.types import BOOL, SequenceType, TensorType
 from geoc.ir.verify import verify
 from geoc.lowering.onnx import model_bytes
+from geoc.lowering.targets import get_target
 from geoc.passes.base import Context, Instrument
 from geoc.passes.manager import run_pipeline
 from geoc.passes.pipelines import parse
@@ -53,6 +54,11 @@ EXACT = frozenset({"identity", "views", "shapes", "defaults", "freeze", "fold", 
 TOLERANCES = {"float64": 1e-11, "float32": 2e-5, "float16": 4e-3, "bfloat16": 3e-2}
 Feeds = dict[str, Any]
 Sizes = dict[str, Any]
+
+
+def library() -> Registry:
+    """All passes, those of the cpu target included."""
+    return Registry(get_target("cpu").rule_sets)
 
 
 class Fired(Instrument):
@@ -90,7 +96,7 @@ class Case:
     def subject(self) -> tuple[str, str] | None:
         """The pass and rule that the case is about: its folder and file are called so. ("name", "") for a whole pass."""
         name, rule = self.path.parent.name, self.path.stem
-        registry = Registry()
+        registry = library()
         if name not in registry.names(installed=False):
             return None
         return name, (rule if rule in registry.find(name)().rule_names() else "")
@@ -108,7 +114,7 @@ class Case:
         """What the pipeline makes of it, stopped after `limit` rewrites; `fired` is told what happened."""
         model = self.load()
         ctx = Context(instruments=[fired] if fired else [], bisect_limit=limit)
-        run_pipeline(model, Registry().resolve(parse(self.passes())), ctx)
+        run_pipeline(model, library().resolve(parse(self.passes())), ctx)
         verify(model)
         return model
 
@@ -137,7 +143,7 @@ class Case:
         assert self.shown(self.transform(0)) == self.shown(self.load()), "a rewrite happened that was refused"
         if "," not in self.passes():
             again = parse_model(text if text.startswith("geoc") else HEADER + text)
-            step = Registry().resolve(parse(self.passes()))[0]
+            step = library().resolve(parse(self.passes()))[0]
             assert not step.run(again, Context()), "a second run of the pass finds something to do"
 
     def check_numbers(self, before: Model, after: Model) -> None:

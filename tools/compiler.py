@@ -82,7 +82,7 @@ class Compilation:
     def _plan(self) -> None:
         settings = self.settings
         self.target = get_target(settings.target)
-        self.registry = Registry()
+        self.registry = Registry(self.target.rule_sets)
         self.registry.add_user_code(settings.plugin, settings.rules)
         self.items = plan(settings, self.registry, self.target.pipeline)
         self.steps = self.registry.resolve(self.items)

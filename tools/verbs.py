@@ -50,10 +50,8 @@ def _one_model(arguments: Arguments) -> str:
 def passes_verb(arguments: Arguments) -> int:
     """``geoc passes``: the list, or with -O or --passes the resolved pipeline on one line."""
     from ..passes.pipelines import render
-    from ..passes.registry import Registry
 
-    registry = Registry()
-    registry.add_user_code(arguments.get("plugin", ()), arguments.get("rules", ()))
+    registry = _registry(arguments)
     if any(key in arguments.values for key in ("level", "passes", "target", "skip", "only")):
         print(render(_resolved(arguments, registry)))
         return 0
@@ -61,6 +59,16 @@ def passes_verb(arguments: Arguments) -> int:
     for name in names:
         _print_pass(registry, name, full=bool(arguments.words))
     return 0
+
+
+def _registry(arguments: Arguments) -> Registry:
+    """The passes at hand: built in, of the target, and the user's."""
+    from ..lowering.targets import get_target
+    from ..passes.registry import Registry
+
+    registry = Registry(get_target(arguments.get("target", "cpu")).rule_sets)
+    registry.add_user_code(arguments.get("plugin", ()), arguments.get("rules", ()))
+    return registry
 
 
 def _resolved(arguments: Arguments, registry: Registry) -> tuple[Item, ...]:
@@ -113,10 +121,9 @@ def targets_verb(arguments: Arguments) -> int:
 
 def rules_verb(arguments: Arguments) -> int:
     """``geoc rules``: one line per rule, or the text of those that are named."""
-    from ..passes.registry import Registry, match_names
+    from ..passes.registry import match_names
 
-    registry = Registry()
-    registry.add_user_code(arguments.get("plugin", ()), arguments.get("rules", ()))
+    registry = _registry(arguments)
     found = _all_rules(registry)
     if not arguments.words:
         for owner, rule in found:
@@ -156,13 +163,11 @@ def explain_verb(arguments: Arguments) -> int:
     """``geoc explain MODEL --rule NAME``: where a rule matches, and how near it came elsewhere."""
     from ..ir.rewrite import explain, find_matches
     from ..passes.instruments import where
-    from ..passes.registry import Registry
 
     source, wanted = _one_model(arguments), arguments.get("rule")
     if wanted is None:
         raise UsageError("give the rule to explain: geoc explain MODEL --rule NAME")
-    registry = Registry()
-    registry.add_user_code(arguments.get("plugin", ()), arguments.get("rules", ()))
+    registry = _registry(arguments)
     owner, rule = _rule_called(registry, wanted)
     model = _model_before(arguments, registry, source, owner)
     node = _node_at(model, arguments.get("node"))

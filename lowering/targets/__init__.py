@@ -60,6 +60,14 @@ class Target:
         return found
 
     @property
+    def rule_sets(self) -> dict[str, tuple[str, str]]:
+        """Rule sets of its runtime that the edits of the -O levels name: file and module with the natives."""
+        if self.runtime == "onnxruntime":
+            forms = _FOLDER.parent / "onnxruntime" / "forms.rules"
+            return {"ort-forms": (str(forms), "geoc.lowering.onnxruntime.forms")}
+        return {}
+
+    @property
     def capabilities(self) -> Target:
         return self
 

@@ -13,9 +13,11 @@ from geoc.ir.core import Graph, Model, Value
 from geoc.ir.dims import symbol
 from geoc.ir.types import F32, tensor_type
 from geoc.passes.base import Context
-from geoc.passes.registry import BUILT_IN, RULE_SETS, Registry
+from geoc.passes.registry import BUILT_IN
 
-PASSES = [*RULE_SETS, *(name for name, place in BUILT_IN.items() if place.startswith(".simplify."))]
+from ...golden import library
+
+PASSES = [*library().rule_sets, *(name for name, place in BUILT_IN.items() if place.startswith(".simplify."))]
 Step = Callable[[Builder, Value, int], Value]
 
 
@@ -74,7 +76,7 @@ def test_time(name: str, step: Step) -> None:
     def seconds(nodes: int) -> float:
         work = model(step, nodes)
         start = process_time()
-        Registry().find(name)().run(work, Context())
+        library().find(name)().run(work, Context())
         return process_time() - start
 
     seconds(50)  # rules are read, operators looked up

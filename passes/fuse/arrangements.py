@@ -1,0 +1,3 @@
+"""Natives of the rules for arrangements of elements."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Natives of the rules for attention."""
+
+from __future__ import annotations

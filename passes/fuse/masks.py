@@ -1,0 +1,3 @@
+"""Natives of the rules for masks."""
+
+from __future__ import annotations

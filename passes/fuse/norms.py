@@ -1,0 +1,3 @@
+"""Natives of the rules for normalizations."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Natives of the rules for Softmax and LogSoftmax."""
+
+from __future__ import annotations
