@@ -164,6 +164,7 @@ class _Compiler:
     def call(self, call: Call, outputs: int) -> Make:
         op_at = self._op(call)
         args = [self._argument(call, position) for position in range(len(call.args))]
+        sources = [self._sources(term) for term in call.args]
         attributes = [self._attribute(a) for a in call.attributes]
         copied = self.layout.name("%" + call.copy) if call.copy else -1
 
@@ -184,7 +185,7 @@ class _Compiler:
                     operands.append(found)
             for position, found in waiting:
                 of = lambda p=position: _dtype_at(op, p, operands)  # noqa: E731
-                operands[position] = _operand(found, builder, of)
+                operands[position] = _operand(found, builder, of, _hint_of(env, sources, position))
             given = dict(env[copied].producer.attrs) if copied >= 0 else {}
             for name, attribute in attributes:
                 value = attribute(env)
@@ -194,6 +195,13 @@ class _Compiler:
             return node.outputs if outputs > 1 else node.outputs[0]
 
         return make
+
+    def _sources(self, term: Syntax) -> list[int]:
+        """The slots of the values that an operand is computed from."""
+        if not is_computed(term):
+            return []
+        named = [part.name for part in walk(term) if isinstance(part, Var) and not part.variadic]
+        return [self.layout.name("%" + name) for name in named if name not in self.built]
 
     def _op(self, call: Call) -> Callable[[Env], Op]:
         if call.ops:
@@ -256,12 +264,24 @@ def _dtype_at(op: Op, position: int, operands: list[Any]) -> DType | None:
     return I64 if types == {"tensor(int64)", "tensor(int32)"} else None
 
 
-def _operand(found: Any, builder: Builder, dtype_of: Callable[[], DType | None]) -> Value:
+def _hint_of(env: Env, sources: list[list[int]], position: int) -> str:
+    """The name of the first constant that an operand is computed from: a weight keeps its name when it changes."""
+    if position < len(sources):
+        for slot in sources[position]:
+            value = env[slot]
+            if isinstance(value, Value) and value.const is not None and value.hint:
+                return value.hint
+    return ""
+
+
+def _operand(
+    found: Any, builder: Builder, dtype_of: Callable[[], DType | None], hint: str = ""
+) -> Value:
     """A computed value as an operand: values as they are, tensors and numbers as constants."""
     if isinstance(found, Value):
         return found
     if isinstance(found, (Tensor, np.ndarray)):
-        return builder.const(found)
+        return builder.const(found, hint=hint)
     if found is ABSENT or found is None:
         raise Refused("an operand of the replacement is absent")
     items = [found] if not isinstance(found, (tuple, list)) else list(found)
