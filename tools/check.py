@@ -15,7 +15,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from ..ir.core import Model, Value
+from ..ir.tensor import Tensor
 from ..ir.types import BF16, F16, F32, F64, TensorType
 from .inputs import InputMaker, Sizes
 from .shapes import Shapes
@@ -87,6 +88,7 @@ class Judge:
         self._maker = InputMaker(model, shapes, seed)
         self._random = _random_outputs(model)
         self._limit = _float_limit(model)
+        self._tables = _tables(model)
         self._unstable: dict[str, str] = {}  # outputs whose limit was raised, and why
 
     @property
@@ -199,20 +201,34 @@ class Judge:
     def _noise(self, run: _Run, index: int) -> tuple[float, str]:
         """How far the source's own output moves when its float inputs change in their last bit.
 
-        A model may be so badly conditioned on made-up inputs that any other order of additions gives other
+        Of integer inputs it is the tables that they index which change. A model may be so badly conditioned on made-up inputs that any other order of additions gives other
         results; the second value says what differs where there is no distance (integers, shapes).
         """
         if run.noise is None:
             run.noise = [(0.0, "")] * len(self.output_names)
             rng = np.random.default_rng(0)
-            session = _session(self.reference, "the source")
             for _ in range(NOISE_RUNS):
+                tables = {name: _nudged(table.array(), rng) for name, table in self._tables.items()}
+                session = _session(self.reference, "the source", tables)
                 feeds = {name: _nudged(value, rng) for name, value in run.feeds.items()}
                 for i, moved in enumerate(session.run(self.output_names, feeds)):
                     _, error, problem = difference(run.outputs[i], moved, 0.0, i in self._random)
                     before = run.noise[i]
                     run.noise[i] = (max(before[0], error), before[1] or problem)
         return run.noise[index]
+
+
+def _tables(model: Model) -> dict[str, Tensor]:
+    """The float weights that nodes combine with integer inputs, by name."""
+    found: dict[str, Tensor] = {}
+    for value in model.graph.inputs:
+        if value.dtype is not None and value.dtype.is_float:
+            continue
+        for user, _ in value.uses:
+            for other in user.inputs:
+                if other is not None and other.const is not None and other.dtype.is_float:
+                    found[other.hint] = other.const
+    return found
 
 
 def _nudged(value: Any, rng: np.random.Generator) -> Any:
@@ -283,7 +299,8 @@ def _nested(expected: Any, got: Any, limit: float, only_type: bool) -> tuple[flo
     return worst
 
 
-def _session(path: str, what: str) -> Any:
+def _session(path: str, what: str, weights: Mapping[str, Any] | None = None) -> Any:
+    """A session without optimizations; `weights` take the place of the file's by name."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -291,6 +308,9 @@ def _session(path: str, what: str) -> Any:
     options.intra_op_num_threads = THREADS
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    kept = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in (weights or {}).items()}
+    for name, value in kept.items():
+        options.add_initializer(name, value)
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except refusals() as error:

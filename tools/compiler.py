@@ -168,7 +168,7 @@ class Compilation:
     def _compile(self, model: Model) -> Model:
         weights = weight_bytes(model)
         on_disk = sum(os.path.getsize(path) for path in self.inputs)
-        self.report.before = GraphSize(model.node_count, on_disk or weights)
+        self.report.before = GraphSize.of(model, on_disk or weights)
         mode = self.settings.check
         if mode is None:
             mode = "end" if weights < CHECK_MAX else "off"
@@ -229,7 +229,7 @@ class Compilation:
             if self.log is not None:
                 self.progress.finished()
                 self.log.write(self.timing.text() + "\n")
-        report.after = GraphSize(model.node_count, weight_bytes(model))
+        report.after = GraphSize.of(model, weight_bytes(model))
         self.outputs.flush()
         if settings.output is None or not report.ok:
             return

@@ -6,7 +6,10 @@ Nothing is implied by silence: what was not compared says NOT CHECKED, what was 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..ir.core import Model
 
 SCHEMA = 1
 """Version of the JSON; raised when a field changes its meaning or goes away."""
@@ -16,12 +19,36 @@ NOT_CHECKED = "NOT CHECKED"
 WRONG = "WRONG"
 
 
+FUSED = {
+    "attention": ("Attention", "MultiHeadAttention", "GroupQueryAttention"),
+    "layernorm": ("LayerNormalization", "SkipLayerNormalization", "EmbedLayerNormalization"),
+    "rmsnorm": ("RMSNormalization", "SimplifiedLayerNormalization", "SkipSimplifiedLayerNormalization"),
+    "groupnorm": ("GroupNormalization",),
+    "rotary": ("RotaryEmbedding",),
+    "gelu": ("Gelu", "BiasGelu", "FastGelu"),
+    "swish": ("Swish", "QuickGelu"),
+}
+"""What the summary counts as fused, and the operators that are it, in whichever domain."""
+
+
 @dataclass
 class GraphSize:
-    """Nodes in all graphs, and bytes of the files (or of the weights, for a model in memory)."""
+    """Nodes in all graphs, bytes of the files (or of the weights, for a model in memory), and nodes by `FUSED`."""
 
     nodes: int = 0
     bytes: int = 0
+    fused: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, model: Model, size: int) -> GraphSize:
+        """Of a model whose files take `size` bytes."""
+        kinds = {name: kind for kind, names in FUSED.items() for name in names}
+        found = dict.fromkeys(FUSED, 0)
+        for graph in model.graphs():
+            for op, nodes in graph.index.items():
+                if op.name in kinds:
+                    found[kinds[op.name]] += len(nodes)
+        return cls(model.node_count, size, found)
 
 
 @dataclass
@@ -148,7 +175,11 @@ class Report:
             f"graph     {self.before.nodes:,} -> {self.after.nodes:,} nodes, "
             f"{megabytes(self.before.bytes)} -> {megabytes(self.after.bytes)} MB"
         )
-        return f"{line}, opset {self.opset}" if self.opset is not None else line
+        if self.opset is not None:
+            line += f", opset {self.opset}"
+        more = {kind: count - self.before.fused.get(kind, 0) for kind, count in self.after.fused.items()}
+        fused = ", ".join(f"{count} {kind}" for kind, count in more.items() if count > 0)
+        return f"{line}   fused {fused}" if fused else line
 
     def _accuracy_line(self, paint: Any) -> str:
         found = self.accuracy

@@ -192,6 +192,24 @@ def test_a_badly_conditioned_output_gets_the_limit_of_its_own_noise(tmp_path: Pa
     assert not judge.compare(load_onnx(wrong.SerializeToString())).ok
 
 
+def test_the_noise_of_integer_inputs_is_that_of_the_table_they_index(tmp_path: Path) -> None:
+    def model(gain: float) -> onnx.ModelProto:
+        table = np.random.default_rng(0).uniform(-1e6, 1e6, (8, 64)).astype(np.float32)
+        constants = [numpy_helper.from_array(table, "table"), numpy_helper.from_array(np.float32(gain), "gain")]
+        nodes = [
+            helper.make_node("Gather", ["table", "ids"], ["row"]),
+            helper.make_node("Sin", ["row"], ["s"]),
+            helper.make_node("Mul", ["s", "gain"], ["y"]),
+        ]
+        return finish(nodes, [("ids", TensorProto.INT64, [4])], [("y", TensorProto.FLOAT, [4, 64])], constants)
+
+    judge = judge_of(model(1.0), tmp_path)
+    judge.prepare()
+    assert judge.compare(load_onnx(model(1.01).SerializeToString())).ok
+    assert re.search("limit raised .* y: .* last bit", judge.notes()[0])
+    assert not judge.compare(load_onnx(model(-100.0).SerializeToString())).ok
+
+
 def test_integers_that_hang_on_rounding_are_not_compared(tmp_path: Path) -> None:
     judge = judge_of(unstable_model(1000.0, integer=True), tmp_path)
     judge.prepare()
