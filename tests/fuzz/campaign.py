@@ -27,12 +27,14 @@ from geoc.ir.text import print_model
 from .graphs import Sample, generate
 from .oracle import Verdict, judge
 from .shrink import shrink
+from .registry import FAMILIES
 from .workers import survey
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0:1000", help="FIRST:LAST or one number")
+    parser.add_argument("--family", default="all", choices=list(FAMILIES), help="what the models are made of")
     parser.add_argument("--out", type=Path, help="folder for failing models")
     parser.add_argument("--shrink", action="store_true", help="make the first model of each group small")
     parser.add_argument("--seconds", type=float, help="stop after this time")
@@ -42,7 +44,7 @@ def main() -> int:
     counts: Counter[str] = Counter()
     examples: dict[str, list[int]] = {}
     begun = perf_counter()
-    for seed, verdict in survey(seeds, args.seconds):
+    for seed, verdict in survey(seeds, args.seconds, args.family):
         if verdict is None or verdict.kind == "discard":
             counts["right" if verdict is None else "discarded"] += 1
             continue
@@ -50,7 +52,7 @@ def main() -> int:
         counts[signature] += 1
         examples.setdefault(signature, []).append(seed)
         if counts[signature] == 1:
-            report(generate(seed), verdict, args.shrink and verdict.kind != "crash", args.out)
+            report(generate(seed, args.family), verdict, args.shrink and verdict.kind != "crash", args.out)
     print(f"\n{sum(counts.values())} models in {perf_counter() - begun:.0f} s")
     for signature, count in counts.most_common():
         shown = " ".join(map(str, examples.get(signature, [])[:6]))

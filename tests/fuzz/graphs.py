@@ -313,16 +313,17 @@ class Gen:
                 continue
 
 
-def generate(seed: int, steps: Sequence[tuple[Step, float]] | None = None) -> Sample:
-    """The model that belongs to a seed."""
-    from .registry import STEPS
+def generate(seed: int, family: str = "all") -> Sample:
+    """The model that belongs to a seed, made of the steps of a family (see `registry`)."""
+    from .registry import FAMILIES
 
+    steps = FAMILIES[family]
     g = Gen(seed)
-    for step, weight in steps or STEPS:
+    for step, weight in steps:
         # Swarm: half of the operators are out of a model, a few are frequent in it.
         if g.chance(0.5):
             g.steps.append((step, weight * g.rng.choice((1, 1, 1, 4))))
-    g.steps = g.steps or list(STEPS)
+    g.steps = g.steps or list(steps)
     for _ in range(g.rng.choice((1, 1, 2, 3))):
         g.new_input(g.dtype())
     g.grow(g.rng.choice((1, 2, 3, 4, 6, 8, 12, 16, 24)))

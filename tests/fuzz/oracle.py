@@ -193,7 +193,7 @@ class _Names(Instrument):
 def optimize(model: Model, limit: int | None = None) -> list[str]:
     """Run -O2 with verification after each pass, or its first `limit` rewrites; the names of all rewrites."""
     target = get_target("cpu")
-    registry = Registry()
+    registry = Registry(target.rule_sets)
     names = _Names()
     ctx = Context(capabilities=target.capabilities, instruments=[Verify(), names], bisect_limit=limit)
     run_pipeline(model, registry.resolve(level_items(2, target.pipeline)), ctx)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterator
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -13,18 +14,19 @@ _SECONDS = 60.0
 """How long one model may take."""
 
 
-def survey(seeds: range, seconds: float | None = None) -> Iterator[tuple[int, Verdict | None]]:
+def survey(seeds: range, seconds: float | None = None, family: str = "all") -> Iterator[tuple[int, Verdict | None]]:
     """The verdict of each seed in order. Stops after `seconds`.
 
     A model on which the runtime dies before geoc has seen it is no good; one on which anything dies later is a failure.
     """
     from time import perf_counter
 
+    judging, sourcing = partial(judge_seed, family=family), partial(source_of_seed, family=family)
     end = None if seconds is None else perf_counter() + seconds
     rest = seeds
     while rest:
         died = rest.stop
-        for seed, verdict in _until_death(rest, judge_seed):
+        for seed, verdict in _until_death(rest, judging):
             if verdict == "died":
                 died = seed
                 break
@@ -32,23 +34,23 @@ def survey(seeds: range, seconds: float | None = None) -> Iterator[tuple[int, Ve
             if end is not None and perf_counter() > end:
                 return
         if died in rest:
-            ((_, source),) = _until_death(range(died, died + 1), source_of_seed)
+            ((_, source),) = _until_death(range(died, died + 1), sourcing)
             kind = "discard" if source != "fine" else "crash"
             yield died, Verdict(kind, "the process died")
         rest = range(died + 1, rest.stop)
 
 
-def judge_seed(seed: int) -> Verdict | None:
+def judge_seed(seed: int, family: str) -> Verdict | None:
     from .graphs import generate
 
-    sample = generate(seed)
+    sample = generate(seed, family)
     return judge(sample.model.SerializeToString(), sample.feeds)
 
 
-def source_of_seed(seed: int) -> str:
+def source_of_seed(seed: int, family: str) -> str:
     from .graphs import generate
 
-    sample = generate(seed)
+    sample = generate(seed, family)
     return "fine" if runs_source(sample.model.SerializeToString(), sample.feeds) else "bad"
 
 

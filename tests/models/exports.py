@@ -1,7 +1,7 @@
 """Small architectures, each exported by both PyTorch exporters: `python exports.py DEST [NAME ...]`.
 
 Writes DEST/exports.zip with NAME-ts.onnx (TorchScript exporter, opset 17) and NAME-dynamo.onnx (torch.export, opset
-18) for each name. Needs torch 2.13, transformers 4.51 and onnx. The weights are random, seeded, and rounded to few values so that the
+18) for each name. Needs torch 2.13, transformers 4.51, diffusers 0.35 and onnx. The weights are random, seeded, and rounded to few values so that the
 archive stays small; what counts is how each exporter spells the architecture.
 """
 
@@ -28,9 +28,15 @@ Sample = tuple[list[Any], list[tuple[str, dict[int, str]]], list[tuple[str, dict
 EXPORTS: dict[str, Callable[[], tuple[torch.nn.Module, Callable[..., Any], Sample]]] = {}
 
 
-def export(name: str) -> Callable[[Any], Any]:
+OPSETS: dict[str, dict[str, int]] = {}
+
+
+def export(name: str, **opsets: int) -> Callable[[Any], Any]:
+    """Register an architecture; `opsets` names the exporters and opsets where they are not the usual ones."""
+
     def register(make: Any) -> Any:
         EXPORTS[name] = make
+        OPSETS[name] = opsets or {"ts": 17, "dynamo": 18}
         return make
 
     return register
@@ -88,6 +94,9 @@ def bert(attention: str) -> Any:
 
 export("bert")(lambda: bert("sdpa"))
 export("bert-eager")(lambda: bert("eager"))
+export("bert-op14", ts=14)(lambda: bert("eager"))
+export("bert-op20", ts=20, dynamo=20)(lambda: bert("sdpa"))
+export("bert-op23", dynamo=23)(lambda: bert("sdpa"))
 
 
 @export("distilbert")
@@ -311,6 +320,24 @@ def _clip() -> Any:
     return CLIPModel(config), call, (args, inputs, [("text", {0: "batch"}), ("image", {0: "batch"})])
 
 
+@export("unet")
+def _unet() -> Any:
+    from diffusers import UNet2DConditionModel
+
+    model = UNet2DConditionModel(
+        sample_size=8, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(16, 32),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=16, attention_head_dim=4, norm_num_groups=8,
+    )  # fmt: skip
+
+    def call(m: Any, sample: Any, timestep: Any, context: Any) -> Any:
+        return m(sample, timestep, context).sample
+
+    args = [torch.randn(2, 4, 8, 8), torch.tensor([10, 500]), torch.randn(2, 6, 16)]
+    inputs = [("sample", {0: "batch"}), ("timestep", {0: "batch"}), ("context", {0: "batch", 1: "words"})]
+    return model, call, (args, inputs, [("out", {0: "batch"})])
+
+
 # Writing
 
 
@@ -327,7 +354,8 @@ def round_weights(model: torch.nn.Module) -> torch.nn.Module:
 def write(name: str, exporter: str) -> bytes:
     torch.manual_seed(0)
     model, call, (args, inputs, outputs) = EXPORTS[name]()
-    model.config.use_cache = False
+    if hasattr(model.config, "use_cache"):
+        model.config.use_cache = False
 
     class Named(Wrapped):
         pass
@@ -343,18 +371,15 @@ def write(name: str, exporter: str) -> bytes:
     with torch.no_grad():
         if exporter == "ts":
             torch.onnx.export(
-                module, tuple(args), buffer, input_names=names, output_names=out_names, opset_version=17,
+                module, tuple(args), buffer, input_names=names, output_names=out_names, opset_version=OPSETS[name]["ts"],
                 dynamic_axes={n: a for n, a in (*inputs, *outputs) if a}, dynamo=False,
             )  # fmt: skip
             proto = onnx.load_from_string(buffer.getvalue())
         else:
-            dims: dict[str, Any] = {}
-            shapes: list[Any] = []
-            queue = [{i: dims.setdefault(s, torch.export.Dim.DYNAMIC) for i, s in a.items()} for _, a in inputs]
-            for arg in args:
-                shapes.append([queue.pop(0) for _ in arg] if isinstance(arg, list) else queue.pop(0))
+            queue = [axes for _, axes in inputs]
+            shapes = [[queue.pop(0) for _ in arg] if isinstance(arg, list) else queue.pop(0) for arg in args]
             program = torch.onnx.export(
-                module, tuple(args), input_names=names, output_names=out_names, opset_version=18,
+                module, tuple(args), input_names=names, output_names=out_names, opset_version=OPSETS[name]["dynamo"],
                 dynamic_shapes=shapes, dynamo=True, verbose=False,
             )  # fmt: skip
             proto = program.model_proto
@@ -373,7 +398,7 @@ def main(dest: Path, names: list[str]) -> None:
         with zipfile.ZipFile(path) as old:
             kept = {n: old.read(n) for n in old.namelist()}
     for name in names or EXPORTS:
-        for exporter in ("ts", "dynamo"):
+        for exporter in OPSETS[name]:
             try:
                 kept[f"{name}-{exporter}.onnx"] = write(name, exporter)
                 print(f"{name}-{exporter}: {len(kept[f'{name}-{exporter}.onnx'])} bytes", flush=True)
