@@ -17,7 +17,7 @@ from .driver import Hooks, RewriteDriver, RewriteLoop
 from .explain import Match, NearMiss, explain, find_matches
 from .functions import ABSENT
 from .load import load_rules, parse_rules
-from .native import NATIVES, native
+from .native import NATIVES, memo, native
 from .rule import Rule, RuleSet
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "explain",
     "find_matches",
     "load_rules",
+    "memo",
     "native",
     "parse_rules",
 ]

@@ -50,6 +50,45 @@ def native(function: F) -> F:
     return call  # type: ignore[return-value]
 
 
+class Memo(dict[Any, Any]):
+    """What natives found out about values, for as long as rules run; nothing is kept outside of a run.
+
+    Rewrites keep what values hold, so an answer about that stays true; it may name values that are gone since.
+    """
+
+    __slots__ = ()
+
+    def keep(self, key: Any, answer: Any) -> Any:
+        """Remember an answer, and give it back."""
+        if _running:
+            self[key] = answer
+        return answer
+
+
+_memos: list[Memo] = []
+_running: list[object] = []
+
+
+def memo() -> Memo:
+    """A memory that is emptied when the outermost run of rules ends."""
+    made = Memo()
+    _memos.append(made)
+    return made
+
+
+def begin_run() -> None:
+    """Rules begin to run: memories are kept."""
+    _running.append(None)
+
+
+def end_run() -> None:
+    """Rules have run: memories are emptied."""
+    _running.pop()
+    if not _running:
+        for each in _memos:
+            each.clear()
+
+
 class Traced:
     """Base of the symbolic values which an `@rule` class is called with."""
 
