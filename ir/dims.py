@@ -288,7 +288,7 @@ def maximum(a: DimLike, b: DimLike) -> DimLike:
         return a
     if known_ge(b, a):
         return b
-    return _apply("max", *sorted((a, b), key=str))
+    return _extreme("max", a, b)
 
 
 def minimum(a: DimLike, b: DimLike) -> DimLike:
@@ -296,7 +296,25 @@ def minimum(a: DimLike, b: DimLike) -> DimLike:
         return b
     if known_ge(b, a):
         return a
-    return _apply("min", *sorted((a, b), key=str))
+    return _extreme("min", a, b)
+
+
+def _extreme(name: str, a: DimLike, b: DimLike) -> DimLike:
+    """max(a, b) or min(a, b), of which neither is proven: min(4, min(4, S)) and min(7, min(4, S)) are min(4, S)."""
+    for one, other in ((a, b), (b, a)):
+        atom = one.atom if isinstance(one, Dim) else None
+        if atom is not None and atom.name == name:
+            for index, arg in enumerate(atom.args):
+                of = known_ge if name == "max" else _known_le
+                if of(arg, other):
+                    return one
+                if of(other, arg):
+                    return apply_function(name, [other, atom.args[1 - index]])
+    return _apply(name, *sorted((a, b), key=str))
+
+
+def _known_le(a: DimLike, b: DimLike) -> bool:
+    return known_ge(b, a)
 
 
 def lower_bound(dim: DimLike) -> int | None:

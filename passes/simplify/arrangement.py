@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...ir.core import Value
+from ...ir.dims import product
 from ...ir.infer.base import broadcast_dim
 from ...ir.rewrite import native
 from ...ir.tensor import Tensor, int_tensor
@@ -147,6 +148,35 @@ def _needs_elements(y: Value) -> bool:
     given = target.ints()
     copied = [index for index, d in enumerate(given) if d == 0]
     return -1 in given and any(index >= len(source) or not isinstance(source[index], int) for index in copied)
+
+
+@native
+def split_permutation(x: Value, merged: Value, perm: tuple[int, ...] | None, y: Value) -> tuple[int, ...] | None:
+    """The permutation of x's axes that a Transpose of `merged`, a Reshape of x, amounts to if y splits them again.
+
+    None unless every axis of `merged` is a run of axes of x, and y's shape is that of x with the runs moved. Axes of
+    length 1 may stand anywhere.
+    """
+    source, between, target = x.shape, merged.shape, y.shape
+    if source is None or between is None or target is None or len(source) != len(target):
+        return None
+    left = [axis for axis, size in enumerate(source) if size != 1]
+    units = [axis for axis, size in enumerate(source) if size == 1]
+    if target.count(1) != len(units):
+        return None
+    runs: list[list[int]] = []
+    for size in between:
+        run: list[int] = []
+        while left and product([source[axis] for axis in run]) != size:
+            run.append(left.pop(0))
+        if product([source[axis] for axis in run]) != size:
+            return None
+        runs.append(run)
+    order = perm if perm is not None else tuple(reversed(range(len(between))))
+    moved = [axis for number in order for axis in runs[number]]
+    if left or [source[axis] for axis in moved] != [size for size in target if size != 1]:
+        return None
+    return tuple(units.pop(0) if size == 1 else moved.pop(0) for size in target)
 
 
 @native

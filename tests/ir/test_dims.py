@@ -146,6 +146,10 @@ def test_equal_expressions_are_one_object() -> None:
     assert mod(a * 6, 3) == 0
     assert product((2, a, 3)) is a * 6
     assert product(()) == 1
+    assert minimum(64, minimum(64, a)) is minimum(a, 64)
+    assert minimum(7, minimum(a, 4)) is minimum(4, minimum(7, a))
+    assert maximum(a, maximum(b, a)) is maximum(a, b)
+    assert maximum(2, maximum(1, a)) is maximum(a, 2)
 
 
 def test_symbols_that_look_like_arithmetic_stay_symbols() -> None:
