@@ -360,10 +360,21 @@ class Graph:
         """This graph and every nested region, outer before inner."""
         found = [self]
         for graph in found:  # grows while we go
-            for node in graph:
-                if node.regions:
-                    found.extend(node.regions.values())
+            if any(nodes and (op.has_regions or op.is_opaque) for op, nodes in graph.index.items()):
+                for node in graph:
+                    if node.regions:
+                        found.extend(node.regions.values())
         return found
+
+    def nodes_of(self, ops: Iterable[Op]) -> list[Node]:
+        """The nodes with one of these ops, in order; quick where they are few."""
+        wanted = [self.index[op] for op in ops if self.index.get(op)]
+        if 4 * sum(map(len, wanted)) > self.size:
+            these = {op for op in ops if op in self.index}
+            return [node for node in self if node.op in these]
+        if not self._numbered:
+            self._number()
+        return sorted([node for nodes in wanted for node in nodes], key=_order_of)
 
     def ancestors(self) -> Iterator[Graph]:
         """This graph, the one around it, and so on outwards."""
@@ -399,6 +410,10 @@ class Graph:
                     result.add_node(used, kind="constant", name=used.hint)
                 result.add_edge(source, node, value=used, index=index)
         return result
+
+
+def _order_of(node: Node) -> int:
+    return node._order
 
 
 class Function:

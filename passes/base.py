@@ -28,6 +28,7 @@ from time import perf_counter
 from typing import Any, ClassVar
 
 from ..ir.core import Model, Node
+from ..ir.ops.cost import CostModel
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Pass:
 
     name: ClassVar[str] = ""
     required: ClassVar[bool] = False  # its rewrites are never refused or counted
+    settles: ClassVar[bool] = False  # a second run right after the first would find nothing to do
     lossy: ClassVar[bool] = False  # changes results beyond rounding
 
     def rule_names(self) -> tuple[str, ...]:
@@ -116,6 +118,7 @@ class Context:
     `disabled` holds numbers or places of single rewrites that must not run; a place stays refused however
     the numbers shift. `skip` holds names of rules and passes that must not run. `source_bytes` is what the
     model's constants took before the first pass, `source_nodes` how many nodes it had, once a pipeline runs.
+    `cost` estimates what nodes cost: the target's `cost_model` where it has one.
     """
 
     def __init__(
@@ -138,6 +141,11 @@ class Context:
         self.source_bytes: int | None = None  # of the constants before the first pass
         self.source_nodes = 0
         self.current: Pass | None = None  # the pass that runs now
+        self.cost: CostModel = getattr(capabilities, "cost_model", None) or CostModel()
+        self._declined: set[Place] = set()
+        self._changes = 0  # runs of passes that changed something
+        self._settled: dict[Pass, int] = {}
+        self._settled_in: Model | None = None
         self._listeners = [
             i for i in self.instruments if type(i).on_remark is not Instrument.on_remark
         ]
@@ -151,6 +159,18 @@ class Context:
         self._counting = [
             i for i in self.instruments if type(i).on_allow is not Instrument.on_allow
         ]
+
+    def is_settled(self, step: Pass, model: Model) -> bool:
+        """True if nothing has changed since the last run of a pass that then leaves nothing to do."""
+        return step.settles and self._settled_in is model and self._settled.get(step) == self._changes
+
+    def has_run(self, step: Pass, model: Model, changed: bool) -> None:
+        """Note a run of a pass."""
+        self._changes += changed
+        if self._settled_in is not model:
+            self._settled_in, self._settled = model, {}
+        if step.settles:
+            self._settled[step] = self._changes
 
     def allow(self, pass_name: str, rule: str, node: Node) -> bool:
         """Ask before each optional rewrite: numbers it for bisection and says whether it may happen."""
@@ -202,6 +222,15 @@ class Context:
         for instrument in self._watch:
             token = instrument.before_rewrite(pass_name, rule, nodes)
             instrument.after_rewrite(token, pass_name, rule, created, seconds)
+
+    def decline(
+        self, kind: str, pass_name: str, rule: str, node: Node, message: str, unlock: str = ""
+    ) -> None:
+        """Report a match that did not take effect, once for its place however often it is tried."""
+        place = place_of(pass_name, rule, node)
+        if self._listeners and place not in self._declined:
+            self._declined.add(place)
+            self.remark(kind, pass_name, message, rule=rule, node=node, unlock=unlock)
 
     def remark(
         self, kind: str, pass_name: str, message: str, *, rule: str = "", node: Node | None = None,

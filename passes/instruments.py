@@ -216,13 +216,19 @@ def remark_json(remark: Remark) -> dict[str, Any]:
 
 
 class RemarkLines(Instrument):
-    """Every remark as a line of JSON; what was applied comes from the rewrites themselves."""
+    """Every remark as a line of JSON; what was applied comes from the rewrites themselves.
+
+    A pass that runs in a group meets the same miss in every round; it is told once.
+    """
 
     def __init__(self, out: Sink) -> None:
         self.out = out
+        self._told: set[Remark] = set()
 
     def on_remark(self, remark: Remark) -> None:
-        self.out.write(json.dumps(remark_json(remark)) + "\n")
+        if remark not in self._told:
+            self._told.add(remark)
+            self.out.write(json.dumps(remark_json(remark)) + "\n")
 
     def on_allow(self, number: int, pass_name: str, rule: str, node: Node, allowed: bool) -> None:
         if allowed:

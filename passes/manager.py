@@ -79,7 +79,7 @@ def run_step(model: Model, step: Pass, ctx: Context) -> bool:
         instrument.before_pass(model, step)
     ctx.current = step
     try:
-        changed = step.run(model, ctx)
+        changed = not ctx.is_settled(step, model) and step.run(model, ctx)
     except (GeocError, BrokenPass, OSError, MemoryError):
         raise
     except Exception as error:
@@ -88,6 +88,7 @@ def run_step(model: Model, step: Pass, ctx: Context) -> bool:
         raise BrokenPass(step.name, f"{type(error).__name__}: {error}") from error
     finally:
         ctx.current = outer
+    ctx.has_run(step, model, changed)
     for instrument in ctx.instruments:
         instrument.after_pass(model, step, changed)
     return changed

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 class RulePass(Pass):
     """Applies a set of rules until none matches. Made by `rule_pass`, which gives name and rules."""
 
+    settles: ClassVar[bool] = True
     source: ClassVar[str] = ""  # the .rules file; "" for rules that were given as objects
     given: ClassVar[tuple[Rule, ...]] = ()
     loaded: ClassVar[RuleSet | None] = None
@@ -57,11 +58,17 @@ class RulePass(Pass):
         def missed(rule: Rule, node: Node, reason: Callable[[], str]) -> None:
             ctx.remark("missed", name, reason(), rule=rule.name, node=node)
 
+        def refused(rule: Rule, node: Node, why: str, dearer: bool) -> None:
+            kind, unlock = ("refused", f"`: expands` in {rule.location}") if dearer else ("missed", "")
+            ctx.decline(kind, name, rule.name, node, why, unlock)
+
         hooks = Hooks(
             allow=allow,
             applied=applied if ctx.watched else None,
             missed=missed if ctx.wants_remarks else None,
             enabled=(lambda rule: rule.name not in ctx.skip) if ctx.skip else None,
+            cost=ctx.cost,
+            refused=refused,
         )
         return RewriteDriver(self.rules()).run(model, hooks) > 0
 

@@ -52,8 +52,10 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--remarks",), "FILE", "text", "what was applied, missed and refused, one JSON object a line", "look"),
     Option(("--bisect-limit",), "N", "int", "allow only the first N rewrites (-v numbers them)", "look"),
     Option(("--report",), "FILE.json", "text", "the summary as JSON", "look"),
-    Option(("--rule",), "NAME", "text", "the rule to explain", "verbs"),
+    Option(("--rule",), "NAME", "text", "the rule to explain (default: all)", "verbs"),
     Option(("--node",), "NODE", "text", "the node to explain, by output or source location", "verbs"),
+    Option(("--json",), "", "switch", "one JSON object a line", "verbs"),
+    Option(("--count",), "N", "int", "instances of each rule, at the least (default 8)", "verbs"),
     Option(("--full",), "", "switch", "print doc strings and metadata as well", "verbs"),
     Option(("--seed",), "N", "int", "seed of made-up inputs and of whatever else is drawn (default 0)", "other"),
     Option(("-v", "--verbose"), "", "count", "say more; numbers every rewrite", "other"),
@@ -72,6 +74,8 @@ VERBS: dict[str, tuple[str, ...]] = {
     "rules": ("rules", "plugin"),
     "targets": (),
     "explain": (*_PIPELINE, "rule", "node", "shape", "seed"),
+    "match": (*_PIPELINE, "json", "shape", "seed"),
+    "rulecheck": ("target", "plugin", "rule", "count", "seed", "output"),
 }
 """Verbs and the options each takes."""
 

@@ -89,6 +89,10 @@ def _run(words: list[str]) -> int:
 def _verb(name: str) -> Callable[[Arguments], int]:
     if name == "compile":
         return compile_verb
+    if name == "rulecheck":
+        from .rulecheck.verb import rulecheck_verb
+
+        return rulecheck_verb
     from . import verbs
 
     found: Callable[[Arguments], int] = getattr(verbs, f"{name}_verb")

@@ -24,7 +24,7 @@ geoc: a compiler for trained models.
     geoc bert.onnx --check=each               which pass changes results?
     geoc bert.onnx --time-passes              where does the time go?
     geoc bert.onnx --dump-dir steps           the model after every pass, and each rewrite
-    geoc explain bert.onnx --rule NAME        why did this rule not fire?
+    geoc explain bert.onnx                    which rules came near, and what stopped them?
 """
 _VERB_HELP = {
     "dump": """\
@@ -52,12 +52,37 @@ geoc rules [NAME...]: the rewrite rules, or the text of those named (* allowed).
 geoc targets [NAME...]: what geoc compiles for, and what each stands for on this machine.
 """,
     "explain": """\
-geoc explain MODEL --rule NAME [--node NODE]: why a rule fires or does not.
+geoc explain MODEL [--rule NAME] [--node NODE]: why rules fire or do not.
 
-    geoc explain bert.onnx --rule conv_batch_norm
-    geoc explain bert.onnx --rule conv_batch_norm --node /layer1/conv1/Conv
+    geoc explain bert.onnx                           which rules came near a match, and what stopped them
+    geoc explain bert.onnx --rule conv_batch_norm    one rule: where it matches, where it came near
+    geoc explain bert.onnx --node /layer1/Conv       what became of a node, and each rule's nearest miss there
 
-The model is first brought to where the rule would run: as it is before the first pass with that rule.
+Without --rule the model is the one that each rule's pass meets last, when the other rules have done what they
+can for it; with --rule the one that its pass meets first.
+""",
+    "match": """\
+geoc match RULE MODEL [--json]: where a rule would match; nothing is rewritten.
+
+    geoc match conv_batch_norm bert.onnx
+    geoc match my_rule bert.onnx --rules my.rules
+    geoc match 'Softmax(Add(%x, %m: const)) {*}' bert.onnx
+    geoc match '%y = MatMul(%a, %b: const) where dim(%b, 0) == 768' bert.onnx -O1
+
+RULE is a name, or a pattern in the language of docs/rules.md, whose inner values may have other uses. A rule
+looks at the model as its pass first meets it; a pattern at the model as it is in the file or, with -O or
+--passes, at what these make of it. Exit codes: 0 found; 1 not found; 2 bad use or bad input.
+""",
+    "rulecheck": """\
+geoc rulecheck [FILE.rules|FILE.py...] [--rule NAMES]: try rewrite rules on graphs made up for them.
+
+    geoc rulecheck                              every rule of the library
+    geoc rulecheck mine.rules --plugin mine.py  your own, with their natives
+    geoc rulecheck mine.rules -o wrong.gir      counterexamples into a file
+
+For each rule its left side is built as small graphs with random shapes, types and constants that fit the conditions;
+the rule is applied, and values, types and estimated cost of both sides are compared. A rule without an instance fails.
+Exit codes: 0 all are right; 1 a rule is wrong or has no instance; 2 bad use or bad input.
 """,
 }
 _SHORT = {
@@ -66,6 +91,8 @@ _SHORT = {
     "rules": "list rewrite rules, or print some",
     "targets": "list what can be compiled for",
     "explain": "say why a rule fires or does not",
+    "match": "find where a rule or a pattern matches",
+    "rulecheck": "try rewrite rules, and show where one is wrong",
 }
 _GROUPS = (
     ("compile", "compile"),

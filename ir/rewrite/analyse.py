@@ -34,7 +34,7 @@ class Analysis:
 
     __slots__ = (
         "rule", "source", "defs", "roots", "surely", "perhaps", "variadic", "references", "ops_of",
-        "guards",
+        "guards", "_names_of",
     )  # fmt: skip
 
     def __init__(self, rule: RuleDecl, source: str, checked: bool = False) -> None:
@@ -45,6 +45,7 @@ class Analysis:
         self.references: dict[str, int] = {}
         self.variadic: set[str] = set()
         self.guards: list[GuardStep] = []
+        self._names_of: dict[int, dict[str, None]] = {}  # of definitions, which many others may refer to
         self.ops_of: dict[str, tuple[str, ...]] = {}
         for item in rule.match:
             for index, out in enumerate(item.outs):
@@ -119,26 +120,23 @@ class Analysis:
                 perhaps.update(step.names)
         return surely, perhaps
 
-    def names_of(self, root: Def) -> dict[str, None]:
-        """The names that matching a root's pattern surely binds, guards left out."""
-        return self._names_of_def(root, {})
+    def names_of(self, item: Def) -> dict[str, None]:
+        """The names that matching a definition's pattern surely binds, guards left out."""
+        known = self._names_of.get(id(item))
+        if known is None:
+            known = {"%" + out.name: None for out in item.outs}
+            known.update(self._names(item.term))
+            self._names_of[id(item)] = known
+        return known
 
-    def _names_of_def(self, item: Def, seen: dict[int, None]) -> dict[str, None]:
-        if id(item) in seen:
-            return {}
-        seen[id(item)] = None
-        names = {"%" + out.name: None for out in item.outs}
-        names.update(self._names(item.term, seen))
-        return names
-
-    def _names(self, term: Syntax, seen: dict[int, None]) -> dict[str, None]:
+    def _names(self, term: Syntax) -> dict[str, None]:
         """The names that matching `term` binds whatever way it goes."""
         if isinstance(term, Var):
             if term.optional:
                 return {}
             names = {"%" + term.name: None}
             if term.name in self.defs:
-                names.update(self._names_of_def(self.defs[term.name][0], dict(seen)))
+                names.update(self.names_of(self.defs[term.name][0]))
             return names
         if isinstance(term, Capture):
             return {"$" + term.name: None}
@@ -146,12 +144,12 @@ class Analysis:
             names = {"$" + term.capture: None} if term.capture else {}
             for attribute in term.attributes:
                 for choice in attribute.choices:
-                    names.update(self._names(choice, seen))
+                    names.update(self._names(choice))
             for arg in term.args:
-                names.update(self._names(arg, seen))
+                names.update(self._names(arg))
             return names
         if isinstance(term, Either):
-            found = [self._names(way.term, seen) for way in term.alternatives]
+            found = [self._names(way.term) for way in term.alternatives]
             return {name: None for name in found[0] if all(name in names for names in found)}
         return {}
 

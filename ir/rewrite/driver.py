@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING, Any
 from ..builder import Builder
 from ..core import Graph, Model, Node, Value
 from ..errors import GeocError, InvalidModel
+from ..ops import Op
 from .build import Refused
+from .native import begin_run, end_run
 from .place import check_types, move_before_users, settle
-from .rule import Entry, Rule, RuleSet
+from .price import why_dearer
+from .rule import Entry, Rule, RuleSet, Signature, signature_of
 
 if TYPE_CHECKING:
+    from ..ops.cost import CostModel
     from .explain import Explainer
 
 BUDGET_PER_NODE = 10
@@ -36,14 +40,18 @@ class Hooks:
     - `allow(kind, rule_name, node)`: asked before each rewrite takes effect, kind is "rule"; False skips it.
     - `applied(rule, matched, created, microseconds)`: called when the uses have moved to the new nodes and
       the matched ones still stand, operands and all.
-    - `missed(rule, node, reason)`: an attempt that bound two nodes or more failed, or a match was refused;
-      `reason()` says why. Costs a second, slower attempt for every failed one.
+    - `missed(rule, node, reason)`: an attempt that bound two nodes or more failed; `reason()` says why. Costs a
+      second, slower attempt for every failed one.
     - `enabled(rule)`: False leaves a rule out for the whole run.
+    - `cost`: estimates; a match is refused where what is built costs more than what dies, unless the rule
+      says `: expands`.
+    - `refused(rule, node, reason, dearer)`: a match did not take effect, for that or (`dearer` False) because its
+      right side could not be built.
 
     Any object with these attributes serves; missing ones count as None.
     """
 
-    __slots__ = ("allow", "applied", "missed", "enabled")
+    __slots__ = ("allow", "applied", "missed", "enabled", "cost", "refused")
 
     def __init__(
         self,
@@ -52,11 +60,15 @@ class Hooks:
         applied: Callable[[Rule, list[Node], list[Node], float], None] | None = None,
         missed: Callable[[Rule, Node, Callable[[], str]], None] | None = None,
         enabled: Callable[[Rule], bool] | None = None,
+        cost: CostModel | None = None,
+        refused: Callable[[Rule, Node, str, bool], None] | None = None,
     ) -> None:
         self.allow = allow
         self.applied = applied
         self.missed = missed
         self.enabled = enabled
+        self.cost = cost
+        self.refused = refused
 
 
 class RewriteDriver:
@@ -76,15 +88,17 @@ class RewriteDriver:
         enabled = getattr(ctx, "enabled", None)
         if enabled is not None and not all(enabled(rule) for rule in rules):
             rules = RuleSet([rule for rule in rules if enabled(rule)])
-        graphs = target.graphs()
-        if not any(op in rules.root_ops for graph in graphs for op in graph.index):
-            return 0
-        return _Run(rules, graphs, ctx).run()
+        begin_run()
+        try:
+            return _Run(rules, target.graphs(), ctx).run()
+        finally:
+            end_run()
 
 
 class _Run:
     __slots__ = (
-        "rules", "worklist", "budget", "recent", "allow", "applied", "missed", "explainer",
+        "rules", "worklist", "budget", "recent", "allow", "applied", "missed", "cost", "refused", "explainer",
+        "present", "candidates",
     )  # fmt: skip
 
     def __init__(self, rules: RuleSet, graphs: list[Graph], ctx: Any) -> None:
@@ -92,20 +106,37 @@ class _Run:
         self.allow = getattr(ctx, "allow", None)
         self.applied = getattr(ctx, "applied", None)
         self.missed = getattr(ctx, "missed", None)
+        self.cost: CostModel | None = getattr(ctx, "cost", None)
+        self.refused = getattr(ctx, "refused", None)
         self.explainer: Explainer | None = None
         if self.missed is not None:
             from .explain import Explainer
 
             self.explainer = Explainer()
+        self.present = {op for graph in graphs for op, nodes in graph.index.items() if nodes}
+        self.candidates: dict[tuple[Op, Signature], tuple[Entry, ...]] = {}
         self.worklist: dict[Node, None] = {}
         self.recent: list[str] = []
         self.budget = BUDGET_BASE
+        roots = {op for op, entries in rules.root_ops.items() if any(self._possible(e) for e in entries)}
         for graph in graphs:
             self.budget += BUDGET_PER_NODE * graph.size
-            if any(op in rules.root_ops and graph.index[op] for op in graph.index):
-                for node in graph:
-                    if node.op in rules.root_ops:
-                        self.worklist[node] = None
+            for node in graph.nodes_of(roots):
+                self.worklist[node] = None
+
+    def _possible(self, entry: Entry) -> bool:
+        """Whether the graphs have an op of each kind that a match needs."""
+        present = self.present
+        return not any(present.isdisjoint(ops) for ops in entry.rule.needs)
+
+    def _entries(self, node: Node) -> tuple[Entry, ...]:
+        """The entries worth trying at a node, best first."""
+        key = (node.op, signature_of(node))
+        found = self.candidates.get(key)
+        if found is None:
+            possible = filter(self._possible, self.rules.candidates_at(*key))
+            found = self.candidates[key] = tuple(possible)
+        return found
 
     def run(self) -> int:
         count = 0
@@ -117,7 +148,7 @@ class _Run:
             if not _used(node) and node.op.pure and not node.regions:
                 self._erase([node], {})
                 continue
-            for entry in self.rules.candidates(node):
+            for entry in self._entries(node):
                 if self._attempt(entry, node):
                     count += 1
                     if count > self.budget:
@@ -151,10 +182,16 @@ class _Run:
                 move_before_users(pairs, matched, builder.created)
         except (Refused, InvalidModel) as error:
             _undo(builder)
-            if self.missed is not None:
-                reason = f"{entry.rule.name} at {entry.rule.location}: refused: {error}"
-                self.missed(entry.rule, node, lambda: reason)
+            if self.refused is not None:
+                self.refused(entry.rule, node, f"the right side cannot be built: {error}", False)
             return False
+        if self.cost is not None and not entry.rule.expands:
+            dearer = why_dearer(self.cost, pairs, matched, builder.created)
+            if dearer:
+                _undo(builder)
+                if self.refused is not None:
+                    self.refused(entry.rule, node, dearer, True)
+                return False
         if self.allow is not None and not self.allow("rule", entry.rule.name, node):
             _undo(builder)
             return False
@@ -171,6 +208,9 @@ class _Run:
         self._erase(matched, dict.fromkeys(matched))
         self._enqueue_above(users)
         for created in builder.created:
+            if created.op not in self.present:  # a rule may be possible now; what it needs is below some root
+                self.present.add(created.op)
+                self.candidates.clear()
             self._enqueue(created)
         return True
 

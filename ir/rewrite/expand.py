@@ -141,8 +141,12 @@ class _Side:
                 raise problem("Op?(...) needs an operand to stand for it", self.source, call.place)
             inner = self.named(args[0])
             args[0] = inner
+        capture = ""
+        if call.capture:
+            given = scope.arguments.get("$" + call.capture)
+            capture = given.name if isinstance(given, Capture) else scope.prefix + call.capture
         made = Call(
-            call.place, call.ops, scope.prefix + call.capture if call.capture else "", tuple(args),
+            call.place, call.ops, capture, tuple(args),
             tuple(self.attribute(a, scope) for a in call.attributes), call.open, call.copy,
         )  # fmt: skip
         return made if inner is None else _maybe(call.place, made, inner)

@@ -18,7 +18,7 @@ from ..ops.schema import SNAPSHOT_PATH
 from .native import NATIVES
 from .rule import NATIVES_OF_ROW, Rule, RuleSet, row_of, tree_of
 
-LANGUAGE = 1  # counts changes of the language and of the cached form
+LANGUAGE = 3  # counts changes of the language and of the cached form
 
 Natives = Mapping[str, Callable[..., Any]]
 

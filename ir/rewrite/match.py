@@ -11,7 +11,7 @@ from .functions import UNKNOWN
 from .guards import Env, holds
 from .links import climb, find_links
 from .operands import Step
-from .syntax import Def, Syntax
+from .syntax import Call, Def, Syntax, plain_name, walk
 from .terms import GRAPH, NOTHING, Recorder, Terms, ops_named
 
 Natives = Mapping[str, Callable[..., Any]]
@@ -67,7 +67,7 @@ class _Compiler(Terms):
     ) -> tuple[int, Step]:
         """The slot for the first root's first output, and the step to start with."""
         step = self._finish(computed)
-        if not shared:
+        if not shared and not _is_one_value(self.analysis.rule.match):
             step = self._closed(rewritten, step)
         slot = -1
         for position in range(len(order) - 1, -1, -1):
@@ -126,36 +126,37 @@ class _Compiler(Terms):
         name, path = links[0]
         needed = " under ".join("|".join(p) for p in path)
         return self.observed(
-            linked, cell, place, lambda env: (f"%{name} to be used by {needed}", "it is not")
+            linked, cell, place, lambda env: (f"%{plain_name(name)} to be used by {needed}", "no such user")
         )
 
     def _finish(self, computed: Computed) -> Step:
         """What is left when all roots matched and nothing inside has other uses: guards, right-side values."""
         step = self._computed(computed)
-        for guard in reversed(self.analysis.guards):
-            step = self._guard(guard, step)
+        guards = self.analysis.guards
+        for position in range(len(guards) - 1, -1, -1):
+            step = self._guard(guards[position], position + 1, step)
         return step
 
     def _computed(self, computed: Computed) -> Step:
         pairs = [
-            (self.layout.name(name), self.expressions.expression(tree), tree.place)
+            (self.layout.name(name), self.expressions.expression(tree), tree)
             for name, tree in computed.values()
         ]
-        recorder = self.recorder
+        recorder, last = self.recorder, len(self.analysis.guards) + 1
 
         def compute(env: Env) -> bool:
-            for slot, expression, place in pairs:
+            for slot, expression, tree in pairs:
                 found = expression(env)
                 if found is UNKNOWN:
                     if recorder is not None:
-                        recorder.fail(env, place, lambda env: ("a value to build with", "none"))
+                        recorder.fail(env, tree.place, _without_value(tree), progress=last)
                     return False
                 env[slot] = found
             return True
 
         return compute
 
-    def _guard(self, info: GuardStep, k: Step) -> Step:
+    def _guard(self, info: GuardStep, progress: int, k: Step) -> Step:
         tree = info.tree
         test = self.expressions.guard(tree, info.known)
         slots = [self.layout.name(n) for n in info.names]
@@ -176,7 +177,7 @@ class _Compiler(Terms):
 
             return show(tree), facts(tree, self.expressions, env)
 
-        return self.observed(guard, cell, tree.place, why)
+        return self.observed(guard, cell, tree.place, why, progress=progress)
 
     def _closed(self, rewritten: list[str], k: Step) -> Step:
         """No matched value may have a use outside the match, but those that are replaced or shared."""
@@ -192,10 +193,21 @@ class _Compiler(Terms):
             found = _outside(env, nodes, free)
             assert found is not None
             value, user = found
-            where = "returned" if user.graph is not None and user.graph.ret is user else f"used by {user!r}"
-            return f"no use of %{value.hint} outside the match", f"it is {where}"
+            returned = user.graph is not None and user.graph.ret is user
+            at = f" at {user.loc[0]}" if user.loc else ""
+            where = "returned by the graph" if returned else f"also used by {user!r}{at}"
+            return f"no use of %{value.hint} outside the match", f"that it is {where}"
 
         return self.observed(closed, cell, self.analysis.rule.place, why)
+
+
+def _without_value(tree: Syntax) -> Callable[[Env], tuple[str, str]]:
+    def why(env: Env) -> tuple[str, str]:
+        from .show import show
+
+        return f"a value for {show(tree)}", "none"
+
+    return why
 
 
 def _first_out(definition: Def) -> str:
@@ -208,9 +220,14 @@ def _outside(env: Env, slots: list[int], free: list[int]) -> tuple[Value, Node] 
     exempt = [env[s] for s in free]
     for node in nodes:
         for value in node.outputs:
-            for user, _ in value.uses:
-                if user not in nodes:
-                    if not any(value is e for e in exempt):
+            if value not in exempt:
+                for user, _ in value.uses:
+                    if user not in nodes:
                         return value, user
-                    break
     return None
+
+
+def _is_one_value(match: tuple[Def, ...]) -> bool:
+    """Whether a left side is one application of an op with one output, which has no inner values."""
+    calls = [part for item in match for part in walk(item.term) if isinstance(part, Call)]
+    return len(calls) == 1 and all(o.schema is not None and o.schema.max_outputs == 1 for o in ops_named(calls[0].ops))

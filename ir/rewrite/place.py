@@ -64,7 +64,7 @@ def move_before_users(pairs: Pairs, matched: list[Node], created: list[Node]) ->
         for value in node.inputs:
             if value in olds:
                 raise Refused(f"%{value.hint} would become an operand of its own replacement")
-    dying = _dying(matched, olds)
+    dying = dying_nodes(matched, olds)
     late = {new.producer: None for _, new in pairs if new.producer is not None}
     moves: list[tuple[Node, list[Node]]] = []  # all are planned before one is made
     for node in late:
@@ -80,7 +80,7 @@ def move_before_users(pairs: Pairs, matched: list[Node], created: list[Node]) ->
                 first.graph.move(node, first)  # type: ignore[union-attr]
 
 
-def _dying(matched: list[Node], olds: dict[Value, None]) -> dict[Node, None]:
+def dying_nodes(matched: list[Node], olds: dict[Value, None]) -> dict[Node, None]:
     """The matched nodes that nothing needs once the old values are replaced."""
     dying = dict.fromkeys(matched)
     changed = True

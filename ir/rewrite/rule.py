@@ -52,6 +52,13 @@ class Entry:
                 return True
         return False
 
+    def may_nearly_match(self, op: Op, operands: Signature) -> bool:
+        """As `may_match`, where some of the operands that must be there may be missing."""
+        for ops, needs in self.ways:
+            if op in ops and (not needs or any(_has(op, operands, at, wanted) for at, wanted in needs)):
+                return True
+        return False
+
     def compiled(self) -> tuple[Matcher, Replacement]:
         """The matcher and the builder, compiled when first needed."""
         if self._compiled is None:
@@ -78,7 +85,7 @@ class Rule:
     """
 
     __slots__ = (
-        "name", "doc", "benefit", "shared", "expands", "source", "place", "depth", "uses", "inner",
+        "name", "doc", "benefit", "shared", "expands", "source", "place", "depth", "uses", "inner", "needs",
         "natives", "entries", "_plain", "_decl", "_analysis",
     )  # fmt: skip
 
@@ -86,8 +93,10 @@ class Rule:
         """From a row of `row_of` and the plain form of its declaration, as JSON text or as a tree."""
         (
             self.name, self.doc, place, self.benefit, self.shared, self.expands, self.depth, self.uses,
-            self.inner, _, ways,
+            self.inner, _, ways, needs,
         ) = row  # fmt: skip
+        # A match has an op of each of these sets.
+        self.needs: tuple[frozenset[Op], ...] = tuple(_ops(keys) for keys in needs)
         self.place: tuple[int, int] = (place[0], place[1])
         self.source = source
         self.natives: Mapping[str, Callable[..., Any]] = natives
@@ -169,23 +178,15 @@ class RuleSet:
 
     def candidates(self, node: Node) -> tuple[Entry, ...]:
         """The entries worth trying at a node, best first."""
-        operands: list[Producer] = []
-        for value in node.inputs:
-            if value is None:
-                operands.append(None)
-            elif value.producer is not None:
-                operands.append(value.producer.op)
-            else:
-                operands.append(None if value.const is None else CONSTANT)
-        if len(operands) > 4:
-            operands = [_WIDE, *dict.fromkeys(operands)]
-        key = (node.op, tuple(operands))
+        return self.candidates_at(node.op, signature_of(node))
+
+    def candidates_at(self, op: Op, operands: Signature) -> tuple[Entry, ...]:
+        """The entries worth trying at a node with this op and operands, best first."""
+        key = (op, operands)
         found = self._candidates.get(key)
         if found is None:
             found = self._candidates[key] = tuple(
-                entry
-                for entry in self.root_ops.get(node.op, ())
-                if entry.may_match(node.op, key[1])
+                entry for entry in self.root_ops.get(op, ()) if entry.may_match(op, operands)
             )
         return found
 
@@ -197,6 +198,21 @@ class RuleSet:
 
     def __add__(self, other: RuleSet) -> RuleSet:
         return RuleSet((*self.rules, *other.rules))
+
+
+def signature_of(node: Node) -> Signature:
+    """What a node's operands come from."""
+    operands: list[Producer] = []
+    for value in node.inputs:
+        if value is None:
+            operands.append(None)
+        elif value.producer is not None:
+            operands.append(value.producer.op)
+        else:
+            operands.append(None if value.const is None else CONSTANT)
+    if len(operands) > 4:
+        operands = [_WIDE, *dict.fromkeys(operands)]
+    return tuple(operands)
 
 
 def _has(op: Op, operands: Signature, at: int, wanted: frozenset[Op] | None) -> bool:
@@ -230,11 +246,12 @@ def row_of(analysis: Analysis, natives: Iterable[str]) -> list[Any]:
     uses = max([analysis.references.get(name, 0) for name in analysis.defs], default=1)
     if shared or any("shared" in m for m in marks):
         uses = max(uses, SHARED_USES)
-    depth = max(_depth(root.term, analysis) for root in analysis.roots)
+    known: dict[str, int] = {}
+    depth = max(_depth(root.term, analysis, known) for root in analysis.roots)
     ways = [_ways(root.term, analysis) for root in analysis.roots]
     return [
         rule.name, rule.doc, list(rule.place), headers.get("benefit") or 0, shared,
-        "expands" in headers, depth, max(uses, 1), _named_ops(rule.match), list(natives), ways,
+        "expands" in headers, depth, max(uses, 1), _named_ops(rule.match), list(natives), ways, _needs(analysis),
     ]  # fmt: skip
 
 
@@ -250,15 +267,54 @@ def rule_of(analysis: Analysis, natives: Mapping[str, Any] = NATIVES) -> Rule:
     return made
 
 
-def _depth(term: Syntax, analysis: Analysis) -> int:
-    """How many calls lie on the longest way from a root to an operand."""
+def _depth(term: Syntax, analysis: Analysis, known: dict[str, int]) -> int:
+    """How many calls lie on the longest way from a root to an operand; `known` of values that are defined."""
     if isinstance(term, Call):
-        return 1 + max([_depth(a, analysis) for a in term.args], default=0)
+        return 1 + max([_depth(a, analysis, known) for a in term.args], default=0)
     if isinstance(term, Either):
-        return max(_depth(a.term, analysis) for a in term.alternatives)
+        return max(_depth(a.term, analysis, known) for a in term.alternatives)
     if isinstance(term, Var) and term.name in analysis.defs:
-        return _depth(analysis.defs[term.name][0].term, analysis)
+        if term.name not in known:
+            known[term.name] = _depth(analysis.defs[term.name][0].term, analysis, known)
+        return known[term.name]
     return 0
+
+
+def _needs(analysis: Analysis) -> list[list[str]]:
+    """Sets of ops such that every match has one of each."""
+    known: dict[str, dict[tuple[str, ...], None]] = {}
+
+    def of(term: Syntax) -> dict[tuple[str, ...], None]:
+        found: dict[tuple[str, ...], None] = {}
+        if isinstance(term, Call):
+            found[term.ops] = None
+            for arg in term.args:
+                found.update(of(arg))
+        elif isinstance(term, Either):
+            ways = [of(way.term) for way in term.alternatives]
+            common = {ops: None for ops in ways[0] if all(ops in way for way in ways)}
+            found.update(common)
+            rest = [[ops for ops in way if ops not in common] for way in ways]
+            if all(rest):
+                found[tuple(dict.fromkeys(name for way in rest for name in min(way, key=_usual)))] = None
+        elif isinstance(term, Var) and not term.optional and term.name in analysis.defs:
+            if term.name not in known:
+                known[term.name] = of(analysis.defs[term.name][0].term)
+            found.update(known[term.name])
+        return found
+
+    total: dict[tuple[str, ...], None] = {}
+    for root in analysis.roots:
+        total.update(of(root.term))
+    return [list(ops) for ops in total]
+
+
+_USUAL = ("Add", "Mul", "Sub", "Div", "MatMul", "Reshape", "Transpose", "Concat", "Slice", "Cast", "Unsqueeze")
+
+
+def _usual(ops: tuple[str, ...]) -> int:
+    """How likely a graph has one of these ops anyway."""
+    return sum(name in _USUAL for name in ops)
 
 
 def _ways(term: Syntax, analysis: Analysis) -> list[Any]:
@@ -291,4 +347,16 @@ def _need(arg: Syntax, analysis: Analysis) -> tuple[bool, list[str] | None]:
         return True, list(arg.ops)
     if isinstance(arg, Literal):
         return arg.value is not None, None
+    if isinstance(arg, Either):
+        return _need_of_any([_need(a.term, analysis) for a in arg.alternatives])
     return isinstance(arg, Capture), None
+
+
+def _need_of_any(needs: list[tuple[bool, list[str] | None]]) -> tuple[bool, list[str] | None]:
+    """What all alternatives need: one of some ops, or a constant; nothing where they disagree."""
+    if not all(found for found, _ in needs):
+        return False, None
+    ops = [wanted for _, wanted in needs if wanted is not None]
+    if not ops:
+        return True, None
+    return len(ops) == len(needs), list(dict.fromkeys(name for wanted in ops for name in wanted))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..core import Value
 from .functions import ABSENT, UNKNOWN
-from .guards import Env, Expressions
+from .guards import Env, Expressions, compare
 from .syntax import (
     Attribute,
     Binary,
@@ -68,9 +69,19 @@ def show(tree: Syntax) -> str:
 
 
 def facts(tree: Syntax, expressions: Expressions, env: Env) -> str:
-    """What the parts of a guard are in a match: ``rank(%b) = 3, S = 128``."""
+    """What the parts of a guard are in a match: ``rank(%b) = 3, S = 128``, or the element that differs."""
+    if isinstance(tree, Bind) and isinstance(tree.value, Items):
+        odd = _odd_element(tree.target, tree.value, expressions, env)
+        if odd:
+            return odd
     found: dict[str, str] = {}
     for part in walk(tree):
+        if isinstance(part, Invoke) and part.name not in _TOLD:
+            for value in part.args:
+                if isinstance(value, Var) and not value.variadic:
+                    bound = expressions.expression(value)(env)
+                    if isinstance(bound, Value):
+                        found.setdefault(f"%{plain_name(value.name)}", f"{bound.type}")
         if isinstance(part, (Invoke, Capture, Name, Bind)):
             told = part.target if isinstance(part, Bind) else part
             if isinstance(told, Invoke) and told.name == "has":
@@ -80,7 +91,35 @@ def facts(tree: Syntax, expressions: Expressions, env: Env) -> str:
             value = expressions.expression(told)(env)
             if value is not ABSENT:
                 found.setdefault(show(told), _fact(value))
-    return ", ".join(f"{k} = {v}" for k, v in found.items()) or "it does not"
+    return ", ".join(f"{k} = {v}" for k, v in found.items()) or "that it does not hold"
+
+
+_TOLD = frozenset({"rank", "shape", "dim", "dtype", "has", "const", "scalar", "content", "values", "numel", "uses"})
+"""Functions whose result says enough of the value."""
+
+
+def _odd_element(target: Syntax, wanted: Items, expressions: Expressions, env: Env) -> str:
+    """Of a list that does not fit ``shape(%m) = [B, S]``: its length, or the first element that is not proven equal."""
+    found = expressions.expression(target)(env)
+    if not isinstance(found, tuple):
+        return ""
+    rest = next((n for n, item in enumerate(wanted.items) if isinstance(item, Rest)), None)
+    fixed = len(wanted.items) - (rest is not None)
+    if len(found) < fixed or (rest is None and len(found) > fixed):
+        return f"{show(target)} = {_fact(found)}, {len(found)} elements"
+    before = len(wanted.items) if rest is None else rest
+    places = [*range(before), *(range(len(found) - (fixed - before), len(found)))]
+    items = [item for item in wanted.items if not isinstance(item, Rest)]
+    for place, item in zip(places, items):
+        if isinstance(item, Hole):
+            continue
+        needed = expressions.expression(item)(env)
+        outcome = compare("==", needed, found[place])
+        if outcome is not True and outcome is not ABSENT:
+            shown = _fact(needed) if show(item) == _fact(needed) else f"{show(item)} = {_fact(needed)}"
+            proof = "must be" if outcome is False else "must provably be"
+            return f"{show(target)} = {_fact(found)}: element {place} is {_fact(found[place])}, {proof} {shown}"
+    return ""
 
 
 def _is_constant(name: Name) -> bool:
@@ -92,6 +131,8 @@ def _is_constant(name: Name) -> bool:
 def _fact(value: Any) -> str:
     if value is UNKNOWN:
         return "unknown"
+    if isinstance(value, Value):
+        return f"%{value.hint}: {value.type}"
     if isinstance(value, tuple):
         return "[" + ", ".join(str(v) for v in value) + "]"
     return str(value)

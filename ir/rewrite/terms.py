@@ -56,20 +56,26 @@ NOTHING = 1  # a slot that stays empty
 
 
 class Recorder(Protocol):
-    """Hears of every step that failed by itself, in the explaining mode."""
+    """Hears of every step that failed by itself, in the explaining mode.
 
-    def fail(self, env: Env, place: Place, reason: Reason) -> None: ...
+    `slot` holds the operand that did not fit (`NOTHING`: it was no operand), `progress` counts conditions passed.
+    """
+
+    def fail(
+        self, env: Env, place: Place, reason: Reason, slot: int = NOTHING, progress: int = 0
+    ) -> None: ...
 
 
 class Layout:
-    """Which slot of the environment holds what."""
+    """Which slot of the environment holds what. `calls` are those of `nodes` by identity of the pattern's call."""
 
-    __slots__ = ("names", "nodes", "size")
+    __slots__ = ("names", "nodes", "calls", "size")
 
     def __init__(self) -> None:
         self.size = 2
         self.names: dict[str, int] = {}
         self.nodes: list[int] = []
+        self.calls: dict[int, int] = {}
 
     def extra(self) -> int:
         """A new slot."""
@@ -137,7 +143,7 @@ class Terms:
                 return f"{shown} to be the same value again", f"%{value.hint} here"
             return f"{shown}: {', '.join(m for m in var.marks)}", f"%{value.hint}: {value.type}"
 
-        return self.observed(step, cell, var.place, why)
+        return self.observed(step, cell, var.place, why, slot)
 
     def _leaf(self, var: Var, own: int, slot: int, k: Step) -> Step:
         if var.variadic:
@@ -257,7 +263,7 @@ class Terms:
             needed = "a constant number" if bound is None else f"the number {bound}"
             return f"{needed} for ${plain_name(term.name)}", describe(env[slot])
 
-        return self.observed(capture, cell, term.place, why)
+        return self.observed(capture, cell, term.place, why, slot)
 
     def _literal(self, term: Literal, slot: int, node: int, k: Step) -> Step:
         wanted = term.value
@@ -279,13 +285,14 @@ class Terms:
         def why(env: Env) -> tuple[str, str]:
             return "no operand" if wanted is None else f"the number {wanted}", describe(env[slot])
 
-        return self.observed(nothing if wanted is None else literal, cell, term.place, why)
+        return self.observed(nothing if wanted is None else literal, cell, term.place, why, slot)
 
     # Calls
 
     def _call(self, call: Call, slot: int, k: Step, outputs: int = 1) -> Step:
         node_slot = self.layout.extra()
         self.layout.nodes.append(node_slot)
+        self.layout.calls[id(call)] = node_slot
         ops = ops_named(call.ops)
         variadic = any(isinstance(a, Var) and a.variadic for a in call.args)
         slots = [self.layout.extra() for _ in call.args]
@@ -331,7 +338,7 @@ class Terms:
         def why(env: Env) -> tuple[str, str]:
             return why_call(call, ops, env[slot], env[GRAPH], plain)
 
-        return self.observed(match, cell, call.place, why)
+        return self.observed(match, cell, call.place, why, slot)
 
     def _attribute(self, attribute: Attribute, node: int, k: Step) -> Step:
         name = attribute.name
@@ -368,7 +375,16 @@ class Terms:
 
         return reached, cell
 
-    def observed(self, step: Step, cell: list[bool], place: Place, reason: Reason) -> Step:
+    def observed(
+        self,
+        step: Step,
+        cell: list[bool],
+        place: Place,
+        reason: Reason,
+        slot: int = NOTHING,
+        progress: int = 0,
+    ) -> Step:
+        """`step`, which tells the recorder when it fails by itself."""
         recorder = self.recorder
         if recorder is None:
             return step
@@ -378,7 +394,7 @@ class Terms:
             if step(env):
                 return True
             if not cell[0]:
-                recorder.fail(env, place, reason)
+                recorder.fail(env, place, reason, slot, progress)
             # Whoever called this step did reach it.
             return False
 

@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from geoc.ir.equal import difference
 from geoc.ir.text import load_model
+from geoc.lowering.targets import get_target
 from geoc.passes.pipelines import level_items, parse
 from geoc.tools.api import load
 
@@ -140,7 +141,11 @@ BAD = [
     (["chain.onnx", "--chek=off"], r"unknown option --chek; did you mean --check"),
     (["dump", "chain.onnx", "-o", "x.onnx"], r"x\.onnx: dump writes text"),
     (["rules", "no_such_rule"], r"no pass or rule is called 'no_such_rule'"),
-    (["explain", "chain.onnx"], r"give the rule to explain"),
+    (["explain"], r"give one model: geoc explain MODEL"),
+    (["match", "chain.onnx"], r"give a rule or a pattern in quotes, and a model"),
+    (["match", "nope", "chain.onnx"], r"RULE: there is no rule 'nope'"),
+    (["match", "Softmx(%x)", "chain.onnx"], r"RULE: 1:1: unknown operator Softmx; did you mean Softmax"),
+    (["explain", "chain.onnx", "--node", "nope"], r"--node: no node is at 'nope' in the model"),
     (["explain", "chain.onnx", "--rule", "nope"], r"--rule: there is no rule 'nope'"),
     (["targets", "a100x"], r"no target 'a100x'"),
 ]  # fmt: skip
@@ -263,7 +268,7 @@ def test_gir_and_back_is_the_same_model(run_geoc: Run, chain_file: Path) -> None
 
 def test_passes_prints_what_passes_takes(run_geoc: Run, chain_file: Path) -> None:
     text = run_geoc("passes", "-O2", "--target", "cpu").stdout.strip()
-    assert parse(text) == level_items(2)
+    assert parse(text) == level_items(2, get_target("cpu").pipeline)
     again = run_geoc("passes", "--passes", text).stdout.strip()
     assert again == text
     first = run_geoc("chain.onnx", "-O2", "-o", "a.onnx", "--check=off")

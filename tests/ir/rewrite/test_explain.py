@@ -90,7 +90,7 @@ def test_a_match_is_no_miss(lab: Any) -> None:
         ("%y = Abs(Clip(%x, none, _))", "weight %k: f32[] = 0\n%a = Clip(%x, %k, %k)\n%y = Abs(%a)", "no oper", "0.0"),
         ("%y = Sub(Neg(%a), Exp(%a))", "%a = Neg(%x)\n%b = Exp(%z)\n%y = Sub(%a, %b)", "%a to be the same", "%z"),
         ("%y = Abs(Neg(%x: f16))", "%a = Neg(%x)\n%y = Abs(%a)", "%x: f16", "f32[2,8]"),
-        ("%a = Neg(%x) %b = Abs(%x)", "%y = Neg(%x)", "%x to be used by", "not"),
+        ("%a = Neg(%x) %b = Abs(%x)", "%y = Neg(%x)", "%x to be used by", "no such user"),
         ("%y = Abs(Neg(Exp(%x)))", "%a = Neg(%x)\n%y = Abs(%a)", "Exp", "an input %x"),
     ],
 )

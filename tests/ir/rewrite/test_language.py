@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -142,3 +143,14 @@ def test_fires_and_does_not(lab: Any, case: tuple[str, ...]) -> None:
     before = lab.statements(quiet)
     assert lab.apply(text, quiet) == 0
     assert lab.statements(quiet) == before
+
+
+def test_many_optional_stages_load_at_once(lab: Any) -> None:
+    """Each stage may be missing, so that there are 2^30 ways through the pattern: none of them is walked one by one."""
+    stages = "".join(f" |> {op}(_)?" for op in ("Abs", "Neg", "Exp") * 10)
+    begun = time.process_time()
+    rules = lab.load(lab.rule(f"%y = Relu(%x){stages}", "%y = Tanh(%x)"))
+    target = lab.model("%a = Relu(%x)\n%b = Neg(%a)\n%y = Exp(%b)")
+    assert lab.apply(rules, target) == 1
+    assert lab.ops(target) == ["Tanh"]
+    assert time.process_time() - begun < 5.0

@@ -99,6 +99,19 @@ def test_arguments_may_be_patterns_literals_and_holes(lab: Any) -> None:
     assert lab.apply(text, lab.model(body.format(c=3, of="%x", op="Cos"))) == 0
 
 
+def test_the_operator_that_matched_may_be_a_parameter(lab: Any) -> None:
+    text = """
+    pattern scaled(%x, $op, $c) = Mul|Div:$op(%x, $c)
+    rule r { \"\"\"D.\"\"\" match %y = Neg(scaled(%x, $op, $c)) where has($op) rewrite %y = $op(Neg(%x), $c) }
+    rule s { \"\"\"D.\"\"\" match %y = Add(scaled(%x, $op, $c), scaled(%x, $op, $d)) rewrite %y = $op(%x, $c) }
+    """
+    assert lab.apply(text, target := lab.model("weight %c: f32[] = 4\n%m = Div(%x, %c)\n%y = Neg(%m)")) == 1
+    assert lab.ops(target) == ["Neg", "Div"]
+    both = "weight %c: f32[] = 4\n%m = Div(%x, %c)\n%n = {op}(%x, %c)\n%y = Add(%m, %n)"
+    assert lab.apply(text, lab.model(both.format(op="Div"))) == 1
+    assert lab.apply(text, lab.model(both.format(op="Mul"))) == 0, "another operator under the same name"
+
+
 def test_a_pattern_as_stage_and_as_root(lab: Any) -> None:
     text = """
     pattern half(%t, %x) = Mul(%x, %t) |> Mul(_, 0.5) | Mul(Mul(%x, 0.5), %t)
