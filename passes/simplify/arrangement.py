@@ -10,8 +10,9 @@ from ...ir.core import Value
 from ...ir.dims import product
 from ...ir.infer.base import broadcast_dim
 from ...ir.rewrite import native
+from ...ir.rewrite.native import memo
 from ...ir.tensor import Tensor, int_tensor
-from ...ir.types import BOOL, DType
+from ...ir.types import BOOL, DType, TensorType
 
 _MAX_COMPARED = 1 << 22
 
@@ -326,3 +327,43 @@ def static_shape(y: Value) -> Tensor | None:
 def several(x: Value) -> bool:
     """True for a value with several users, or one that a Reshape made: another Reshape of it costs nothing."""
     return len(x.users) > 1 or (x.producer is not None and x.producer.op.name == "Reshape")
+
+
+_KEEP_SHAPE = frozenset((
+    "Abs", "Neg", "Exp", "Log", "Sqrt", "Reciprocal", "Erf", "Tanh", "Sigmoid", "Relu", "Cast", "Softmax",
+    "Add", "Mul", "Sub", "Div", "Where",
+))  # fmt: skip
+_same_shape = memo()
+
+
+@native
+def operand_of_same_shape(value: Value) -> Value | None:
+    """The earliest value, upwards through operators that may keep a shape, whose shape is proven to be the same."""
+    way: list[Value] = []
+    at = value
+    while True:
+        known = _same_shape.get(at)
+        if known is not None and (known.producer is None or known.producer.graph is not None):
+            at = known
+            break
+        above = _operand_like(at)
+        if above is None:
+            break
+        way.append(at)
+        at = above
+    for passed in way:
+        _same_shape.keep(passed, at)
+    return at if way or at is not value else None
+
+
+def _operand_like(value: Value) -> Value | None:
+    node = value.producer
+    if node is None or node.op.domain or node.op.name not in _KEEP_SHAPE or not isinstance(value.type, TensorType):
+        return None
+    shape = value.type.shape
+    if shape is None:
+        return None
+    for operand in node.inputs:
+        if operand is not None and operand.const is None and operand.shape == shape:
+            return operand
+    return None
