@@ -73,8 +73,8 @@ def source(name: str) -> bytes:
         return archive.read(f"{name}.onnx")
 
 
-def optimized(data: bytes) -> Model:
-    """After -O2 as it is for every target."""
+def optimized_model(data: bytes | str) -> Model:
+    """After -O2 as it is for every target; a file or its bytes."""
     model = geoc.load(data)
     run_pipeline(model, Registry().resolve(level_items(2)), Context())
     return model
@@ -90,7 +90,7 @@ def test_counts(model: str) -> None:
     name = model.rpartition("-")[0]
     expected = list(COUNTS[name])
     expected[-1] += name in ANGLES
-    assert counts(optimized(source(model))) == tuple(expected)
+    assert counts(optimized_model(source(model))) == tuple(expected)
 
 
 def feeds(model: Model, sizes: dict[str, int], padded: bool) -> dict[str, Any]:
