@@ -103,12 +103,16 @@ class InputMaker:
                 found[name] = past + kinds.get("sequence", _row_size("sequence", row) if not past else 1)
         return found
 
-    def feeds(self, sizes: Mapping[str, int], run: int) -> dict[str, Any]:
-        """Values for every input; `run` varies what is drawn, and the way boolean switches stand."""
+    def feeds(self, sizes: Mapping[str, int], run: int, *, inverted: bool = False) -> dict[str, Any]:
+        """Values for every input; `run` varies what is drawn, and the way boolean switches stand.
+
+        `inverted`: boolean masks say what is hidden, not what is seen.
+        """
         rng = np.random.default_rng((self.seed, run))
-        return {
-            name: self._value(name, value.type, sizes, run, rng) for name, value in self.inputs
-        }
+        found = {name: self._value(name, value.type, sizes, run, rng) for name, value in self.inputs}
+        if inverted:
+            found = {name: ~v if getattr(v, "dtype", None) == bool and v.size > 1 else v for name, v in found.items()}
+        return found
 
     def _value(
         self, name: str, type: Type | None, sizes: Mapping[str, int], run: int, rng: np.random.Generator

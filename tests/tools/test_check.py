@@ -210,6 +210,20 @@ def test_the_noise_of_integer_inputs_is_that_of_the_table_they_index(tmp_path: P
     assert not judge.compare(load_onnx(model(-100.0).SerializeToString())).ok
 
 
+def test_a_mask_that_hides_everything_is_read_the_other_way_round(tmp_path: Path) -> None:
+    constants = [numpy_helper.from_array(np.float32(v), n) for n, v in (("low", -np.inf), ("zero", 0.0))]
+    nodes = [
+        helper.make_node("Where", ["hidden", "low", "zero"], ["bias"]),
+        helper.make_node("Add", ["x", "bias"], ["sum"]),
+        helper.make_node("Softmax", ["sum"], ["y"]),
+    ]
+    inputs = [("x", TensorProto.FLOAT, [2, 6]), ("hidden", TensorProto.BOOL, [2, 6])]
+    judge = judge_of(finish(nodes, inputs, [("y", TensorProto.FLOAT, [2, 6])], constants), tmp_path)
+    judge.prepare()
+    assert all(np.isfinite(run.outputs[0]).all() for run in judge.runs)
+    assert any(run.feeds["hidden"].any() for run in judge.runs)
+
+
 def test_integers_that_hang_on_rounding_are_not_compared(tmp_path: Path) -> None:
     judge = judge_of(unstable_model(1000.0, integer=True), tmp_path)
     judge.prepare()
