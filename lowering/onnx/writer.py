@@ -20,7 +20,7 @@ from ...ir.core import (
     SparseTensor,
     Value,
 )
-from ...ir.ops import Op, may_be_absent
+from ...ir.ops import Op, may_be_absent, op
 from ...ir.proto.messages import (
     AttributeProto,
     FunctionProto,
@@ -50,6 +50,7 @@ _LISTED = re.compile(r"(.*)\[\d+\]\Z")
 # A repeated element is written as ConstantOfShape (from opset 9 on) where that takes less room.
 _CONSTANT_OF_SHAPE = 9
 _SPLAT_BYTES = 128
+_ATTENTION = op("Attention")
 
 Place = Callable[[TensorProto, Tensor], None]
 """Puts a tensor's payload where the file will have it: raw_data, string_data or external_data."""
@@ -156,17 +157,25 @@ class Writer:
         nodes += [self._node(node) for node in graph]
         proto.output = self._outputs(graph, nodes, is_main)
         proto.node = nodes
-        if self._declare:
-            returned = {vi.name for vi in proto.output}
-            proto.value_info = [
-                self._value_info(self.names[v], v)
-                for node in graph
-                for v in node.outputs
-                if v in self.names and v.type is not None and self.names[v] not in returned
-            ]
+        returned = {vi.name for vi in proto.output}
+        proto.value_info = [
+            self._value_info(self.names[v], v)
+            for v in self._declared(graph)
+            if v in self.names and v.type is not None and self.names[v] not in returned
+        ]
         if graph.meta:
             proto.doc_string, proto.metadata_props = _split_meta(graph.meta)
         return proto
+
+    def _declared(self, graph: Graph) -> list[Value]:
+        """The values whose types the file declares: all where the source did, else those that are asked for.
+
+        onnxruntime 1.31 takes an unknown last dimension of an operand of Attention for zero.
+        """
+        if self._declare:
+            return [value for node in graph for value in node.outputs]
+        wanted = {v: None for node in graph.index.get(_ATTENTION, ()) for v in node.inputs if v is not None}
+        return [value for value in wanted if value.producer is not None and value.producer.graph is graph]
 
     def _outputs(self, graph: Graph, nodes: list[NodeProto], is_main: bool) -> list[ValueInfoProto]:
         result: list[ValueInfoProto] = []
