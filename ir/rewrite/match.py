@@ -67,8 +67,8 @@ class _Compiler(Terms):
     ) -> tuple[int, Step]:
         """The slot for the first root's first output, and the step to start with."""
         step = self._finish(computed)
-        if not shared and not _is_one_value(self.analysis.rule.match):
-            step = self._closed(rewritten, step)
+        if not _is_one_value(self.analysis.rule.match):
+            step = self._closed(rewritten, step, shared)
         slot = -1
         for position in range(len(order) - 1, -1, -1):
             # A root's closures are chained to everything after it, so the last root comes first.
@@ -179,18 +179,21 @@ class _Compiler(Terms):
 
         return self.observed(guard, cell, tree.place, why, progress=progress)
 
-    def _closed(self, rewritten: list[str], k: Step) -> Step:
-        """No matched value may have a use outside the match, but those that are replaced or shared."""
+    def _closed(self, rewritten: list[str], k: Step, shared: bool) -> Step:
+        """No matched value may have a use outside the match, but those that are replaced or shared.
+
+        With all `shared`, that is still so for the other outputs of what is replaced, which would be computed twice.
+        """
         nodes = self.layout.nodes
         marked = [o.name for d in self.analysis.rule.match for o in d.outs if "shared" in o.marks]
         free = [self.layout.name("%" + name) for name in (*rewritten, *marked)]
         k, cell = self.observe(k)
 
         def closed(env: Env) -> bool:
-            return _outside(env, nodes, free) is None and k(env)
+            return _outside(env, nodes, free, shared) is None and k(env)
 
         def why(env: Env) -> tuple[str, str]:
-            found = _outside(env, nodes, free)
+            found = _outside(env, nodes, free, shared)
             assert found is not None
             value, user = found
             returned = user.graph is not None and user.graph.ret is user
@@ -214,11 +217,15 @@ def _first_out(definition: Def) -> str:
     return next(o.name for o in definition.outs if o.name != "_")
 
 
-def _outside(env: Env, slots: list[int], free: list[int]) -> tuple[Value, Node] | None:
+def _outside(
+    env: Env, slots: list[int], free: list[int], shared: bool
+) -> tuple[Value, Node] | None:
     """A matched value that has a use outside the match and is not free to have one, with that user."""
     nodes = [env[s] for s in slots if env[s] is not None]
     exempt = [env[s] for s in free]
     for node in nodes:
+        if shared and not any(value in exempt for value in node.outputs):
+            continue
         for value in node.outputs:
             if value not in exempt:
                 for user, _ in value.uses:

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from geoc.ir.rewrite import RewriteDriver, parse_rules
+from geoc.ir.text import parse_model
+
 ROTATE = """
 pattern rotate_half(%x, D) =
     Concat(Neg(Slice(%x, D, _, -1)), Slice(%x, 0, D, -1)) {axis = -1}
@@ -143,3 +146,23 @@ def test_a_pattern_may_leave_an_operand_open(lab: Any) -> None:
     biased = lab.model("%m = MatMul(%x, %v)\n%a = Add(%b, %m)\n%y = Abs(%a)", inputs)
     assert lab.apply(text, biased) == 1
     assert lab.ops(biased) == ["Relu", "Add"]
+
+
+@pytest.mark.parametrize(("returned", "applied"), [("%a, %b", 0), ("%a", 1)])
+def test_sharing_does_not_compute_an_operator_twice(returned: str, applied: int) -> None:
+    """What a rule replaces has no other output that somebody reads, whatever is shared."""
+    rules = parse_rules('''
+        rule top : shared {
+          """The largest of a row that is sorted."""
+          match
+            %e = Neg(%x)
+            %y = TopK(%e, %k) {*}
+          rewrite
+            %y = Slice(%x, [0], [2], [1])
+        }
+    ''')
+    model = parse_model(
+        f'geoc 1\nopset "" 21\n\ngraph @main(%x: f32[2,4], %k: i64[1]) -> ({returned}) {{\n'
+        "  %e = Neg(%x)\n  %a, %b = TopK(%e, %k)\n}\n"
+    )
+    assert RewriteDriver(rules).run(model) == applied
