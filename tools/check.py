@@ -207,8 +207,9 @@ class Judge:
     def _noise(self, run: _Run, index: int) -> tuple[float, str]:
         """How far the source's own output moves when its float inputs change in their last bit.
 
-        Of integer inputs it is the tables that they index which change. A model may be so badly conditioned on made-up inputs that any other order of additions gives other
-        results; the second value says what differs where there is no distance (integers, shapes).
+        Of integer inputs it is the tables that they index which change. A model may be so badly conditioned on
+        made-up inputs that any other order of additions gives other results; the second value says what differs
+        where there is no distance (integers, shapes).
         """
         if run.noise is None:
             run.noise = [(0.0, "")] * len(self.output_names)
@@ -255,9 +256,7 @@ def _by_cost(sizes: Sizes, first: Sizes) -> tuple[bool, int]:
     return larger, sum(size == first.get(name) for name, size in sizes.items())
 
 
-def difference(
-    expected: Any, got: Any, float_limit: float, only_type: bool = False
-) -> tuple[float, float, str]:
+def difference(expected: Any, got: Any, float_limit: float, only_type: bool = False) -> tuple[float, float, str]:
     """(limit, error, problem) of one output; problem is "" unless the two cannot even be compared.
 
     Takes arrays, lists of them (sequences), dicts (maps) and None (absent optionals).
@@ -374,9 +373,7 @@ def _random_outputs(model: Model) -> set[int]:
     """Indexes of the graph outputs that depend on an operator which draws random numbers."""
     drawn: set[Value] = set()
     random_functions = {
-        key
-        for key, function in model.functions.items()
-        if any(_is_random(node) for node in function.graph.walk())
+        key for key, function in model.functions.items() if any(_is_random(node) for node in function.graph.walk())
     }
     for node in model.graph.walk():
         called = (node.op.domain, node.op.name, "") in random_functions

@@ -51,9 +51,7 @@ class InputMaker:
         self.shapes = shapes
         self.seed = seed
         self.inputs = [
-            (name, value)
-            for name, value in zip(graph.input_names, graph.inputs)
-            if value not in graph.defaults
+            (name, value) for name, value in zip(graph.input_names, graph.inputs) if value not in graph.defaults
         ]
         self.problem = next((p for n, v in self.inputs if (p := _problem(n, v.type, shapes))), "")
         self.meanings = {name: study(value, name) for name, value in self.inputs}
@@ -111,12 +109,12 @@ class InputMaker:
         rng = np.random.default_rng((self.seed, run))
         found = {name: self._value(name, value.type, sizes, run, rng) for name, value in self.inputs}
         if inverted:
-            found = {name: ~v if getattr(v, "dtype", None) == bool and v.size > 1 else v for name, v in found.items()}
+            arrays = {name: v for name, v in found.items() if isinstance(v, np.ndarray)}
+            masks = {name for name, v in arrays.items() if v.dtype.kind == "b" and v.size > 1}
+            found = {name: ~v if name in masks else v for name, v in found.items()}
         return found
 
-    def _value(
-        self, name: str, type: Type | None, sizes: Mapping[str, int], run: int, rng: np.random.Generator
-    ) -> Any:
+    def _value(self, name: str, type: Type | None, sizes: Mapping[str, int], run: int, rng: np.random.Generator) -> Any:
         if isinstance(type, SequenceType):
             return [self._value(name, type.element, sizes, run, rng) for _ in range(2)]
         if isinstance(type, OptionalType):
@@ -209,9 +207,7 @@ def _by_place(input_name: str, value: Value, axis: int) -> str:
     if len(shape) == 4:
         last = shape[3]
         channels_last = isinstance(last, int) and last in (1, 3, 4)
-        return (
-            ("", "height", "width", "channel") if channels_last else ("", "channel", "height", "width")
-        )[axis]
+        return (("", "height", "width", "channel") if channels_last else ("", "channel", "height", "width"))[axis]
     return "other"
 
 

@@ -37,6 +37,8 @@ def _length(value: Value) -> DimLike | None:
 
 
 @native
-def filled(count: int, number: float) -> Tensor:
-    """A vector of equal float32 numbers."""
+def filled(count: DimLike, number: float) -> Tensor | None:
+    """A vector of equal float32 numbers; None for an unknown count."""
+    if not isinstance(count, int):
+        return None
     return Tensor.of_splat(np.float32(number), (count,), F32)

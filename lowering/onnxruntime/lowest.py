@@ -69,8 +69,9 @@ def _is_moderate(value: Value) -> bool:
     """True for integers, booleans, and what is looked up in a constant table of moderate numbers."""
     if value.dtype is None or not value.dtype.is_float:
         return True
-    node = value.producer
-    table = value if value.const is not None else node.inputs[0] if node is not None and node.op.key == "Gather" else None
+    node, table = value.producer, value if value.const is not None else None
+    if node is not None and node.op.key == "Gather":
+        table = node.inputs[0]
     if table is None or table.const is None or table.dtype is not F32 or table.const.size == 0:
         return False
     return bool(np.abs(table.const.array()).max() < -_FLOOR / 2)

@@ -26,8 +26,8 @@ from geoc.ir.text import print_model
 
 from .graphs import Sample, generate
 from .oracle import Verdict, judge
-from .shrink import shrink
 from .registry import FAMILIES
+from .shrink import shrink
 from .workers import survey
 
 

@@ -345,7 +345,7 @@ def focus(g: Gen) -> None:
     six = g.one("Reshape", [x, g.ints(target)], "f32", each(lambda s: (s[0], *split[1:4], s[2], s[3]), shapes))
     moved = g.one("Transpose", [six], "f32", each(lambda s: [s[p] for p in perm], six.known()), perm=perm)
     out = each(lambda s: (s[0], s[1], s[2] * s[3], s[4] * s[5]), moved.known())
-    fixed = [s[1:] for s in out][0]
+    fixed = out[0][1:]
     g.one("Reshape", [moved, g.ints([0, *fixed])], "f32", out)
 
 

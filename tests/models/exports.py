@@ -360,7 +360,7 @@ def write(name: str, exporter: str) -> bytes:
     class Named(Wrapped):
         pass
 
-    parameters = ["x%d" % i for i in range(len(args))]
+    parameters = [f"x{i}" for i in range(len(args))]
     signature = ", ".join(parameters)
     scope: dict[str, Any] = {"call": call}
     exec(f"def forward(self, {signature}): return call(self.model, {signature})", scope)
