@@ -12,6 +12,7 @@ from .base import (
     axes_in,
     axis_in,
     broadcast,
+    broadcast_dim,
     dim_at,
     dtype_at,
     fail,
@@ -122,10 +123,12 @@ def einsum(node: Node) -> Result:
             shape_holes = list(shape)
         letters = _expand_dots(node, term, shape_holes, dots)
         for letter, dim in letters:
-            if dim is not None and dim == 1 and letter in sizes:
-                continue  # numpy lets a size of 1 broadcast under a label
-            known = sizes.get(letter)
-            sizes[letter] = dim if known == 1 else unify_dim(node, known, dim)
+            if letter not in sizes:
+                sizes[letter] = dim
+                continue
+            known = sizes[letter]
+            both = broadcast_dim(known, dim)  # as in numpy, sizes under a label may be 1
+            sizes[letter] = unify_dim(node, known, dim) if both is False else both
     if not arrow:
         counted = left.replace("...", "").replace(",", "")
         right = "..." + "".join(sorted(c for c in set(counted) if counted.count(c) == 1))

@@ -15,6 +15,7 @@ _LOWEST = {F32: -3.4028234663852886e38, BF16: -3.3895313892515355e38}  # finite 
 # Scores are above the first of these numbers; added to the second, they leave it as it is.
 _MASKED = -1e4
 _ABSORBING = -1e30
+_SMALLEST = 2.0**-126  # that a scale, which is f32, holds with all its digits
 
 
 @native
@@ -23,13 +24,16 @@ def attention_scale(
 ) -> float | None:
     """The factor of q k^T from one before the softcap and one after the mask; None where it is not above 0.
 
-    softcap * tanh(x / softcap) is written as softcap * tanh(f * x): the scale is f * softcap.
+    softcap * tanh(x / softcap) is written as softcap * tanh(f * x): the scale is f * softcap. Operators take a softcap
+    that is not above 0 for none.
     """
+    if cap is not None and not cap > 0.0:
+        return None
     return _positive(_factor(op, c) * _factor(pop, pc) * (1.0 if cap is None else float(cap)))
 
 
 def _positive(scale: float) -> float | None:
-    return scale if 0.0 < scale < math.inf else None
+    return scale if _SMALLEST <= scale < math.inf else None
 
 
 def _factor(op: str | None, c: float | None) -> float:

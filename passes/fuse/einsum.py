@@ -129,12 +129,14 @@ def _plan(equation: str, a: Shape, b: Shape) -> Plan | None:
         return None
     (left, right), out = terms
     sizes: dict[str, Dim | int] = {}
+    unequal: set[str] = set()  # one of both sizes may be 1, which is repeated then
     for letter, size in (*zip(left, a), *zip(right, b)):
         known = sizes.setdefault(letter, size)
         if known is size or known == size:
             continue
         if letter in _DIGITS or (isinstance(known, int) and isinstance(size, int)):
-            return None  # one of them may be 1, which is repeated then
+            return None
+        unequal.add(letter)
         sizes[letter] = known if isinstance(known, int) else size
     sums = _missing(left, right + out), _missing(right, left + out)
     left, right = ("".join(c for c in t if c in other + out) for t, other in ((left, right), (right, left)))
@@ -145,6 +147,8 @@ def _plan(equation: str, a: Shape, b: Shape) -> Plan | None:
     if m and n and not summed:
         return None
     if summed and (m or n):
+        if not unequal.isdisjoint(summed):
+            return None
         batch = [letter for letter in out if letter in both]
         plan = _matmul((left, right, out), (batch, m, n, summed), sizes)
     else:

@@ -5,16 +5,17 @@
 An additive mask has this form if its elements are 0 and one other number. The condition splits into one on the
 positions i and j (causal, a window) and one on what the graph is given (padding) where it is a conjunction.
 The form depends on the operators that build the mask alone, so it is kept by their structure: a model has the same
-mask in every layer.
+mask in every layer, where only the unknown dimensions have other names.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 from ...ir.core import Value
-from ...ir.dims import DimLike, symbol
+from ...ir.dims import Dim, DimLike, substitute, symbol
 from ...ir.infer.base import content_of
 from ...ir.rewrite import memo
 from ...ir.tensor import Tensor
@@ -25,6 +26,7 @@ from .elements_walk import Elements
 
 MAX_CONE: Final = 400
 _KEPT: Final = 64
+_UNKNOWN: Final = re.compile(r"\?\d+")
 _I, _J = symbol(index_name(2)), symbol(index_name(1))
 Key = tuple[Any, ...]
 
@@ -36,27 +38,37 @@ class Form:
     condition is one on positions, `padding` that it is one on given values; with neither the mask hides nothing.
     """
 
-    __slots__ = ("hidden", "text", "pairs", "padding", "offset", "plans")
+    __slots__ = ("hidden", "text", "unknown", "pairs", "padding", "offset", "plans")
 
-    def __init__(self, hidden: float | None, text: str) -> None:
+    def __init__(self, hidden: float | None, text: str, unknown: dict[str, int]) -> None:
         self.hidden = hidden
+        self.unknown = unknown  # numbers of the unknown dimensions by name, as in `Cone`
         self.text = text
         self.pairs = False
         self.padding = False
         self.offset: DimLike | None = None  # where the condition on positions is j <= i + offset
         self.plans: dict[str, tuple[Any, ...]] = {}
 
+    def offset_in(self, cone: Cone) -> DimLike | None:
+        """The offset by the names of unknown dimensions in a mask of this form."""
+        if self.offset is None or self.unknown.keys() == cone.unknown.keys():
+            return self.offset
+        names = {number: name for name, number in cone.unknown.items()}
+        other = {name: symbol(names[number]) for name, number in self.unknown.items()}
+        return substitute(self.offset, other.get)
+
 
 class Cone:
     """The tensors that a mask is made from, the mask first, up to what is not looked into."""
 
-    __slots__ = ("values", "key", "operands")
+    __slots__ = ("values", "key", "operands", "unknown")
 
     def __init__(self, root: Value) -> None:
         """Raises TooLarge where there are too many."""
         number = {root: 0}
         self.values = [root]
         self.operands: list[tuple[int, ...]] = []
+        self.unknown: dict[str, int] = {}
         key: list[Any] = []
         for value in self.values:  # grows while we go
             node = value.producer
@@ -66,7 +78,7 @@ class Cone:
                 inner = not node.op.domain and node.op.name in OPERATORS and not node.regions
             if not inner or node is None:
                 digest = value.const.digest() if value.const is not None else None
-                key.append((value.type, content_of(value), digest))
+                key.append((self._type(value), self._dims(content_of(value)), digest))
                 self.operands.append(())
                 continue
             places = []
@@ -81,10 +93,23 @@ class Cone:
                 places.append(found)
             self.operands.append(tuple(places))
             attrs = tuple((k, a.digest() if isinstance(a, Tensor) else a) for k, a in node.attrs.items())
-            key.append((node.op.name, value.index, value.type, attrs, tuple(places)))
+            key.append((node.op.name, value.index, self._type(value), attrs, tuple(places)))
             if len(self.values) > MAX_CONE:
                 raise TooLarge
         self.key: Key = tuple(key)
+
+    def _type(self, value: Value) -> Any:
+        """The type of a value, with unknown dimensions by number."""
+        return (value.dtype, self._dims(value.shape)) if isinstance(value.type, TensorType) else value.type
+
+    def _dims(self, dims: Sequence[DimLike] | None) -> tuple[Any, ...] | None:
+        if dims is None:
+            return None
+        return tuple([_UNKNOWN.sub(self._number, str(d)) if isinstance(d, Dim) else d for d in dims])
+
+    def _number(self, found: re.Match[str]) -> str:
+        name = f"?{int(found[0][1:])}"
+        return f"?{self.unknown.setdefault(name, len(self.unknown))}"
 
     def nodes(self, *numbers: int) -> int:
         """How many operators make these tensors."""
@@ -140,7 +165,8 @@ def _analysed(root: Value, cone: Cone) -> Form | None:
     if found is None:
         return None
     seen, hidden = found
-    form = Form(hidden, f"hidden {'' if hidden is None else hidden} unless {described(space, seen)}")
+    text = f"hidden {'' if hidden is None else hidden} unless {described(space, seen)}"
+    form = Form(hidden, text, cone.unknown)
     pairs, padding = _projected(space, seen, False), _projected(space, seen, True)
     if space.ite(pairs, padding, space.false) is not seen:
         pairs = padding = seen  # not a conjunction of the two

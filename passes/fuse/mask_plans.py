@@ -36,6 +36,8 @@ def plans(
     if hidden is not None and hidden < 0:
         found += _two_valued(space, cone, trees, (seen, pairs, padding), hidden)
     meeting = met(root)
+    if root.shape and not meeting[0]:
+        meeting[0] = [root.shape[-1]]  # Attention takes keys beyond the last column for hidden
     shorter = [f for f in found if f[0] < old and _covered(cone, f[2], meeting)]
     best = min(shorter, default=None, key=lambda f: (f[1] == "bias", f[0]))
     return {best[1]: best[2]} if best is not None else {}

@@ -37,14 +37,14 @@ def mask_is_causal(q: Value, k: Value, mask: Value, past: Value | None) -> bool:
     found, keys = form_of(mask), _keys(k, past)
     if found is None or keys is None or found[0].padding or not found[0].pairs:
         return False
-    form = found[0]
-    before = keys - k.shape[-2]
+    form, cone = found
+    before, offset = keys - k.shape[-2], form.offset_in(cone)
     return (
         same_dim(q.shape[-2], k.shape[-2])
         and fits(mask.shape[-1], keys)
         and fits(mask.shape[-2], q.shape[-2])
-        and form.offset is not None
-        and same_dim(form.offset, before)
+        and offset is not None
+        and same_dim(offset, before)
         and (form.hidden is None or form.hidden <= hides(mask.dtype))
     )
 

@@ -17,7 +17,8 @@ from ...ir.types import BF16, F16, F32
 from ..simplify.affine import product_of, shifted_bias, times
 from ..simplify.arrangement import all_equal
 
-_TOLERANCE = {"f16": 1e-3, "bf16": 8e-3, "f32": 1e-6, "f64": 1e-12}
+# Half a unit in the last place of 16-bit types: more would take n - 1 for n.
+_TOLERANCE = {"f16": 2.0**-11, "bf16": 2.0**-8, "f32": 1e-6, "f64": 1e-12}
 
 
 @native
@@ -74,7 +75,7 @@ def averages(x: Value, axes: Value | None, factor: float | None) -> bool:
     if found is None or shape is None:
         return False
     count = product([shape[i] for i in found])
-    return isinstance(count, int) and abs(factor * count - 1) < _TOLERANCE.get(x.dtype.name, 0)
+    return isinstance(count, int) and abs(factor * count - 1) <= _TOLERANCE.get(x.dtype.name, 0)
 
 
 @native
@@ -180,6 +181,18 @@ def _along(c: Value, n: Value, axis: int) -> Value | None:
     if const.size == 1:
         return constant(Tensor.of_splat(const.array().reshape(-1)[0], whole, const.dtype))
     return constant(Tensor.from_array(np.broadcast_to(const.array().reshape(own), whole), const.dtype))
+
+
+@native
+def scale_along(w: Value | None, x: Value, axis: int) -> Tensor | Value | None:
+    """The scale of a normalization of x whose result is multiplied by w; None where w varies along other axes too."""
+    return ones(x, axis) if w is None else _along(w, x, axis)
+
+
+@native
+def bias_along(b: Value | None, x: Value, axis: int) -> Value | Outcome | None:
+    """The bias of a normalization of x to whose result b is added; None where b varies along other axes too."""
+    return ABSENT if b is None else _along(b, x, axis)
 
 
 @native

@@ -246,9 +246,9 @@ def single_heads(x: Value, heads: int | None) -> bool:
 
 
 @native
-def heads_first(perm: tuple[int, ...]) -> tuple[int, ...] | None:
+def heads_first(perm: tuple[int, ...] | None) -> tuple[int, ...] | None:
     """The part of a permutation of [A, B, H, D] that brings the heads to axis 1, the elements of a head last."""
-    if len(perm) != 4 or perm[1] != 2:
+    if perm is None or len(perm) != 4 or perm[1] != 2:
         return None
     return (perm[0], 2, 1 - perm[0], 3) if perm[0] < 2 else None
 

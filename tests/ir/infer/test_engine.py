@@ -135,6 +135,21 @@ def test_unknown_sizes_prove_nothing() -> None:
         infer_node(node_of(name, types))
 
 
+def test_sizes_under_a_label_of_einsum_may_be_one() -> None:
+    t = symbol("T")
+    shape = node_of("Einsum", [f32(B, S), f32(t, 4)], equation="bi,ij->bij")
+    infer_node(shape)
+    found = shape.output.shape
+    assert found is not None and found[0] is B and found[1] not in (S, t) and found[2] == 4
+    for types in ([f32(1, S), f32(B, 4)], [f32(B, S), f32(1, 4)], [f32(B, S), f32(B, 4)]):
+        node = node_of("Einsum", types, equation="bi,bj->bij")
+        infer_node(node)
+        assert node.output.shape == (B, S, 4)
+    node = node_of("Einsum", [f32(B, S), f32(7, 4)], equation="bi,bj->bij")
+    infer_node(node)
+    assert node.output.shape == (7, S, 4)
+
+
 def test_operators_nobody_knows() -> None:
     declared = f32(B, 3)
     node = node_of("my.domain::Thing", [f32(2)], declared)
