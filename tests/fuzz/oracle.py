@@ -131,7 +131,8 @@ def _structure(data: bytes) -> bytes | Verdict:
         text = print_model(model, weights="inline")
         optimize(model)
         changed = difference(_bare(parse_model(text)), _bare(model))
-        if changed is not None:
+        # A second run sees the forms that the first one chose, and may find more to do around them.
+        if changed is not None and not _lowered(done):
             return Verdict("idempotence", changed)
         return _weight(data, result, _lowered(done)) or result
     except Exception as error:  # whatever a broken pass raises
