@@ -80,8 +80,8 @@ geoc rulecheck [FILE.rules|FILE.py...] [--rule NAMES]: try rewrite rules on grap
     geoc rulecheck mine.rules --plugin mine.py  your own, with their natives
     geoc rulecheck mine.rules -o wrong.gir      counterexamples into a file
 
-For each rule its left side is built as small graphs with random shapes, types and constants that fit the conditions;
-the rule is applied, and values, types and estimated cost of both sides are compared. A rule without an instance fails.
+For each rule its left side is built as small graphs whose shapes, types and constants fit the conditions; the
+rule is applied, and values, types and estimated cost are compared. A rule without an instance fails.
 Exit codes: 0 all are right; 1 a rule is wrong or has no instance; 2 bad use or bad input.
 """,
 }
