@@ -174,8 +174,8 @@ NOTES = [
     "- GELU in all its forms, Swish as Sigmoid and Mul, RMSNormalization: the standard operators are as fast as com.microsoft's.",
     "- Swish, HardSwish, Mish and GroupNormalization have no kernels: onnxruntime runs their definitions. Mish is much faster as a",
     "  quotient, GroupNormalization as InstanceNormalization and BatchNormalization.",
-    "- Gemm on rows is not faster than MatMul and Add, and keeps onnxruntime from making BiasGelu of the bias and a GELU. Sum",
-    "  takes the bias of a projection and what skips it at once.",
+    "- A projection as Gemm on rows, and its bias summed with what skips it, win up to 2 % alone and nothing over whole models:",
+    "  MatMul and Add stay, of which onnxruntime makes BiasGelu where a GELU follows.",
 ]
 
 

@@ -9,7 +9,8 @@ weights come to lie in memory is worth up to 20 % (its median over the rounds is
 is that of the running thread, which other processes on the machine disturb least. A cell's figure is the median of its rounds.
 
 Outside: a round's time of the source less what its matrix products take under onnxruntime's profiler, each the fastest of
-its runs (MatMul, Gemm, Conv and their fused and integer relatives). Of an attention operator only its two products count as
+its runs (MatMul, Gemm, Conv and their fused and integer relatives). The profiler reads the clock, so its figures hold on
+a machine with nothing else to do. Of an attention operator only its two products count as
 such: they are timed alone, at the same shapes. Taken: what geoc saves, as a part of that. Where geoc takes more than is
 outside, its products are faster as well.
 """
@@ -42,7 +43,6 @@ PRODUCTS = frozenset(
         "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "ConvInteger", "QLinearConv", "QLinearMatMul", "MatMulNBits",
     ]
 )  # fmt: skip
-HOLDERS = frozenset(["If", "Loop", "Scan"])  # their nodes are counted themselves
 ATTENTION = frozenset(["Attention", "MultiHeadAttention", "GroupQueryAttention"])
 Record = dict[str, Any]
 
@@ -105,24 +105,20 @@ def timed(model: Any, feeds: Record, times: int) -> float:
     return median(found)
 
 
-def kernel_seconds(events: list[Record], pairs: dict[str, float]) -> tuple[float, float]:
-    """Seconds in matrix products and in all else of a run, each kernel at its fastest.
-
-    `pairs` remembers the products of attention by shape.
-    """
-    fastest: dict[tuple[str, str], tuple[float, float]] = {}
+def product_seconds(events: list[Record], pairs: dict[str, float]) -> float:
+    """Seconds in matrix products of a run, each at its fastest; `pairs` remembers the products of attention by shape."""
+    fastest: dict[tuple[str, str], float] = {}
     for event in events:
         if event.get("cat") != "Node" or not event["name"].endswith("_kernel_time"):
             continue
-        name, op = (event["name"], event["args"]["node_index"]), event["args"]["op_name"]
-        seconds = event["dur"] / 1e6
-        if op in HOLDERS or (name in fastest and seconds >= sum(fastest[name])):
-            continue
-        product = seconds if op in PRODUCTS else 0.0
+        op, seconds = event["args"]["op_name"], event["dur"] / 1e6
         if op in ATTENTION:
-            product = min(seconds, attention_products(event["args"], pairs))
-        fastest[name] = (product, seconds - product)
-    return sum(p for p, _ in fastest.values()), sum(o for _, o in fastest.values())
+            seconds = min(seconds, attention_products(event["args"], pairs))
+        elif op not in PRODUCTS:
+            continue
+        key = event["name"], event["args"]["node_index"]
+        fastest[key] = min(fastest.get(key, seconds), seconds)
+    return sum(fastest.values())
 
 
 def attention_products(args: Record, pairs: dict[str, float]) -> float:
@@ -167,9 +163,8 @@ def measure(source: Path, result: Path, wanted: list[tuple[Cell, Record]], round
         gc.collect()
         for index, (_, feeds) in enumerate(wanted):
             before, after, _ = taken[index][-1]
-            products, others = profiled(source, feeds, max(3, min(20, int(SLICE / before))), pairs)
-            # On a busy machine products take longer under the profiler's clock than in the thread's time.
-            taken[index][-1] = (before, after, max(others, before - products))
+            products = profiled(source, feeds, max(3, min(20, int(SLICE / before))), pairs)
+            taken[index][-1] = (before, after, max(0.0, before - products))
     return [
         {
             "cell": cell.label,
@@ -199,14 +194,14 @@ def in_turn(models: tuple[Any, Any], feeds: Record) -> tuple[float, float]:
     return median(found[0]), median(found[1])
 
 
-def profiled(source: Path, feeds: Record, times: int, pairs: dict[str, float]) -> tuple[float, float]:
-    """Seconds of one run of the source in matrix products, and in all other kernels."""
+def profiled(source: Path, feeds: Record, times: int, pairs: dict[str, float]) -> float:
+    """Seconds in matrix products of one run of the source."""
     with tempfile.TemporaryDirectory(prefix="fusion-") as folder:
         model = session(source, Path(folder) / "profile")
         bound = as_values(feeds)
         for _ in range(times + 1):
             model.run_with_ort_values(None, bound)
-        return kernel_seconds(json.loads(Path(model.end_profiling()).read_text()), pairs)
+        return product_seconds(json.loads(Path(model.end_profiling()).read_text()), pairs)
 
 
 def runs(path: Path, feeds: Record) -> str:

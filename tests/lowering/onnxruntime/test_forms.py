@@ -180,15 +180,15 @@ def test_onnxruntime_leaves_the_sum_before_a_norm_alone(tmp_path: Path) -> None:
     np.testing.assert_allclose(found["made y"], found["plain y"], 1e-5, 1e-5)
 
 
-def test_a_layer_in_as_few_passes_as_onnxruntime_has() -> None:
-    assert counts(lowered(LAYER)) == {"MatMul": 3, "Sum": 2, "Add": 1, "LayerNormalization": 2, "Gelu": 1}
+def test_projections_stay_as_onnxruntime_fuses_them() -> None:
+    assert counts(lowered(LAYER)) == {"MatMul": 3, "Sum": 2, "Add": 2, "LayerNormalization": 2, "Gelu": 1}
 
 
 # What each rule writes, as the table calls it; by operator, and only shapes that begin so.
 CHOSEN = {
     "Attention": "3-D", "Attention, float mask": "3-D", "Attention, bool mask": "3-D", "Attention, causal": "3-D",
     "Attention with past": "3-D with past", "RotaryEmbedding": "3-D",
-    "Projection": "plain", "Projection and Add": "Sum of three",
+    "Projection": "plain", "Projection and Add": "plain",
     "Add and LayerNormalization": "Sum, LayerNormalization", "Mish": "quotient", "GroupNormalization": "BatchNormalization",
     "Gelu": "Gelu", "Gelu tanh": "Gelu", "Swish": "plain", "Swish 1.702": "plain", "RMSNormalization": "RMSNormalization",
     "LayerNormalization": "LayerNormalization", "HardSwish": "HardSwish", "HardSigmoid": "HardSigmoid",
