@@ -25,8 +25,6 @@ def may_broadcast(mask: Value, q: Value, k: Value, past: Value | None) -> bool:
         return True
     if shape[-2] == queries and shape[-1] == keys:
         return False
-    if shape[-1] == 1:
-        return False  # keys beyond the last column are hidden
     # Where a symbol might be 1, the shape after Expand is not the length in so many words, but its target is.
     maker = mask.producer
     target = content_of(maker.inputs[1]) if maker is not None and maker.op.key == "Expand" else None
