@@ -214,9 +214,11 @@ class Judge:
         if run.noise is None:
             run.noise = [(0.0, "")] * len(self.output_names)
             rng = np.random.default_rng(0)
+            session = None
             for _ in range(NOISE_RUNS):
-                tables = {name: _nudged(table.array(), rng) for name, table in self._tables.items()}
-                session = _session(self.reference, "the source", tables)
+                if session is None or self._tables:
+                    tables = {name: _nudged(table.array(), rng) for name, table in self._tables.items()}
+                    session = _session(self.reference, "the source", tables)
                 feeds = {name: _nudged(value, rng) for name, value in run.feeds.items()}
                 for i, moved in enumerate(session.run(self.output_names, feeds)):
                     _, error, problem = difference(run.outputs[i], moved, 0.0, i in self._random)

@@ -13,9 +13,8 @@ from ...ir.types import F32
 from ...passes.fuse.elements import Expr, Space, TooLarge
 from ...passes.fuse.elements_walk import Elements
 from ...passes.fuse.mask_forms import leaves
+from ...passes.fuse.masks import FLOOR, LOWEST
 
-_LOWEST = float(np.finfo(np.float32).min)
-_FLOOR = -3.3e38
 _MOVES = frozenset((
     "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Tile", "Transpose", "Unsqueeze",
 ))  # fmt: skip
@@ -46,7 +45,7 @@ def _lowest_in(mask: Value) -> str | None:
     for leaf in leaves(tree):
         if not _collect(leaf, elements.space, numbers):
             return "any"
-    if not any(_LOWEST <= number < _FLOOR for number in numbers):
+    if not any(LOWEST <= number < FLOOR for number in numbers):
         return None
     return "any" if -np.inf in numbers else "finite"
 
@@ -74,7 +73,7 @@ def _is_moderate(value: Value) -> bool:
         table = node.inputs[0]
     if table is None or table.const is None or table.dtype is not F32 or table.const.size == 0:
         return False
-    return bool(np.abs(table.const.array()).max() < -_FLOOR / 2)
+    return bool(np.abs(table.const.array()).max() < -FLOOR / 2)
 
 
 def _is_clamped(mask: Value) -> bool:
@@ -85,13 +84,13 @@ def _is_clamped(mask: Value) -> bool:
     if node is None:
         return False
     constants = [v for v in node.inputs if v is not None and v.const is not None and v.const.size == 1]
-    if (node.op.key, len(constants)) in (("Where", 2), ("Mul", 1)) and _LOWEST in map(_scalar, constants):
+    if (node.op.key, len(constants)) in (("Where", 2), ("Mul", 1)) and LOWEST in map(_scalar, constants):
         return -np.inf not in map(_scalar, constants) and moves_to_masks(node.outputs[0])
     if node.op.key == "Max":
-        return any(v is not None and _scalar(v) >= _FLOOR * 1.01 for v in node.inputs)
+        return any(v is not None and _scalar(v) >= FLOOR * 1.01 for v in node.inputs)
     if node.op.key == "Where":
         test = node.inputs[0].producer if node.inputs[0] is not None else None
-        return test is not None and test.op.key == "Equal" and any(_scalar(v) == _LOWEST for v in test.inputs)
+        return test is not None and test.op.key == "Equal" and any(_scalar(v) == LOWEST for v in test.inputs)
     return False
 
 
