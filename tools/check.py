@@ -34,6 +34,9 @@ PATIENCE = 20.0  # seconds after which no further shape is tried
 SLOW = 0.5  # seconds of one run above which a second shape is no larger than the first
 NOISE_RUNS = 3
 NOISE_FACTOR = 10  # how much more than the noise of its inputs a result may move
+# A quantizer turns the rounding of the sums before it into whole steps, or into none: it takes a few units in the last
+# place, as another order of additions gives, to see whether a result can move by a step.
+NOISE_UNITS, NOISE_UNITS_QUANTIZED = 0.5, 8.0
 LIMITS = {F64: 1e-9, F32: 1e-4, F16: 1e-2, BF16: 5e-2}
 LOW_LIMIT = 0.2  # for floats of 8 bits and fewer
 QUANTIZED_LIMIT = 2e-2  # one step of 8-bit rounding may fall the other way
@@ -88,6 +91,7 @@ class Judge:
         self._maker = InputMaker(model, shapes, seed)
         self._random = _random_outputs(model)
         self._limit = _float_limit(model)
+        self._noise_units = NOISE_UNITS_QUANTIZED if _quantizes(model) else NOISE_UNITS
         self._tables = _tables(model)
         self._unstable: dict[str, str] = {}  # outputs whose limit was raised, and why
 
@@ -205,7 +209,7 @@ class Judge:
         return Verdict(False, error, limit, name, message)
 
     def _noise(self, run: _Run, index: int) -> tuple[float, str]:
-        """How far the source's own output moves when its float inputs change in their last bit.
+        """How far the source's own output moves when its float inputs change in their last bits (`NOISE_UNITS`).
 
         Of integer inputs it is the tables that they index which change. A model may be so badly conditioned on
         made-up inputs that any other order of additions gives other results; the second value says what differs
@@ -217,9 +221,9 @@ class Judge:
             session = None
             for _ in range(NOISE_RUNS):
                 if session is None or self._tables:
-                    tables = {name: _nudged(table.array(), rng) for name, table in self._tables.items()}
+                    tables = {name: _nudged(t.array(), self._noise_units, rng) for name, t in self._tables.items()}
                     session = _session(self.reference, "the source", tables)
-                feeds = {name: _nudged(value, rng) for name, value in run.feeds.items()}
+                feeds = {name: _nudged(value, self._noise_units, rng) for name, value in run.feeds.items()}
                 for i, moved in enumerate(session.run(self.output_names, feeds)):
                     _, error, problem = difference(run.outputs[i], moved, 0.0, i in self._random)
                     before = run.noise[i]
@@ -244,11 +248,11 @@ def _tables(model: Model) -> dict[str, Tensor]:
     return found
 
 
-def _nudged(value: Any, rng: np.random.Generator) -> Any:
-    """Floats changed by about half a unit in the last place; anything else as it is."""
+def _nudged(value: Any, units: float, rng: np.random.Generator) -> Any:
+    """Floats changed by about so many units in the last place; anything else as it is."""
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
         return value
-    step = np.finfo(value.dtype).eps / 2
+    step = np.finfo(value.dtype).eps * units
     return (value * (1 + step * rng.standard_normal(value.shape))).astype(value.dtype)
 
 
@@ -359,12 +363,14 @@ def _size(output: Any) -> int:
     return 0 if output is None else int(np.asarray(output).size)
 
 
+def _quantizes(model: Model) -> bool:
+    return any(node.op.name in _QUANTIZING for node in model.walk())
+
+
 def _float_limit(model: Model) -> float:
     """What float outputs may be off by: the coarsest arithmetic in the model decides."""
-    limits = {LIMITS[F64]}
+    limits = {QUANTIZED_LIMIT if _quantizes(model) else LIMITS[F64]}
     for node in model.walk():
-        if node.op.name in _QUANTIZING:
-            limits.add(QUANTIZED_LIMIT)
         for value in node.outputs:
             if isinstance(value.type, TensorType) and value.type.dtype.is_float:
                 limits.add(LIMITS.get(value.type.dtype, LOW_LIMIT))

@@ -30,6 +30,9 @@ from geoc.tools.shapes import Shapes
 
 LIMIT = 60_000_000  # bytes of file and weights
 SHAPES = 2
+# A quantizer makes whole steps, or none, of the rounding before it. onnxruntime's own default optimizations move the
+# output of moonshine-tiny-encoder-int8 by 2.9e-2; so do inputs that move by a few units in the last place.
+QUANTIZED_UNITS = 8
 QUANTIZED = frozenset(("DynamicQuantizeLinear", "QuantizeLinear", "MatMulInteger", "ConvInteger", "QLinearConv"))
 
 
@@ -84,6 +87,7 @@ def test_onnx_to_text_to_onnx(path: Path, tmp_path: Path) -> None:
 def test_o2_changes_rounding_only(path: Path, tmp_path: Path) -> None:
     loaded = load(path)
     limit = tolerance(loaded)
+    units = QUANTIZED_UNITS if quantizes(loaded) else 1
     before = session(path)
     runs = inputs_and_outputs(loaded, before)
     geoc.optimize(loaded, level=2, check="off")
@@ -100,18 +104,21 @@ def test_o2_changes_rounding_only(path: Path, tmp_path: Path) -> None:
     for feeds, expected in runs:
         errors = [relative_error(a, b) for a, b in zip(expected, after.run(None, feeds))]
         if max(errors) > limit:
-            noise = conditioning(session(path), feeds, expected)
+            noise = conditioning(session(path), feeds, expected, units)
             for name, error, moves in zip(names, errors, noise):
                 assert error <= max(limit, 4 * moves), f"{name}: {error:.2e} at {shapes(feeds)}"
 
 
 def tolerance(model: Model) -> float:
     """1e-4 of an output's largest value in single precision; one step of rounding where a model rounds more coarsely."""
-    names = {node.op.name for node in model.walk()}
-    if names & QUANTIZED:
+    if quantizes(model):
         return 2e-2
     halves = any(value.dtype is F16 for node in model.walk() for value in node.outputs)
     return 1e-2 if halves else 1e-4
+
+
+def quantizes(model: Model) -> bool:
+    return any(node.op.name in QUANTIZED for node in model.walk())
 
 
 def session(path: Path) -> onnxruntime.InferenceSession:
@@ -162,18 +169,17 @@ def relative_error(expected: Any, found: Any) -> float:
 
 
 def conditioning(
-    source: onnxruntime.InferenceSession, feeds: dict[str, Any], expected: list[Any]
+    source: onnxruntime.InferenceSession, feeds: dict[str, Any], expected: list[Any], units: int
 ) -> list[float]:
-    """How far each output of the source itself moves when its inputs do, by the last bit. On made-up inputs some are
-    so badly conditioned that any other order of additions gives another result.
+    """How far each output of the source itself moves when each number of its inputs does, by `units` in the last place.
+
+    On made-up inputs some are so badly conditioned that any other order of additions gives another result.
     """
     rng = np.random.default_rng(0)
     moves = [0.0] * len(expected)
     for _ in range(3):
         nudged = {
-            name: np.nextafter(v, (rng.integers(0, 2, v.shape) * 2 - 1).astype(v.dtype) * np.inf, dtype=v.dtype)
-            if v.dtype.kind == "f"
-            else v
+            name: (v + np.spacing(v) * units * rng.choice((-1, 1), v.shape)).astype(v.dtype) if v.dtype.kind == "f" else v
             for name, v in feeds.items()
         }
         found = source.run(None, nudged)

@@ -233,3 +233,28 @@ def test_integers_that_hang_on_rounding_are_not_compared(tmp_path: Path) -> None
     stable.prepare()
     stable.compare(load_onnx(relu_chain().SerializeToString()))
     assert stable.notes() == []
+
+
+def rounding(scales: np.ndarray, factor: float) -> onnx.ModelProto:
+    """round(x * factor / scales), by a quantizer."""
+    nodes = [
+        helper.make_node("Mul", ["x", "factor"], ["scaled"]),
+        helper.make_node("QuantizeLinear", ["scaled", "scales"], ["steps"], axis=0),
+        helper.make_node("Cast", ["steps"], ["y"], to=TensorProto.FLOAT),
+    ]
+    weights = [numpy_helper.from_array(np.float32(factor), "factor"), numpy_helper.from_array(scales, "scales")]
+    return finish(nodes, [("x", TensorProto.FLOAT, [64])], [("y", TensorProto.FLOAT, [64])], weights)
+
+
+@pytest.mark.parametrize(("change", "ok"), [(1e-6, True), (1e-3, False)])
+def test_a_quantizer_may_round_the_other_way_where_a_few_last_bits_decide(tmp_path: Path, change: float, ok: bool) -> None:
+    """Each number lies just above the middle of two steps: by half of what the result changes it."""
+    first = judge_of(rounding(np.ones(64, np.float32), 1.0), tmp_path)
+    first.prepare()
+    x = first.runs[0].feeds["x"]
+    scales = np.abs(x) / np.float32(0.5 * (1 + change / 2))
+    judge = judge_of(rounding(scales, 1.0), tmp_path)
+    judge.prepare()
+    verdict = judge.compare(load_onnx(rounding(scales, 1 - change).SerializeToString()))
+    assert verdict.ok is ok
+    assert verdict.error > 2e-2
