@@ -129,13 +129,13 @@ def infer_nodes(given: Iterable[Node]) -> bool:
 def _may_have_content(node: Node, value: Value) -> bool:
     """True for a tensor of rank 0 or 1, and for a matrix made of known elements by moving them."""
     type = value.type
-    if not isinstance(type, TensorType) or type.shape is None:
+    if type.__class__ is not TensorType or type.shape is None:
         return False
     rank = len(type.shape)
-    if rank == 2 and node.op.name in ANY_RANK:
-        source = node.inputs[0]
-        return source is not None and source.content is not None
-    return rank < 2
+    if rank != 2:
+        return rank < 2
+    source = node.inputs[0]
+    return source is not None and source.content is not None and node.op.name in ANY_RANK
 
 
 def _schema_fault(node: Node) -> str | None:

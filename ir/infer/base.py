@@ -8,7 +8,7 @@ equating two unknown dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ..core import Content, Node, Value
 from ..dims import Dim, DimLike, exact_div, floordiv, fresh, known_ge, lower_bound, maximum, product
@@ -20,6 +20,8 @@ Hole = DimLike | None
 
 MAX_ELEMENTS = 64
 """Integer tensors of rank 0 and 1 are followed up to this many elements."""
+
+_MEMO_LIMIT = 1 << 14
 
 
 class Partial:
@@ -97,6 +99,26 @@ def same(node: Node) -> Result:
     """The first output is like the first operand."""
     value = node.inputs[0]
     return None if value is None else value.type
+
+
+def by_two_types(compute: Callable[[Node], Result]) -> Callable[[Node], Result]:
+    """`compute` for an operator whose result depends on the types of its two operands alone: once per pair of types.
+
+    The layers of a model are alike, so most nodes have been seen before.
+    """
+    memo: dict[tuple[Type | None, Type | None], Result] = {}
+
+    def infer(node: Node) -> Result:
+        left, right = node.inputs
+        key = (left.type, right.type)  # type: ignore[union-attr]
+        found = memo.get(key)
+        if found is None:
+            if len(memo) > _MEMO_LIMIT:
+                memo.clear()
+            found = memo[key] = compute(node)
+        return found
+
+    return infer
 
 
 def content_of(value: Value | None) -> Content | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..core import Node
-from ..types import BOOL, BY_ONNX, F32, DType, Type, tensor_type
+from ..types import BOOL, BY_ONNX, F32, DType, tensor_type
 from .base import (
     Found,
     Result,
     broadcast,
+    by_two_types,
     dtype_at,
     fail,
     made,
@@ -18,44 +19,29 @@ from .base import (
     tensor_at,
 )
 
-_MEMO_LIMIT = 1 << 14
-_arithmetic: dict[tuple[Type | None, Type | None], Found] = {}
-_comparison: dict[tuple[Type | None, Type | None], Found] = {}
-
 
 def arithmetic(node: Node) -> Result:
     """Two operands of one dtype, broadcast."""
-    left, right = node.inputs
-    key = (left.type, right.type)  # type: ignore[union-attr]
     if node.attrs and ("broadcast" in node.attrs or "axis" in node.attrs):
         return same(node)  # before opset 7 the second operand is fitted to the first
-    found = _arithmetic.get(key)
-    if found is None:
-        found = _remember(_arithmetic, key, _broadcast_pair(node, None))
-    return found
+    return _arithmetic(node)
 
 
 def comparison(node: Node) -> Result:
     """Two operands of one dtype, broadcast; the result is bool."""
-    left, right = node.inputs
-    key = (left.type, right.type)  # type: ignore[union-attr]
     if node.attrs and ("broadcast" in node.attrs or "axis" in node.attrs):
         return made(BOOL, shape_at(node, 0))
-    found = _comparison.get(key)
-    if found is None:
-        found = _remember(_comparison, key, _broadcast_pair(node, BOOL))
-    return found
+    return _comparison(node)
 
 
-def _remember(
-    memo: dict[tuple[Type | None, Type | None], Found],
-    key: tuple[Type | None, Type | None],
-    found: Found,
-) -> Found:
-    if len(memo) > _MEMO_LIMIT:
-        memo.clear()
-    memo[key] = found
-    return found
+@by_two_types
+def _arithmetic(node: Node) -> Result:
+    return _broadcast_pair(node, None)
+
+
+@by_two_types
+def _comparison(node: Node) -> Result:
+    return _broadcast_pair(node, BOOL)
 
 
 def _broadcast_pair(node: Node, result: DType | None) -> Found:

@@ -11,6 +11,7 @@ from .base import (
     Hole,
     Result,
     broadcast,
+    by_two_types,
     content_of,
     dim_at,
     dtype_at,
@@ -39,6 +40,7 @@ def product_shape(node: Node, a: Shape | None, b: Shape | None) -> list[Hole] | 
     return [*broadcast(node, a[:-2], b[:-2]), *tail]
 
 
+@by_two_types
 def matmul(node: Node) -> Result:
     dtype = dtype_at(node, 0, 1)
     if dtype is None:

@@ -1,7 +1,8 @@
 """The steps inside geoc, timed in one process: `python steps.py TYPED.onnx UNTYPED.onnx RUNS`.
 
-Prints {step: [seconds of each run]} as JSON. What a step needs is made anew before each run,
-outside the time; garbage left by one run is collected before the next.
+Prints {step: [seconds of each run]} as JSON: the process's own time, so that other work on the machine
+counts less. What a step needs is made anew before each run, outside the time; garbage left by one run is
+collected before the next.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import onnx
 
 import geoc
 from geoc.frontends.onnx import load_onnx
@@ -38,9 +41,9 @@ def repeat(runs: int, step: Callable[[Any], object], prepare: Callable[[], Any])
     for _ in range(runs):
         given = prepare()
         gc.collect()
-        start = time.perf_counter()
+        start = time.process_time()
         step(given)
-        times.append(round(time.perf_counter() - start, 6))
+        times.append(round(time.process_time() - start, 6))
     return times
 
 
@@ -55,6 +58,7 @@ def measure(typed: str, untyped: str, runs: int, folder: str) -> dict[str, list[
         return geoc.load(typed)
 
     return {
+        "onnx.load": repeat(runs, onnx.load, lambda: typed),
         "import": repeat(runs, load_onnx, lambda: typed),
         "import-untyped": repeat(runs, load_onnx, lambda: untyped),
         "export": repeat(runs, lambda m: geoc.save(m, out), lambda: model),
