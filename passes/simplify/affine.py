@@ -14,6 +14,7 @@ import numpy as np
 from ...ir.core import Value
 from ...ir.rewrite import native
 from ...ir.rewrite.functions import ABSENT, Outcome
+from ...ir.rewrite.instances import Pick, instance_for
 from ...ir.tensor import Array, Tensor
 from ...ir.types import F64, DType
 from . import arrangement as arrangement  # its natives are used by affine.rules as well
@@ -123,6 +124,40 @@ def scaled(w: Value, s: Any, axis: int) -> Tensor | None:
     view = _channel_view(weight, axis % len(weight.shape))
     result = _combine(np.multiply, weight.dtype, (weight, weight.shape), (scale, view))
     return None if result is None or _grows(weight, result) else result
+
+
+@native
+def scaled_element(w: Value, s: Any) -> Tensor | None:
+    """One number for each row of a splat that is too large to be spelled out: its element times a vector over the rows.
+
+    As a tensor that broadcasts to w. None for any other weight.
+    """
+    scale = _as_tensor(s)
+    if scale is None or w.const is None or w.const.splat is None or not _foldable(w):
+        return None
+    weight = w.const
+    if weight.length <= _MAX_SHARED or weight.shape[0] != scale.size:
+        return None
+    element, view = Tensor.from_array(weight.splat, weight.dtype), _channel_view(weight, 0)
+    return _combine(np.multiply, weight.dtype, (element, ()), (scale, view))
+
+
+@instance_for("conv_batch_norm_repeated")
+def repeated_weight(pick: Pick) -> str:
+    """A weight of one number that is too large to be spelled out."""
+    rows, element, size = pick(2, 3), pick(0.5, -0.25), pick(4, 6)
+    bias, given = pick(("", ""), (f"weight %b: f32[{rows}] = {[0.5, -1.0, 2.0][:rows]}", ", %b"))
+    return f"""
+graph @main(%x: f32[{pick(1, 3)},1024,{size}]) -> (%y) {{
+  weight %w: f32[{rows},1024,3] = splat({element})
+  weight %scale: f32[{rows}] = {[0.5, -1.5, 2.0][:rows]}
+  weight %shift: f32[{rows}] = {[0.25, 0.0, -3.0][:rows]}
+  weight %mean: f32[{rows}] = {[1.0, -0.5, 0.125][:rows]}
+  weight %var: f32[{rows}] = {[4.0, 1.0, 0.25][:rows]}
+  {bias}
+  %c = Conv(%x, %w{given})
+  %y = BatchNormalization(%c, %scale, %shift, %mean, %var) {{epsilon = {pick(1e-5, 0.1)}}}
+}}"""
 
 
 @native

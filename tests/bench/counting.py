@@ -2,7 +2,8 @@
 
 Nodes are counted in the main graph, in every nested graph and once in the body of every local
 function. Constants are not counted: Constant nodes, whether a constant is a node or an initializer being a matter of
-spelling, and a ConstantOfShape of a constant shape, which is a constant that takes few bytes (`fills` tells how many).
+spelling, and a ConstantOfShape or an Expand of constants, which is a constant that takes few bytes (`fills` tells how
+many).
 """
 
 from __future__ import annotations
@@ -49,11 +50,12 @@ def op_name(node: onnx.NodeProto) -> str:
     return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}"
 
 
-def constant_fills(model: onnx.ModelProto) -> int:
-    """How many ConstantOfShape nodes have a constant shape."""
+def constant_fills(model: onnx.ModelProto) -> Counter[str]:
+    """How many ConstantOfShape and Expand nodes have constant operands."""
     constant = {tensor.name for tensor in all_tensors(model) if tensor.name}
     constant.update(node.output[0] for node in all_nodes(model) if node.op_type == "Constant")
-    return sum(node.op_type == "ConstantOfShape" and node.input[0] in constant for node in all_nodes(model))
+    fills = (node for node in all_nodes(model) if node.op_type in ("ConstantOfShape", "Expand"))
+    return Counter(node.op_type for node in fills if constant.issuperset(node.input))
 
 
 def contents(path: Path) -> dict[str, object]:
@@ -62,13 +64,12 @@ def contents(path: Path) -> dict[str, object]:
     ops = Counter(op_name(node) for node in all_nodes(model))
     del ops["Constant"]
     fills = constant_fills(model)
-    ops["ConstantOfShape"] -= fills
-    ops += Counter()  # drops what is zero
+    ops -= fills
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
     return {
         "nodes": ops.total(),
         "ops": dict(ops.most_common()),
-        "fills": fills,
+        "fills": fills.total(),
         "opset": opset,
         "size": size_in_bytes(path, model),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from geoc.ir.rewrite.instances import INSTANCES
 from geoc.lowering.targets import get_target
 from geoc.passes.registry import Registry
 from geoc.tools.rulecheck.report import counterexample, line_of
@@ -37,7 +38,8 @@ def test_every_way_of_the_simple_rules_is_tried(name: str) -> None:
     mine = [(owner, rule) for owner, rule in RULES if owner == name]
     for result in check_rules(mine, count=1, seed=7):
         assert result.ok, line_of(result)
-        assert [o.text for o in result.options if o not in result.covered] == []
+        if result.rule.name not in INSTANCES:  # what is given for a rule need not be one of its ways
+            assert [o.text for o in result.options if o not in result.covered] == []
 
 
 def test_the_exceptions_are_rules() -> None:
