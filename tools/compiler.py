@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Any, TextIO
 
 from ..ir.core import Model
-from ..ir.errors import FormatError, InvalidModel, UnsupportedModel
+from ..ir.errors import FormatError, InvalidModel, UnsupportedModel, UsageError
 from ..lowering.targets import get_target
 from ..passes.base import Context, Instrument, Place
 from ..passes.instruments import Refusals, Tally, Timing
@@ -82,6 +82,12 @@ class Compilation:
     def _plan(self) -> None:
         settings = self.settings
         self.target = get_target(settings.target)
+        if not self.target.can_be_compiled_for:
+            name = self.target.name
+            raise UsageError(
+                f"geoc does not write for {self.target.runtime} yet; `geoc estimate MODEL --target {name}` estimates",
+                source=f"--target={name}",
+            )
         self.registry = Registry(self.target.rule_sets)
         self.registry.add_user_code(settings.plugin, settings.rules)
         self.items = plan(settings, self.registry, self.target.pipeline)

@@ -49,7 +49,20 @@ geoc rules [NAME...]: the rewrite rules, or the text of those named (* allowed).
     geoc rules --rules mine.rules     checks and lists your own as well
 """,
     "targets": """\
-geoc targets [NAME...]: what geoc compiles for, and what each stands for on this machine.
+geoc targets [NAME...]: what geoc compiles for and estimates, or all that is known of those named.
+
+    geoc targets
+    geoc targets a100 h100
+    geoc targets cpu-vnni,cores=16,price=0.7     a number changed; also bandwidth, memory, launch, fp16, ...
+""",
+    "estimate": """\
+geoc estimate MODEL [--target T]: time, arithmetic, memory and price on a target, by its peak numbers.
+
+    geoc estimate bert.onnx --target a100 --shape batch=8,seq=128
+    geoc estimate bert.onnx --target graviton,price=2.31
+    geoc estimate bert.onnx --json | jq .seconds
+
+Nothing is run: every figure is an estimate, of the model as it is in the file.
 """,
     "explain": """\
 geoc explain MODEL [--rule NAME] [--node NODE]: why rules fire or do not.
@@ -90,6 +103,7 @@ _SHORT = {
     "passes": "list passes, or print the pipeline of a level",
     "rules": "list rewrite rules, or print some",
     "targets": "list what can be compiled for",
+    "estimate": "estimate time and memory on a target",
     "explain": "say why a rule fires or does not",
     "match": "find where a rule or a pattern matches",
     "rulecheck": "try rewrite rules, and show where one is wrong",

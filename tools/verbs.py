@@ -1,4 +1,4 @@
-"""The verbs that look: dump, passes, rules, targets; and those of other files by name."""
+"""The verbs that look: dump, passes, rules; and those of other files by name."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..ir.errors import UsageError
 from .args import Arguments
+from .estimating import estimate_verb, targets_verb
 from .explaining import explain_verb, match_verb
 from .library import all_rules, one_model, read_model, registry_of, resolved
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from ..ir.rewrite import Rule
     from ..passes.registry import Registry
 
-__all__ = ["dump_verb", "explain_verb", "match_verb", "passes_verb", "rules_verb", "targets_verb"]
+__all__ = [
+    "dump_verb", "estimate_verb", "explain_verb", "match_verb", "passes_verb", "rules_verb", "targets_verb",
+]  # fmt: skip
 
 
 def dump_verb(arguments: Arguments) -> int:
@@ -69,16 +72,6 @@ def _print_pass(registry: Registry, name: str, full: bool) -> None:
     rules = cls().rule_names()
     if rules:
         print(f"    rules: {', '.join(rules)}")
-
-
-def targets_verb(arguments: Arguments) -> int:
-    """``geoc targets``: names and what each stands for on this machine."""
-    from ..lowering.targets import get_target, list_targets
-
-    for name in arguments.words or list_targets():
-        target = get_target(name)
-        print(f"{name:<16}{target.describe()}; up to opset {target.max_opset}")
-    return 0
 
 
 def rules_verb(arguments: Arguments) -> int:

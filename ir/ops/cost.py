@@ -90,6 +90,11 @@ class CostModel:
 
     # Sizes
 
+    def bytes_of(self, value: Value) -> int | None:
+        """The bytes of one value; None where its size is not known."""
+        found = self._size(value, None)
+        return None if found is None else found[2]
+
     def shape(self, value: Value | None, types: Mapping[Value, Type | None] | None = None) -> Sizes | None:
         """The shape of a value in numbers; None where the rank is unknown or the value absent."""
         found = self._size(value, types)
@@ -127,7 +132,7 @@ class CostModel:
                 found = -1
             else:
                 try:
-                    number = substitute(dim, _typical)
+                    number = substitute(dim, typical)
                 except ZeroDivisionError:
                     number = TYPICAL
                 found = max(number, 1) if isinstance(number, int) else TYPICAL
@@ -172,7 +177,8 @@ class CostModel:
         return None if found is None else per * found[1]
 
 
-def _typical(symbol: str) -> int:
+def typical(symbol: str) -> int:
+    """The size that a symbolic dimension counts as: 1 for a batch, else `TYPICAL`."""
     name = symbol.lower()
     return 1 if name in _BATCH or "batch" in name else TYPICAL
 

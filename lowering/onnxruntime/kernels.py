@@ -7,15 +7,14 @@ importing onnxruntime takes longer than compiling a small model.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ...ir.cache import cache_file, write_atomically
 from ...ir.core import Model, Node
 from ...ir.ops import Op
 from ...ir.types import F16, TensorType
+from ..installed import installed_version as version_of
 
 # The opset and IR version that each onnxruntime release loads at most (its docs/Versioning.md; 1.31 found by loading).
 _LIMITS = (
@@ -29,18 +28,7 @@ Row = tuple[int, int, dict[str, list[str]]]
 
 def installed_version() -> str | None:
     """The version of the installed onnxruntime without importing it; None where there is none."""
-    import importlib.util
-
-    spec = importlib.util.find_spec("onnxruntime")
-    if spec is None or spec.origin is None:
-        return None
-    site = Path(spec.origin).parent.parent
-    for entry in sorted(os.listdir(site)):
-        if entry.startswith("onnxruntime") and entry.endswith(".dist-info"):
-            name, _, version = entry[: -len(".dist-info")].partition("-")
-            if name in ("onnxruntime", "onnxruntime_gpu", "onnxruntime_openvino"):
-                return version
-    return None
+    return version_of("onnxruntime", ("onnxruntime", "onnxruntime_gpu", "onnxruntime_openvino"))
 
 
 def limits(version: str | None) -> tuple[int, int]:

@@ -1,9 +1,11 @@
 """Targets: what each piece of hardware and its runtime loads, has kernels for, and profits from.
 
-    target = get_target("cpu")
-    target.max_opset
+    target = get_target("a100,price=2.5")
+    target.hardware.bandwidth, target.hardware.rates["fp16"]
 
-A target is a TOML file in this folder; `inherits` names the one it refines.
+A target is a TOML file in this folder; `inherits` names the one it refines, table by table (``detected`` is
+the one that fits this machine). ``NAME,key=value`` changes
+what the file says: a key of ``hardware``, ``rates`` or ``per_cycle``.
 """
 
 from __future__ import annotations
@@ -16,8 +18,20 @@ from typing import Any
 from ...ir.core import Model
 from ...ir.errors import UsageError
 from ..onnx.opset import OpsetChoice
+from .hardware import Hardware, detected, hardware_of, machine
+
+__all__ = ["Hardware", "Target", "get_target", "list_targets", "machine"]
 
 _FOLDER = Path(__file__).parent
+# Where ``NAME,key=value`` looks for a key, and the keys of ``hardware`` that need not be there already.
+_TABLES = ("hardware", "rates", "per_cycle")
+_OPTIONAL = ("price", "bandwidth", "memory", "launch")
+# The runtimes: what they are called, their module, and the distributions that bring it.
+_RUNTIMES = {
+    "onnxruntime": ("onnxruntime", ("onnxruntime", "onnxruntime_gpu", "onnxruntime_openvino")),
+    "openvino": ("openvino", ("openvino",)),
+    "tensorrt": ("tensorrt", ("tensorrt", "tensorrt_cu12", "tensorrt_cu13")),
+}
 
 
 class Target:
@@ -28,16 +42,31 @@ class Target:
         self.data = data
 
     @property
+    def description(self) -> str:
+        """What it is, in a line."""
+        return str(self.data["description"])
+
+    @property
     def runtime(self) -> str:
-        """The kind of runtime: ``onnxruntime``."""
+        """The kind of runtime: ``onnxruntime``, ``openvino`` or ``tensorrt``."""
         return str(self.data["runtime"])
+
+    @cached_property
+    def hardware(self) -> Hardware:
+        """Peak rates, bandwidth and memory."""
+        return hardware_of(self.data)
 
     @cached_property
     def runtime_version(self) -> str | None:
         """The version of the installed runtime; None where it is not installed."""
-        from ..onnxruntime.kernels import installed_version
+        from ..installed import installed_version
 
-        return installed_version()
+        return installed_version(*_RUNTIMES[self.runtime])
+
+    @property
+    def can_be_compiled_for(self) -> bool:
+        """True where geoc writes what the runtime loads; it estimates for every target that has rates."""
+        return self.runtime == "onnxruntime"
 
     @property
     def max_opset(self) -> int:
@@ -80,24 +109,8 @@ class Target:
     def describe(self) -> str:
         """One line: the runtime, its version and what the machine has."""
         version = self.runtime_version or "not installed"
-        return f"{self.name} ({self.runtime} {version}, {machine()})"
-
-
-def machine() -> str:
-    """This machine in a few words: architecture and the vector extension that matters most."""
-    import platform
-
-    arch = {"x86_64": "x86", "AMD64": "x86", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text().split("flags", 1)[1].split("\n", 1)[0].split())
-    except (OSError, IndexError):
-        return arch
-    for flag, name in (
-        ("amx_int8", "amx"), ("avx512_vnni", "avx512-vnni"), ("avx512f", "avx512"), ("avx2", "avx2"),
-    ):  # fmt: skip
-        if flag in flags:
-            return f"{arch} {name}"
-    return arch
+        where = f", {machine()}" if self.data.get("detected") else ""
+        return f"{self.name} ({self.runtime} {version}{where})"
 
 
 def list_targets() -> list[str]:
@@ -106,19 +119,39 @@ def list_targets() -> list[str]:
 
 
 def get_target(name: str) -> Target:
-    """The target called `name`. Raises UsageError, with the nearest names, for one that does not exist."""
-    base, _, options = name.partition(",")
+    """The target called `name`, with the changes behind its commas.
+
+    Raises UsageError, with the nearest names, for a target or key that does not exist and a value that is no number.
+    """
+    base, *changes = name.split(",")
     if base not in list_targets():
-        near = difflib.get_close_matches(base, list_targets(), 3)
-        hint = f"; did you mean {', '.join(near)}?" if near else f"; there are: {', '.join(list_targets())}"
-        raise UsageError(f"no target {base!r}{hint}")
+        raise UsageError(f"no target {base!r}{_nearest(base, list_targets())}")
     data = _read(base)
-    for option in filter(None, options.split(",")):
-        key, mark, value = option.partition("=")
-        if not mark or key not in data.get("options", {}):
-            raise UsageError(f"target {base} has no option {key!r}")
-        data["options"][key] = value
+    for change in filter(None, changes):
+        _change(base, data, change)
     return Target(base, data)
+
+
+def _change(base: str, data: dict[str, Any], change: str) -> None:
+    key, mark, text = change.partition("=")
+    tables = [t for t in _TABLES if key in data.get(t, {})]
+    if not tables and key in _OPTIONAL:
+        tables = ["hardware"]
+    if not mark or not tables or key in ("source", "compute_capability"):
+        known = [k for t in _TABLES for k in data.get(t, {})] + list(_OPTIONAL)
+        raise UsageError(f"target {base} has no number {key!r} to change{_nearest(key, sorted(set(known)))}")
+    try:
+        number = float(text)
+    except ValueError:
+        raise UsageError(f"{key}={text!r} of target {base} is no number") from None
+    if number <= 0:
+        raise UsageError(f"{key}={text} of target {base} must be above 0")
+    data.setdefault(tables[0], {})[key] = number
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, 3)
+    return f"; did you mean {' or '.join(near)}?" if near else f"; there are: {', '.join(known)}"
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -129,4 +162,25 @@ def _read(name: str) -> dict[str, Any]:
 
     data: dict[str, Any] = tomllib.loads((_FOLDER / f"{name}.toml").read_text())
     parent = data.pop("inherits", None)
-    return {**_read(parent), **data} if parent else data
+    if parent == "detected":
+        return _merged(_this_machine(), data)
+    return _merged(_read(parent), data) if parent else data
+
+
+def _this_machine() -> dict[str, Any]:
+    """The description that fits this machine, with its own cores, clock and memory."""
+    like, found = detected()
+    data = _read(like or "onnxruntime")
+    own: dict[str, Any] = {"detected": True, "hardware": found}
+    if like is not None:
+        own["hardware"]["source"] = f"{data['hardware']['source']}; cores, clock and memory are this machine's"
+    return _merged(data, own)
+
+
+def _merged(parent: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+    """`data` over `parent`: entries of a table replace the parent's one by one, anything else as a whole."""
+    result = dict(parent)
+    for key, value in data.items():
+        below = parent.get(key)
+        result[key] = {**below, **value} if isinstance(value, dict) and isinstance(below, dict) else value
+    return result

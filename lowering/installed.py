@@ -1,0 +1,24 @@
+"""Which version of a backend package is installed, without importing it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+
+def installed_version(module: str, distributions: tuple[str, ...]) -> str | None:
+    """The version of an importable module that one of these distributions brought; None where it is not there.
+
+    The metadata's folder names say it, which takes microseconds where importlib.metadata takes tens of milliseconds.
+    """
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        return None
+    site = Path(spec.origin).parent.parent
+    for entry in sorted(os.listdir(site)):
+        if entry.endswith(".dist-info"):
+            name, _, version = entry[: -len(".dist-info")].partition("-")
+            if name in distributions:
+                return version
+    return None
