@@ -6,6 +6,18 @@ import importlib.util
 import os
 from pathlib import Path
 
+# By what geoc calls a runtime: its module, and the distributions that bring it, the one to install first.
+RUNTIMES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "onnxruntime": ("onnxruntime", ("onnxruntime", "onnxruntime_gpu", "onnxruntime_openvino")),
+    "openvino": ("openvino", ("openvino",)),
+    "tensorrt": ("tensorrt", ("tensorrt", "tensorrt_cu12", "tensorrt_cu13")),
+}
+
+
+def runtime_version(name: str) -> str | None:
+    """The installed version of a runtime; None where it is not installed."""
+    return installed_version(*RUNTIMES[name])
+
 
 def installed_version(module: str, distributions: tuple[str, ...]) -> str | None:
     """The version of an importable module that one of these distributions brought; None where it is not there.

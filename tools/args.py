@@ -73,6 +73,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "passes": _PIPELINE,
     "rules": ("rules", "plugin"),
     "targets": (),
+    "doctor": (),
     "estimate": ("target", "shape", "json"),
     "explain": (*_PIPELINE, "rule", "node", "shape", "seed"),
     "match": (*_PIPELINE, "json", "shape", "seed"),

@@ -93,6 +93,10 @@ def _verb(name: str) -> Callable[[Arguments], int]:
         from .rulecheck.verb import rulecheck_verb
 
         return rulecheck_verb
+    if name == "doctor":
+        from .doctor import doctor_verb
+
+        return doctor_verb
     from . import verbs
 
     found: Callable[[Arguments], int] = getattr(verbs, f"{name}_verb")

@@ -55,6 +55,11 @@ geoc targets [NAME...]: what geoc compiles for and estimates, or all that is kno
     geoc targets a100 h100
     geoc targets cpu-vnni,cores=16,price=0.7     a number changed; also bandwidth, memory, launch, fp16, ...
 """,
+    "doctor": """\
+geoc doctor: what is installed here, whether it works, and what geoc can do with it.
+
+Exit codes: 0 the default target works; 1 it does not.
+""",
     "estimate": """\
 geoc estimate MODEL [--target T]: time, arithmetic, memory and price on a target, by its peak numbers.
 
@@ -103,6 +108,7 @@ _SHORT = {
     "passes": "list passes, or print the pipeline of a level",
     "rules": "list rewrite rules, or print some",
     "targets": "list what can be compiled for",
+    "doctor": "say what is installed here, and whether it works",
     "estimate": "estimate time and memory on a target",
     "explain": "say why a rule fires or does not",
     "match": "find where a rule or a pattern matches",

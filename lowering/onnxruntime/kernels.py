@@ -14,7 +14,7 @@ from ...ir.cache import cache_file, write_atomically
 from ...ir.core import Model, Node
 from ...ir.ops import Op
 from ...ir.types import F16, TensorType
-from ..installed import installed_version as version_of
+from ..installed import runtime_version
 
 # The opset and IR version that each onnxruntime release loads at most (its docs/Versioning.md; 1.31 found by loading).
 _LIMITS = (
@@ -28,7 +28,7 @@ Row = tuple[int, int, dict[str, list[str]]]
 
 def installed_version() -> str | None:
     """The version of the installed onnxruntime without importing it; None where there is none."""
-    return version_of("onnxruntime", ("onnxruntime", "onnxruntime_gpu", "onnxruntime_openvino"))
+    return runtime_version("onnxruntime")
 
 
 def limits(version: str | None) -> tuple[int, int]:

@@ -26,12 +26,6 @@ _FOLDER = Path(__file__).parent
 # Where ``NAME,key=value`` looks for a key, and the keys of ``hardware`` that need not be there already.
 _TABLES = ("hardware", "rates", "per_cycle")
 _OPTIONAL = ("price", "bandwidth", "memory", "launch")
-# The runtimes: what they are called, their module, and the distributions that bring it.
-_RUNTIMES = {
-    "onnxruntime": ("onnxruntime", ("onnxruntime", "onnxruntime_gpu", "onnxruntime_openvino")),
-    "openvino": ("openvino", ("openvino",)),
-    "tensorrt": ("tensorrt", ("tensorrt", "tensorrt_cu12", "tensorrt_cu13")),
-}
 
 
 class Target:
@@ -59,9 +53,9 @@ class Target:
     @cached_property
     def runtime_version(self) -> str | None:
         """The version of the installed runtime; None where it is not installed."""
-        from ..installed import installed_version
+        from ..installed import runtime_version
 
-        return installed_version(*_RUNTIMES[self.runtime])
+        return runtime_version(self.runtime)
 
     @property
     def can_be_compiled_for(self) -> bool:
