@@ -15,7 +15,8 @@ from ...passes.pipelines import parse
 from ...passes.registry import Registry
 from .choices import Choices
 from .fault import Fault, Verdict
-from .instance import Instance, build
+from .instance import build
+from .sketch import Instance
 from .trial import Trial
 from .values import CannotRun
 

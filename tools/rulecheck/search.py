@@ -11,11 +11,12 @@ from ...ir.rewrite import Rule
 from ...ir.rewrite.explain import Explainer
 from .choices import Choices, Infeasible, seed_of
 from .fault import Fault, Verdict
-from .instance import DTYPES, build
+from .instance import DTYPES, build, given_for
 from .judge import VARIANTS, judge
 from .structure import Option, options_of
 from .trial import plainer
 
+GIVEN = 12  # instances of each graph that is given for a rule
 FIRST = 1500  # attempts for a first instance
 MORE = 400  # attempts for each further goal
 ALL = 3000  # attempts for all further goals together
@@ -70,8 +71,17 @@ class Search:
         `effort` is the part of `ALL` that is spent on the latter.
         """
         result = self.result
-        self._goal({"dtype": 0}, 1, FIRST) or self._goal({}, 1, FIRST // 3)
-        if not result.instances or result.fault is not None:
+        given = len(given_for(self.rule))
+        for index in range(given):
+            if result.fault is None:
+                self._goal({"given": index}, GIVEN + count, GIVEN * 10, 1.0)
+        made = result.instances
+        if result.fault is None:
+            first, none = (FIRST // 30, {"given": given}) if given else (FIRST, {})
+            self._goal({"dtype": 0, **none}, 1, first) or self._goal(none, 1, first // 3)
+        if result.instances == made and made:
+            result.options.clear()  # whole graphs are given, so there are no parts to vary
+        if result.instances == made or result.fault is not None:
             return self._finished()
         most = result.attempts + int(ALL * effort)
         for option in result.options:

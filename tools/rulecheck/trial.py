@@ -15,7 +15,8 @@ from ...ir.types import F32, F64, DType, TensorType, tensor_type
 from ...lowering.targets import get_target
 from .choices import Infeasible
 from .fault import Fault, Verdict, apply, wrong_graph
-from .instance import DTYPES, Instance
+from .instance import DTYPES
+from .sketch import Instance
 from .unknown import forget
 from .values import CannotRun, Feeds, Runner, difference, feeds_for, slack_of
 
@@ -98,7 +99,7 @@ class Trial:
             new = Runner(after)
         except CannotRun as error:
             return Fault("values", f"the right side cannot be run: {error}", before, after)
-        styles = [s for s in STYLES if s != "masked" or "mask" in self.fills.values()]
+        styles = [s for s in STYLES if s != "masked" or {"mask", "padding"} & {*self.fills.values()}]
         if _only_moves(before) and _only_moves(after):
             styles.append("special")
         for given in sizes:
