@@ -73,8 +73,8 @@ def build(rule: Rule, choices: Choices) -> Instance:
 
 def given_for(rule: Rule) -> list[Maker]:
     """What makes whole graphs for a rule: from the library, and from text of a plugin."""
+    found: list[Maker] = [partial(_from_text, make) for make in INSTANCES.get(rule.name, ())]
     made = graphs().get(rule.name)
-    found = [partial(_from_text, make) for make in INSTANCES.get(rule.name, ())]
     return found if made is None else [made, *found]
 
 

@@ -17,6 +17,7 @@ from .structure import Option, options_of
 from .trial import plainer
 
 GIVEN = 12  # instances of each graph that is given for a rule
+MADE_UP = 50  # attempts without them, where there are some
 FIRST = 1500  # attempts for a first instance
 MORE = 400  # attempts for each further goal
 ALL = 3000  # attempts for all further goals together
@@ -72,16 +73,10 @@ class Search:
         """
         result = self.result
         given = len(given_for(self.rule))
-        for index in range(given):
-            if result.fault is None:
-                self._goal({"given": index}, GIVEN + count, GIVEN * 10, 1.0)
-        made = result.instances
-        if result.fault is None:
-            first, none = (FIRST // 30, {"given": given}) if given else (FIRST, {})
-            self._goal({"dtype": 0, **none}, 1, first) or self._goal(none, 1, first // 3)
-        if result.instances == made and made:
-            result.options.clear()  # whole graphs are given, so there are no parts to vary
-        if result.instances == made or result.fault is not None:
+        if given:
+            return self._with_graphs(given, count)
+        self._goal({"dtype": 0}, 1, FIRST) or self._goal({}, 1, FIRST // 3)
+        if not result.instances or result.fault is not None:
             return self._finished()
         most = result.attempts + int(ALL * effort)
         for option in result.options:
@@ -96,6 +91,15 @@ class Search:
         rest = count - result.instances
         if rest > 0 and result.fault is None:
             self._goal({}, rest, MORE, 0.5)
+        return self._finished()
+
+    def _with_graphs(self, given: int, count: int) -> Result:
+        """Judge the graphs that are given for the rule, and a few that are made up, if any fits."""
+        self.result.options.clear()  # the parts of whole graphs cannot be chosen
+        for index in range(given + 1):
+            if self.result.fault is None:
+                limit = GIVEN * 10 if index < given else MADE_UP
+                self._goal({"given": index}, GIVEN + count, limit, 1.0 if index < given else 0.2)
         return self._finished()
 
     def _goal(self, forced: Made, count: int, limit: int, fresh: float = 0.2) -> bool:

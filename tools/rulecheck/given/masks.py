@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ....ir.core import Value, constant
@@ -23,29 +21,32 @@ def computed_mask(sketch: Sketch, dtype: DType, shape: Shape) -> Value:
     if len(shape) < 2 or 0 in shape or (dtype is not BOOL and dtype not in LOWEST):
         raise Infeasible(f"no mask {dtype}{list(shape)}")
     way = sketch.pick("both", "positions", "padding", "sum", "kept")
+    hidden = sketch.pick(False, True)  # conditions say which keys are not seen
     if dtype is BOOL:
-        made = _roundabout(sketch, _condition(sketch, way, shape))
+        made = _roundabout(sketch, _condition(sketch, way, shape, hidden))
+        made = sketch.op("Not", made) if hidden else made
     else:
         number = sketch.pick(LOWEST[dtype], -np.inf, -1e4 if dtype is F16 else -1e9)
         if way in ("sum", "kept"):
-            made = _summed(sketch, way, dtype, shape, number)
+            made = _summed(sketch, way, dtype, shape, number, hidden)
         else:
-            made = _added(sketch, _roundabout(sketch, _condition(sketch, way, shape)), dtype, number)
+            made = _added(sketch, _roundabout(sketch, _condition(sketch, way, shape, hidden)), dtype, number, hidden)
             if way == "both" and np.isfinite(number) and sketch.pick(False, False, True):
                 made = sketch.op("Max", made, sketch.scalar(number, dtype))
     return made if made.shape == shape else sketch.op("Expand", made, sketch.ints(*shape))
 
 
-def _condition(sketch: Sketch, way: str, shape: Shape) -> Value:
-    """Which keys are seen."""
+def _condition(sketch: Sketch, way: str, shape: Shape, hidden: bool) -> Value:
+    """Which keys are seen, or hidden."""
     if way == "positions":
-        return _positions(sketch, shape)
+        return _positions(sketch, shape, hidden)
     if way == "padding":
-        return _padding(sketch, shape)
-    seen, given = _positions(sketch, shape), _padding(sketch, shape)
+        return _padding(sketch, shape, hidden)
+    first, second = _positions(sketch, shape, hidden), _padding(sketch, shape, hidden)
     if sketch.pick(True, False):
-        return sketch.swapped("And", seen, _roundabout(sketch, given))
-    return sketch.op("Not", sketch.swapped("Or", sketch.op("Not", seen), sketch.op("Not", given)))
+        return sketch.swapped("Or" if hidden else "And", first, _roundabout(sketch, second))
+    both = sketch.swapped("And" if hidden else "Or", sketch.op("Not", first), sketch.op("Not", second))
+    return sketch.op("Not", both)
 
 
 def _counted(sketch: Sketch, first: int, count: int) -> Value:
@@ -59,32 +60,33 @@ def _counted(sketch: Sketch, first: int, count: int) -> Value:
     return sketch.op("Range", *(sketch.scalar(n, I64) for n in (first, first + count, 1)))
 
 
-def _positions(sketch: Sketch, shape: Shape) -> Value:
-    """Keys up to a query's own place, of the last few alone perhaps."""
+def _positions(sketch: Sketch, shape: Shape, hidden: bool) -> Value:
+    """Keys up to a query's own place, of the last few alone perhaps; or the other keys."""
     rows, keys = shape[-2:]
     past = sketch.pick(0, keys - rows, 1)
     if past >= 0 and sketch.pick(False, False, True):
         ones = sketch.op("Expand", sketch.scalar(1, I64), sketch.ints(rows, keys))
-        return sketch.op("Cast", sketch.op("Trilu", ones, sketch.scalar(past, I64), upper=0), to=BOOL.onnx)
+        kept = sketch.op("Trilu", ones, sketch.scalar(past + hidden, I64), upper=int(hidden))
+        return sketch.op("Cast", kept, to=BOOL.onnx)
     i = sketch.op("Unsqueeze", _counted(sketch, past, rows), sketch.ints(1))
     j = _counted(sketch, 0, keys)
-    way = sketch.pick("LessOrEqual", "GreaterOrEqual", "Greater", "Less")
+    way = sketch.pick("LessOrEqual", "GreaterOrEqual", "Less")
     if way == "LessOrEqual":
-        seen = sketch.op(way, j, i)
+        found = sketch.op("Greater" if hidden else way, j, i)
     elif way == "GreaterOrEqual":
-        seen = sketch.op(way, i, j)
-    elif way == "Greater":
-        seen = sketch.op("Not", sketch.op(way, j, i))
+        found = sketch.op("Less" if hidden else way, i, j)
     else:
-        seen = sketch.op(way, j, sketch.op("Add", i, sketch.scalar(1, I64)))
+        next_one = sketch.op("Add", i, sketch.scalar(1, I64))
+        found = sketch.op("GreaterOrEqual" if hidden else way, j, next_one)
     if sketch.pick(False, False, True):
         first = sketch.op("Sub", i, sketch.scalar(sketch.pick(2, 1, 3), I64))
-        seen = sketch.op("And", seen, sketch.op("Greater", j, first))
-    return seen
+        late = sketch.op("LessOrEqual" if hidden else "Greater", j, first)
+        found = sketch.op("Or" if hidden else "And", found, late)
+    return found
 
 
-def _padding(sketch: Sketch, shape: Shape) -> Value:
-    """Keys for which an input says so: one number for each of them, or for each pair."""
+def _padding(sketch: Sketch, shape: Shape, hidden: bool) -> Value:
+    """Keys for which an input says that they are seen, or not: one number for each of them, or for each pair."""
     dtype = sketch.pick(I64, BOOL, F32, I32)
     if sketch.pick(False, False, False, True):
         given = sketch.input("pairs", dtype, shape, "padding")
@@ -94,15 +96,13 @@ def _padding(sketch: Sketch, shape: Shape) -> Value:
             between = tuple(range(1, len(shape) - 1))
             given = sketch.op("Unsqueeze", given, sketch.ints(*between))
     if dtype is BOOL:
-        return given
-    way = sketch.pick("cast", "one", "not zero", "positive")
+        return sketch.op("Not", given) if hidden else given
+    way = sketch.pick("one", "zero", "cast")
     if way == "cast":
-        return sketch.op("Cast", given, to=BOOL.onnx)
-    number = sketch.scalar(1 if way == "one" else 0, dtype)
-    if way == "positive":
-        return sketch.op("Greater", given, number)
-    equal = sketch.op("Equal", given, number)
-    return sketch.op("Not", equal) if way == "not zero" else equal
+        seen = sketch.op("Cast", given, to=BOOL.onnx)
+        return sketch.op("Not", seen) if hidden else seen
+    equal = sketch.op("Equal", given, sketch.scalar(1 if way == "one" else 0, dtype))
+    return equal if (way == "zero") is hidden else sketch.op("Not", equal)
 
 
 def _roundabout(sketch: Sketch, condition: Value) -> Value:
@@ -121,29 +121,29 @@ def _roundabout(sketch: Sketch, condition: Value) -> Value:
     return condition
 
 
-def _added(sketch: Sketch, seen: Value, dtype: DType, number: float) -> Value:
+def _added(sketch: Sketch, condition: Value, dtype: DType, number: float, hidden: bool) -> Value:
     """What is added to scores: 0 where a key is seen, else the number."""
     zero, low = sketch.scalar(0.0, dtype), sketch.scalar(number, dtype)
     way = sketch.pick("where", "not", "product")
     if way == "product" and np.isfinite(number):
-        hidden = sketch.op("Sub", sketch.scalar(1.0, dtype), sketch.op("Cast", seen, to=dtype.onnx))
-        return sketch.swapped("Mul", hidden, low)
+        factor = sketch.op("Cast", condition, to=dtype.onnx)
+        return sketch.swapped("Mul", factor if hidden else sketch.op("Sub", sketch.scalar(1.0, dtype), factor), low)
     if way == "not":
-        return sketch.op("Where", sketch.op("Not", seen), low, zero)
-    return sketch.op("Where", seen, zero, low)
+        condition, hidden = sketch.op("Not", condition), not hidden
+    return sketch.op("Where", condition, low, zero) if hidden else sketch.op("Where", condition, zero, low)
 
 
-def _summed(sketch: Sketch, way: str, dtype: DType, shape: Shape, number: float) -> Value:
+def _summed(sketch: Sketch, way: str, dtype: DType, shape: Shape, number: float, hidden: bool) -> Value:
     """A mask of positions, and what padding adds to it or puts in its place."""
     low = sketch.scalar(number, dtype)
     if way == "kept" and np.isfinite(number):
-        full: Any = sketch.op("Expand", low, sketch.ints(*shape[-2:]))
+        full = sketch.op("Expand", low, sketch.ints(*shape[-2:]))
         base = sketch.op("Trilu", full, sketch.scalar(max(1, shape[-1] - shape[-2] + 1), I64))
     else:
-        base = _added(sketch, _positions(sketch, shape), dtype, number)
-    given = _roundabout(sketch, _padding(sketch, shape))
+        base = _added(sketch, _positions(sketch, shape, hidden), dtype, number, hidden)
+    given = _roundabout(sketch, _padding(sketch, shape, hidden))
     if sketch.pick(True, False):
-        return sketch.op("Where", given, base, low)
+        return sketch.op("Where", given, low, base) if hidden else sketch.op("Where", given, base, low)
     other = sketch.pick(number, -np.inf, -1e4 if dtype is F16 else -1e9)
-    total = sketch.swapped("Add", base, _added(sketch, given, dtype, other))
+    total = sketch.swapped("Add", base, _added(sketch, given, dtype, other, hidden))
     return sketch.op("Max", total, low) if np.isfinite(number) and sketch.pick(True, False) else total
