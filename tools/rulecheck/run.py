@@ -12,7 +12,7 @@ from ..progress import Progress
 from .search import Result, Search
 
 COUNT = 8  # instances of a rule that is written in one way
-_LESS = 0.5  # of the attempts at finding them, where fewer are asked for
+_LESS = 0.1  # of the attempts at finding them, where fewer are asked for
 
 
 def check_rules(
