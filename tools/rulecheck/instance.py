@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ...ir.core import Node, Value, constant
 from ...ir.errors import GeocError
-from ...ir.infer import infer_graph
 from ...ir.ops import op as op_of
 from ...ir.rewrite import Rule
-from ...ir.rewrite.instances import INSTANCES, Pick
 from ...ir.rewrite.syntax import (
     Call,
     Capture,
@@ -27,12 +24,10 @@ from ...ir.rewrite.syntax import (
     plain_name,
 )
 from ...ir.tensor import Tensor
-from ...ir.text import parse_model
 from ...ir.types import BOOL, BY_NAME, F16, F32, F64, I32, I64, DType
-from ...ir.verify import verify
 from .arrays import constant_array
 from .choices import Choices, Infeasible
-from .given import Maker, graphs, producers
+from .given import producers
 from .hints import Facts, Hints
 from .plan import Plan
 from .sketch import Instance, Sketch
@@ -52,39 +47,6 @@ MORE = 0.1  # probability of another user for an operand that a native is asked 
 PRODUCED = 0.7  # probability of what a producer makes, where a native has one
 MASKS = 0.15  # probability that a result that a native is asked about is the mask of an Attention
 ALSO = 0.15  # probability that a shared inner value is returned as well
-
-
-def build(rule: Rule, choices: Choices) -> Instance:
-    """An instance of the left side, which may still fail to match. Raises Infeasible where there is none.
-
-    Made from the pattern, or by a function that was given for the rule with `instance_for`.
-    """
-    given = given_for(rule)
-    which = choices.pick("given", (*given, None)) if given else None
-    if which is not None:
-        return which(Sketch(choices))
-    left = Left(rule, choices)
-    for guard in rule.where:
-        left.hints.activate(guard)
-    for root in rule.analysis.roots:
-        left.define(root, FREE)
-    return left.finish()
-
-
-def given_for(rule: Rule) -> list[Maker]:
-    """What makes whole graphs for a rule: from the library, and from text of a plugin."""
-    found: list[Maker] = [partial(_from_text, make) for make in INSTANCES.get(rule.name, ())]
-    made = graphs().get(rule.name)
-    return found if made is None else [made, *found]
-
-
-def _from_text(make: Callable[[Pick], str], sketch: Sketch) -> Instance:
-    text = make(sketch.pick)
-    model = parse_model(text if text.lstrip().startswith("geoc ") else f"geoc 1\n\n{text}", source=make.__name__)
-    for graph in model.roots():
-        infer_graph(graph)
-    verify(model)
-    return Instance(model, list(model.graph))
 
 
 class Left(Sketch):

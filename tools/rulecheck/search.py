@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from ...ir.core import Node
 from ...ir.rewrite import Rule
 from ...ir.rewrite.explain import Explainer
+from .build import build, given_for
 from .choices import Choices, Infeasible, seed_of
 from .fault import Fault, Verdict
-from .instance import DTYPES, build, given_for
+from .instance import DTYPES
 from .judge import VARIANTS, judge
 from .structure import Option, options_of
 from .trial import plainer
