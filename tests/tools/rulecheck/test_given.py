@@ -27,26 +27,16 @@ RULES = {rule.name: (owner, rule) for owner, rule in rules_to_check(Registry(get
 
 # Rule, what its text says, what it is made to say.
 PLANTED = {
-    "the numbers swapped": (
-        "mask_of_positions",
-        "tensor($then, dtype(%c)), tensor($else, dtype(%c))",
-        "tensor($else, dtype(%c)), tensor($then, dtype(%c))",
-    ),
     "padding turned round": ("mask_of_padding", "Cast(%g) {to = bool}", "Not(Cast(%g) {to = bool})"),
-    "one of the conditions is enough": ("mask_of_positions_and_padding", "Or(%unseen, %test)", "And(%unseen, %test)"),
     "the mask where all is hidden": (
         "mask_of_positions_with_padding",
         "Where(%test, %bias, tensor($hidden, dtype(%c)))",
         "Where(%test, tensor($hidden, dtype(%c)), %bias)",
     ),
-    "too high a number": ("mask_max_lowest", "tensor(-3.3e38, f32)", "tensor(-1.0, f32)"),
-    "neighbours as halves": ("rotary_wide", "interleaved = min($kind, 1)", "interleaved = 0"),
     "tables that are not doubled": ("rotary_wide", "doubled(%cos, $kind), doubled(%sin, $kind),", ""),
-    "cosine and sine swapped": ("rotary_products", "RotaryEmbedding(%q, %c3, %s3)", "RotaryEmbedding(%q, %s3, %c3)"),
     "a wrong sign": ("rotary_products_front", "RotaryEmbedding(%q, %c3, %s3)", "RotaryEmbedding(%q, %c3, Neg(%s3))"),
     "pairs forgotten": ("rotary_front_packed", "interleaved = $pairs, num_heads = $heads, rotary", "num_heads = $heads, rotary"),
     "heads before the batch": ("attention_3d", "Concat([-1, $h], Shape(%key)", "Concat([$h, -1], Shape(%key)"),
-    "columns that are not repeated": ("attention_3d", "short(T, %z?, %a?, %b?, %keep?, %drop?)", "short(T)"),
     "the scale forgotten": ("attention_scale", "Mul(%q, $s)", "Mul(%q, 2.0)"),
 }  # fmt: skip
 
