@@ -25,7 +25,7 @@ def check_rules(
 ) -> Iterator[Result]:
     """Check rules, each given with the name of its set; `out` is the terminal for a progress bar.
 
-    `effort`: the part of the attempts at finding instances of all that a rule may be, by default less for few instances.
+    `effort`: the part of all attempts at finding instances that may be made, by default less where few are asked for.
     """
     if effort is None:
         effort = 1.0 if count >= COUNT else _LESS
