@@ -57,6 +57,8 @@ def _fits(number: float, dtype: DType) -> bool:
 def drawn(dtype: DType, shape: Shape, fill: str, style: str, seed: int) -> Array:
     """An array in one style, the numbers such that `fill` is satisfied. Raises Infeasible for other types."""
     rng = np.random.default_rng(seed)
+    if fill == "padding":
+        return _padding(rng, shape, style).astype(dtype.numpy)
     if dtype is BOOL:
         return np.asarray(
             np.zeros(shape, bool)
@@ -73,6 +75,23 @@ def drawn(dtype: DType, shape: Shape, fill: str, style: str, seed: int) -> Array
         raise Infeasible(f"no numbers of type {dtype}")
     with np.errstate(over="ignore"):
         return np.asarray(_floats(rng, shape, style, fill)).astype(dtype.numpy)
+
+
+def _padding(rng: np.random.Generator, shape: Shape, style: str) -> Array:
+    """1 for what is seen and 0 for padding, before or behind it or anywhere; in some styles a whole row of it."""
+    found = np.ones(shape, np.int64)
+    if not shape or style in ("ones", "zeros"):
+        return found if style == "ones" else 0 * found
+    seen, places = rng.integers(1, shape[-1] + 1, (*shape[:-1], 1)), np.arange(shape[-1])
+    if style == "counting":
+        found[...] = places >= shape[-1] - seen
+    elif style == "positive":
+        found[...] = places < seen
+    else:
+        found[...] = rng.random(shape) < 0.6
+    if style in ("large", "masked") and found.size:
+        found.reshape(-1, shape[-1])[0] = 0
+    return found
 
 
 def _indices(rng: np.random.Generator, shape: Shape, limit: int, style: str) -> Any:

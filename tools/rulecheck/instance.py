@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from ...ir.builder import Builder
-from ...ir.core import Graph, Model, Node, Value, constant
+from ...ir.core import Node, Value, constant
 from ...ir.errors import GeocError
-from ...ir.infer import infer_graph
 from ...ir.ops import op as op_of
 from ...ir.rewrite import Rule
-from ...ir.rewrite.functions import FUNCTIONS
-from ...ir.rewrite.instances import INSTANCES, Pick
 from ...ir.rewrite.syntax import (
     Call,
     Capture,
     Def,
     Either,
     Hole,
-    Invoke,
     Literal,
     Syntax,
     Var,
     plain_name,
-    walk,
 )
 from ...ir.tensor import Tensor
-from ...ir.text import parse_model
-from ...ir.types import BOOL, BY_NAME, F16, F32, F64, I32, I64, DType, tensor_type
-from ...ir.verify import verify
+from ...ir.types import BOOL, BY_NAME, F16, F32, F64, I32, I64, DType
 from .arrays import constant_array
 from .choices import Choices, Infeasible
+from .given import producers
 from .hints import Facts, Hints
 from .plan import Plan
+from .sketch import Instance, Sketch
 from .structure import structure
 from .wanted import FREE, Shape, Template, Want, complete, merged, shape_of
 
@@ -50,66 +44,27 @@ NUMBERS = (1.0, 0.0, 2.0, 0.5, 3.0, -1.0, -2.0, 1e-5, 0.125, -0.5)
 _LIKELY = {1.0: 0.5, 0.0: 0.5, -1.0: 0.5, 1e-5: 0.5}  # of the weights; those that hide mistakes come less often
 PRESENT = 0.6  # probability of an operand that may be absent
 MORE = 0.1  # probability of another user for an operand that a native is asked about
+PRODUCED = 0.7  # probability of what a producer makes, where a native has one
 MASKS = 0.15  # probability that a result that a native is asked about is the mask of an Attention
 ALSO = 0.15  # probability that a shared inner value is returned as well
 
 
-@dataclass
-class Instance:
-    """A left side: a model that returns its roots, and what its inputs may hold (see `Want.fill`)."""
-
-    model: Model
-    roots: list[Node]
-    fills: dict[str, str] = field(default_factory=dict)
-
-
-def build(rule: Rule, choices: Choices) -> Instance:
-    """An instance of the left side, which may still fail to match. Raises Infeasible where there is none.
-
-    Made from the pattern, or by a function that was given for the rule with `instance_for`.
-    """
-    given = INSTANCES.get(rule.name, ())
-    which = choices.pick("given", range(len(given), -1, -1)) if given else 0
-    if which:
-        return _given(given[which - 1], choices)
-    left = Left(rule, choices)
-    for guard in rule.where:
-        left.hints.activate(guard)
-    for root in rule.analysis.roots:
-        left.define(root, FREE)
-    return left.finish()
-
-
-def _given(make: Callable[[Pick], str], choices: Choices) -> Instance:
-    """An instance from the text that a function makes."""
-    text = make(lambda *options: choices.pick("own", options))
-    model = parse_model(text if text.lstrip().startswith("geoc ") else f"geoc 1\n\n{text}", source=make.__name__)
-    for graph in model.roots():
-        infer_graph(graph)
-    verify(model)
-    return Instance(model, list(model.graph))
-
-
-class Left:
+class Left(Sketch):
     """One instance in the making. `values` holds what names with their sigils stand for; None for what is absent."""
 
     def __init__(self, rule: Rule, choices: Choices) -> None:
+        super().__init__(choices)
         self.rule = rule
         self.analysis = rule.analysis
-        self.choices = choices
-        self.graph = Graph("main")
-        self.builder = Builder(self.graph)
         self.values: dict[str, Any] = {}
         self.captures: dict[str, Any] = {}
         self.hints = Hints(choices, self.values, self.captures, rule.natives)
-        self.fills: dict[str, str] = {}
         self.main: DType = choices.pick("dtype", DTYPES, DTYPE_WEIGHTS)
         # Operands that raise the rank of what they are combined with: rules forget them easily.
         self.wide: bool = choices.chance("wide", 0.1)
         self.structure = structure(rule)
         self.numbers = self.structure.numbers
         self._making: set[str] = set()
-        self._counts: dict[str, int] = {}
 
     def label(self, kind: str, part: Syntax) -> str:
         return f"{kind}{self.numbers.get(id(part), f'@{part.place}')}"
@@ -126,26 +81,14 @@ class Left:
                 new = free and isinstance(value, Value) and value not in returned
                 if new and self.choices.chance(f"also.{out.name}", ALSO):
                     returned[value] = hint_of(out.name) or "also"
-        for name in self._looked_at():
+        for name in self.structure.asked:
             value = self.values.get("%" + name)
             if value is not None and value in returned and self.choices.chance(f"mask.{name}", MASKS):
                 returned[self._as_mask(value)] = f"{returned.pop(value)}_used"
             if isinstance(value, Value) and value.is_input and self.choices.chance(f"more.{name}", MORE):
-                returned[self.builder.op("Identity", value)] = f"{plain_name(name)}_too"
-        names = list(returned.values())
-        self.graph.set_outputs(returned, [f"{n}_{i}" if n in names[:i] else n for i, n in enumerate(names)])
-        for value in [*self.graph.inputs]:
-            if not value.uses:
-                self.graph.remove_input(value.index)
-        model = Model(self.graph)
-        try:
-            verify(model)
-        except GeocError as error:
-            raise Infeasible(error.message) from None
-        firsts_made = [self.values["%" + o.name] for o in firsts]
-        roots = [value.producer for value in firsts_made if value is not None and value.producer is not None]
-        fills = {n: self.fills.get(n, "") for n in self.graph.input_names}
-        return Instance(model, roots, fills)
+                returned[self.op("Identity", value)] = f"{plain_name(name)}_too"
+        roots = [self.values["%" + o.name] for o in firsts]
+        return self.instance(returned, [value for value in roots if value is not None])
 
     def _as_mask(self, mask: Value) -> Value:
         """The Attention that a result is the mask of: some natives ask who uses a value."""
@@ -155,20 +98,9 @@ class Left:
         heads = [self.choices.pick(f"heads{i}", (1, 2)) if d == 1 else d for i, d in enumerate((1, 1, *shape)[-4:-2])]
         dtype = F32 if mask.dtype is BOOL else mask.dtype
         rows = shape[-2] if shape[-2] > 1 else self.choices.pick("rows", (1, 2, 3))
-        q = self._input("q", tensor_type(dtype, (*heads, rows, 2)), "")
-        k = self._input("k", tensor_type(dtype, (*heads, shape[-1], 2)), "")
-        v = self._input("v", tensor_type(dtype, (*heads, shape[-1], 2)), "")
-        try:
-            return self.builder.op("Attention", q, k, v, mask)
-        except GeocError as error:
-            raise Infeasible(error.message) from None
-
-    def _looked_at(self) -> list[str]:
-        """Operands that a native is asked about: it may want them to have other users."""
-        calls = [
-            p for guard in self.rule.where for p in walk(guard) if isinstance(p, Invoke) and p.name not in FUNCTIONS
-        ]
-        return list(dict.fromkeys(a.name for call in calls for a in call.args if isinstance(a, Var)))
+        lengths = {"q": rows, "k": shape[-1], "v": shape[-1]}
+        q, k, v = (self.input(name, dtype, (*heads, length, 2)) for name, length in lengths.items())
+        return self.op("Attention", q, k, v, mask)
 
     # Definitions and terms
 
@@ -272,8 +204,11 @@ class Left:
         shape = self._shape(label, want, facts, marks)
         if any(d < 0 for d in shape):
             raise Infeasible(f"a dimension of {list(shape)} is negative")
+        made = self._produced(label, dtype, shape)
+        if made is not None:
+            return made
         if not self._is_const(label, want, facts, marks):
-            value = self._input(name, tensor_type(dtype, shape), want.fill)
+            value = self.input(hint_of(name) or "x", dtype, shape, want.fill)
             return self._computed(label, value) if facts.looked_into else value
         if want.content is not None:
             count = len(want.content)
@@ -289,20 +224,16 @@ class Left:
     def _computed(self, label: str, value: Value) -> Value:
         """The value, or what an operator makes of it: a native may ask where a value comes from."""
         chain = self.choices.pick(f"{label}.from", MAKERS, (10, *(1,) * len(MAKERS)))
-        try:
-            for key in chain:
-                value = self.builder.op(key, value)
-        except GeocError as error:
-            raise Infeasible(f"{chain} of {value.type}: {error.message}") from None
+        for key in chain:
+            value = self.op(key, value)
         return value
 
-    def _input(self, name: str, type_: Any, fill: str) -> Value:
-        name = hint_of(name) or "x"
-        count = self._counts[name] = self._counts.get(name, 0) + 1
-        if count > 1:
-            name = f"{name}_{count}"
-        self.fills[name] = fill
-        return self.graph.add_input(name, type_)
+    def _produced(self, label: str, dtype: DType, shape: Shape) -> Value | None:
+        """What a producer makes, for an operand that a native looks into; None to make it up."""
+        makers = [m for m in map(producers().get, self.structure.asked.get(label[1:], ())) if m is not None]
+        if not makers or self.choices.chance(f"{label}.plain", 1 - PRODUCED):
+            return None
+        return makers[0](self, dtype, shape)
 
     def _dtype(self, label: str, want: Want, marks: Sequence[str]) -> DType:
         named = [BY_NAME[m] for m in marks if m in BY_NAME]

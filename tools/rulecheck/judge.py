@@ -13,16 +13,16 @@ from ...passes.base import Context, Pass
 from ...passes.manager import run_pipeline
 from ...passes.pipelines import parse
 from ...passes.registry import Registry
+from .build import build
 from .choices import Choices
 from .fault import Fault, Verdict
-from .instance import Instance, build
+from .sketch import Instance
 from .trial import Trial
 from .values import CannotRun
 
 VARIANTS = ("batch", "all", "loose", "unranked")
 _CLEAN_UP = "infer,shapes,fold,identity,views,transposes,cse,dce"
 _GROWN = 64  # what dimensions of instances are multiplied with to be as large as those of models
-_ROUNDING = ("float16", "float32", "bfloat16")
 
 
 def judge(rule: Rule, choices: Choices) -> Verdict:

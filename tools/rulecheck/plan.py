@@ -18,6 +18,7 @@ from .wanted import FREE, Shape, Want, merged, shape_of
 if TYPE_CHECKING:
     from .instance import Left
 
+FACTORS = (0.0, -0.5, 2.0)  # what an attribute that is a number may also be
 # Operators whose operands are masks or what is padded with.
 _ODD_OPS = frozenset({"Pad", "Where", "Add", "Max", "Min", "Attention", "Expand", "Mul", "MaxPool"})
 
@@ -213,6 +214,8 @@ class Plan:
                 kinds = tuple({type(o) for o in options if o is not None})
                 pool = needed or [o for o in options if o is None or test(o)]
                 pool += [b for b in beside if isinstance(b, kinds) and b not in pool and test(b)]
+                if float in kinds:
+                    pool += [f for f in FACTORS if f not in pool and test(f)]
                 self.left.captures[choice.name] = self.choices.pick(f"${choice.name}", pool)
             return self.left.captures[choice.name]
         picked = self.choices.pick(f"{self.left.label('attr', self.tree)}.{attribute.name}", attribute.choices)

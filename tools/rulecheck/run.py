@@ -12,18 +12,28 @@ from ..progress import Progress
 from .search import Result, Search
 
 COUNT = 8  # instances of a rule that is written in one way
-_LESS = 0.5  # of the attempts at finding them, where fewer are asked for
+_LESS = 0.1  # of the attempts at finding them, where fewer are asked for
 
 
 def check_rules(
-    rules: Iterable[tuple[str, Rule]], *, count: int = COUNT, seed: int = 0, out: TextIO | None = None
+    rules: Iterable[tuple[str, Rule]],
+    *,
+    count: int = COUNT,
+    seed: int = 0,
+    effort: float | None = None,
+    out: TextIO | None = None,
 ) -> Iterator[Result]:
-    """Check rules, each given with the name of its set; `out` is the terminal for a progress bar."""
+    """Check rules, each given with the name of its set; `out` is the terminal for a progress bar.
+
+    `effort`: the part of all attempts at finding instances that may be made, by default less where few are asked for.
+    """
+    if effort is None:
+        effort = 1.0 if count >= COUNT else _LESS
     todo = list(rules)
     progress = Progress(out)
     for number, (owner, rule) in enumerate(todo):
         progress.stage(f"{owner}: {rule.name}", number / len(todo), (number + 1) / len(todo))
-        result = Search(rule, owner, seed).run(count, 1.0 if count >= COUNT else _LESS)
+        result = Search(rule, owner, seed).run(count, effort)
         progress.finished()
         yield result
 

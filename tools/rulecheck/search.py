@@ -9,16 +9,21 @@ from dataclasses import dataclass, field
 from ...ir.core import Node
 from ...ir.rewrite import Rule
 from ...ir.rewrite.explain import Explainer
+from .build import build, given_for
 from .choices import Choices, Infeasible, seed_of
 from .fault import Fault, Verdict
-from .instance import DTYPES, build
+from .instance import DTYPES
 from .judge import VARIANTS, judge
 from .structure import Option, options_of
 from .trial import plainer
 
+GIVEN = 12  # instances of each graph that is given for a rule
+MADE_UP = 50  # attempts without them, where there are some
 FIRST = 1500  # attempts for a first instance
-MORE = 400  # attempts for each further goal
-ALL = 3000  # attempts for all further goals together
+QUICK = 25  # attempts for each further goal at first
+MORE = 400  # attempts for one that needs more
+ALL = 3000  # attempts for all further ways of writing it together
+LEAST = 15  # attempts for an element type
 _LATER = ("loop", "cost")  # faults that are shown where no wrong value is found
 _RATES = (0.05, 0.15, 0.35, 0.7)
 
@@ -67,25 +72,39 @@ class Search:
     def run(self, count: int, effort: float = 1.0) -> Result:
         """Judge up to `count` instances of the plainest kind and one for every option and element type.
 
-        `effort` is the part of `ALL` that is spent on the latter.
+        `effort` is the part of all attempts that is spent on the latter.
         """
         result = self.result
+        given = len(given_for(self.rule))
+        if given:
+            return self._with_graphs(given, count)
         self._goal({"dtype": 0}, 1, FIRST) or self._goal({}, 1, FIRST // 3)
         if not result.instances or result.fault is not None:
             return self._finished()
         most = result.attempts + int(ALL * effort)
-        for option in result.options:
-            if option not in result.covered and result.fault is None and result.attempts < most:
-                self._goal(dict(option.requires), min(2, 1 + count // 8), MORE)
+        few = max(LEAST, int(MORE // 8 * effort))
+        for limit in (QUICK, MORE):  # what is hard to reach comes last
+            for option in result.options:
+                if option not in result.covered and result.fault is None and result.attempts < most:
+                    self._goal(dict(option.requires), min(2, 1 + count // 8), limit)
         for index, dtype in enumerate(DTYPES[:-1]):
             if not result.dtypes[dtype.name] and result.fault is None:
-                self._goal({"dtype": index}, 1, MORE // 8)
+                self._goal({"dtype": index}, 1, few)
         for variant in ("loose", "unranked"):
             if result.fault is None:
-                self._goal({"wide": 1, "variant": VARIANTS.index(variant)}, 1 + count // 4, MORE // 8, 0.7)
+                self._goal({"wide": 1, "variant": VARIANTS.index(variant)}, 1 + count // 4, few, 0.7)
         rest = count - result.instances
         if rest > 0 and result.fault is None:
             self._goal({}, rest, MORE, 0.5)
+        return self._finished()
+
+    def _with_graphs(self, given: int, count: int) -> Result:
+        """Judge the graphs that are given for the rule, and a few that are made up, if any fits."""
+        self.result.options.clear()  # the parts of whole graphs cannot be chosen
+        for index in range(given + 1):
+            if self.result.fault is None:
+                limit = GIVEN * 10 if index < given else MADE_UP
+                self._goal({"given": index}, GIVEN + count, limit, 1.0 if index < given else 0.2)
         return self._finished()
 
     def _goal(self, forced: Made, count: int, limit: int, fresh: float = 0.2) -> bool:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ...ir.rewrite import Rule
+from ...ir.rewrite.functions import FUNCTIONS
 from ...ir.rewrite.show import show
-from ...ir.rewrite.syntax import Call, Def, Either, Syntax, Var, plain_name, walk
+from ...ir.rewrite.syntax import Call, Def, Either, Invoke, Syntax, Var, plain_name, walk
 
 
 def numbering(rule: Rule) -> dict[int, int]:
@@ -32,6 +33,13 @@ class Structure:
         self.numbers = numbering(rule)
         self._defs = rule.analysis.defs
         self._below: dict[int, frozenset[str]] = {}
+        # Operands that natives are asked about: what each is to them, by name.
+        self.asked: dict[str, list[tuple[str, int]]] = {}
+        for call in (p for guard in rule.where for p in walk(guard)):
+            if isinstance(call, Invoke) and call.name not in FUNCTIONS:
+                for index, arg in enumerate(call.args):
+                    if isinstance(arg, Var):
+                        self.asked.setdefault(arg.name, []).append((call.name, index))
 
     def below(self, tree: Syntax) -> frozenset[str]:
         """The names of all values that a term needs, through definitions."""

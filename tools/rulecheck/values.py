@@ -17,6 +17,7 @@ from ...ir.tensor import Array
 from ...ir.types import SequenceType, TensorType
 from .arrays import drawn
 from .choices import Infeasible, seed_of
+from .reference import evaluator
 from .worker import WORKER
 
 Feeds = dict[str, Any]
@@ -84,10 +85,7 @@ class Runner:
         return lambda feeds: WORKER.ask(data, feeds)
 
     def _reference(self) -> Any:
-        import onnx
-        import onnx.reference
-
-        session = onnx.reference.ReferenceEvaluator(onnx.ModelProto.FromString(self.data))
+        session = evaluator(self.data)
         return lambda feeds: session.run(None, feeds)
 
 
