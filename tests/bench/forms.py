@@ -176,6 +176,9 @@ NOTES = [
     "  quotient, GroupNormalization as InstanceNormalization and BatchNormalization.",
     "- A projection as Gemm on rows, and its bias summed with what skips it, win up to 2 % alone and nothing over whole models:",
     "  MatMul and Add stay, of which onnxruntime makes BiasGelu where a GELU follows.",
+    "- Without the biases of keys and values attention with its projections takes up to 5 % less time. Queries, keys and values from",
+    "  one product, or in com.microsoft's Attention, which has the products in it, win nothing beyond noise.",
+    "- A gate is faster from two products than from one that is cut, but not for one row.",
 ]
 
 
