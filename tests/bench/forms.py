@@ -7,7 +7,7 @@ process under onnxruntime's default optimization level. A figure is the median o
 round to the plain form. With one thread time is that of the thread; with more it is the clock.
 
 `--write` keeps the rows that were measured in lowering/onnxruntime/measured.json, beside those of operators that were not
-asked for, and renders docs/forms.md from it: what forms.rules chooses is what that table says.
+asked for, and renders docs/forms.md from it: what the rules there choose is what that table says.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def rendered(data: Record) -> str:
         f"Time of each form relative to the plain one in basic operators, onnxruntime {data['onnxruntime']} at its default",
         f"optimization level, on {data['machine']}. In brackets microseconds of the plain form. Below 1 is faster; a form only",
         "pays where it beats what onnxruntime makes of the plain one by itself. Made by `python tests/bench/forms.py --write`;",
-        "`lowering/onnxruntime/forms.rules` chooses accordingly.",
+        "`lowering/onnxruntime/*.rules` choose accordingly.",
     ]  # fmt: skip
     for op in dict.fromkeys(r["op"] for r in rows):
         mine = [r for r in rows if r["op"] == op]
