@@ -86,8 +86,11 @@ class Target:
     def rule_sets(self) -> dict[str, tuple[str, str]]:
         """Rule sets of its runtime that the edits of the -O levels name: file and module with the natives."""
         if self.runtime == "onnxruntime":
-            forms = _FOLDER.parent / "onnxruntime" / "forms.rules"
-            return {"ort-forms": (str(forms), "geoc.lowering.onnxruntime.forms")}
+            folder = _FOLDER.parent / "onnxruntime"
+            return {
+                f"ort-{name}": (str(folder / f"{name}.rules"), f"geoc.lowering.onnxruntime.{name}")
+                for name in ("forms", "projections")
+            }
         return {}
 
     @property

@@ -349,6 +349,55 @@ def _past_case(heads: int, groups: int, size: int, past: int) -> Case:
     )  # fmt: skip
 
 
+def _attention_blocks() -> Iterator[Case]:
+    """Attention with its projections; what weights make of weights is folded when the model is loaded."""
+    rows = "r = Reshape(x, rows) "
+    for heads, size, length in ((4, 64, 128), (12, 32, 16), (12, 32, 128), (12, 64, 128), (6, 64, 197), (12, 32, 512)):
+        factor = f"scale = {NUMBERS['scale']}"
+        attend = f" a = Attention <q_num_heads = <H>, kv_num_heads = <H>, {factor}> (q, k, v, mask) "
+        biased = " ".join(f"{n}m = MatMul(x, weight{i}) {n} = Add({n}m, bias{i})" for i, n in enumerate("qkv"))
+        wide = "w = Concat <axis = 1> (weight0, weight1, weight2) b = Concat <axis = 0> (bias0, bias1, bias2) "
+        through = "t = MatMul(bias2, weight3) c = Add(t, bias3) "
+        end = "o = MatMul(a, weight3) y = Add(o, {})"
+        forms = {
+            "plain": biased + attend + end.format("bias3"),
+            "biases folded": through + "qm = MatMul(x, weight0) q = Add(qm, bias0) k = MatMul(x, weight1) "
+            "v = MatMul(x, weight2)" + attend + end.format("c"),
+            "folded, Gemm": through + rows + "qm = Gemm(r, weight0, bias0) q = Reshape(qm, cube) k = MatMul(x, weight1) "
+            "v = MatMul(x, weight2)" + attend + "ar = Reshape(a, rows) o = Gemm(ar, weight3, c) y = Reshape(o, cube)",
+            "one product, Split": wide + "m = MatMul(x, w) p = Add(m, b) q, k, v = Split <axis = -1, num_outputs = 3> (p)"
+            + attend + end.format("bias3"),
+            "com.microsoft Attention": wide + f"a = com.microsoft.Attention <num_heads = <H>, {factor}> (x, w, b,,, mask) "
+            + end.format("bias3"),
+        }  # fmt: skip
+        width = heads * size
+        yield Case(
+            "Attention and its projections", f"{heads} heads of {size}, {length}",
+            {"B": 1, "S": length, "T": length, "H": heads, "D": width}, "float[B,S,<D>]", forms, {"mask": "float[B,1,S,T]"},
+            {f"weight{i}": "float[<D>,<D>]" for i in range(4)} | {f"bias{i}": "float[<D>]" for i in range(4)},
+            {"rows": [-1, width], "cube": [1, length, width]}, repeat=1,
+        )  # fmt: skip
+
+
+def _gates() -> Iterator[Case]:
+    """A product of which one half is the gate of the other, with the product back that ends such a block."""
+    wide = "w = Concat <axis = 1> (weight0, weight1) b = Concat <axis = 0> (bias0, bias1) m = MatMul(x, w) a = Add(m, b) "
+    end = " e = Gelu(g) p = Mul(h, e) y = MatMul(p, weight2)"
+    cut = "h = Slice(a, zero_at, half_at, last) g = Slice(a, half_at, end_at, last)"
+    forms = {
+        "plain": wide + cut + end,
+        "Split": wide + "h, g = Split <axis = -1, num_outputs = 2> (a)" + end,
+        "two products": "hm = MatMul(x, weight0) h = Add(hm, bias0) gm = MatMul(x, weight1) g = Add(gm, bias1)" + end,
+    }
+    for rows, width, inner in ((1, 768, 3072), (64, 256, 1024), (256, 128, 512), (1024, 64, 256)):
+        yield Case(
+            "Gate", f"{rows} x {width}, {inner}", {"B": 1, "S": rows, "D": width, "N": inner}, "float[B,S,<D>]", forms, {},
+            {f"weight{i}": "float[<D>,<N>]" for i in range(2)} | {f"bias{i}": "float[<N>]" for i in range(2)}
+            | {"weight2": "float[<N>,<D>]"},
+            {"zero_at": [0], "half_at": [inner], "end_at": [2 * inner], "last": [2]}, repeat=1,
+        )  # fmt: skip
+
+
 def cases() -> Iterator[Case]:
     """All cases, by operator."""
     yield from _rowwise(ACTIVATIONS, [(1, 3072), (16, 1536), (128, 1536), (512, 1536)])
@@ -358,3 +407,5 @@ def cases() -> Iterator[Case]:
     yield from _rotary()
     yield from _attention()
     yield from _attention_past()
+    yield from _attention_blocks()
+    yield from _gates()

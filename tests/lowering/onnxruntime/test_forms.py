@@ -192,6 +192,7 @@ CHOSEN = {
     "Add and LayerNormalization": "Sum, LayerNormalization", "Mish": "quotient", "GroupNormalization": "BatchNormalization",
     "Gelu": "Gelu", "Gelu tanh": "Gelu", "Swish": "plain", "Swish 1.702": "plain", "RMSNormalization": "RMSNormalization",
     "LayerNormalization": "LayerNormalization", "HardSwish": "HardSwish", "HardSigmoid": "HardSigmoid",
+    "Attention and its projections": "biases folded", "Gate": "two products",
 }  # fmt: skip
 RECORDS: list[dict[str, Any]] = json.loads((ROOT / "lowering/onnxruntime/measured.json").read_text())["rows"]
 
