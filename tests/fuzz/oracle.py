@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -198,13 +199,18 @@ class _Names(Instrument):
         self.names.append(f"{pass_name}.{rule}" if rule else pass_name)
 
 
+@cache
+def _registry() -> Registry:
+    """One for all models: reading and compiling the rules takes longer than most of them."""
+    return Registry(get_target("cpu").rule_sets)
+
+
 def optimize(model: Model, limit: int | None = None) -> list[str]:
     """Run -O2 with verification after each pass, or its first `limit` rewrites; the names of all rewrites."""
     target = get_target("cpu")
-    registry = Registry(target.rule_sets)
     names = _Names()
     ctx = Context(capabilities=target.capabilities, instruments=[Verify(), names], bisect_limit=limit)
-    run_pipeline(model, registry.resolve(level_items(2, target.pipeline)), ctx)
+    run_pipeline(model, _registry().resolve(level_items(2, target.pipeline)), ctx)
     return names.names
 
 
