@@ -184,6 +184,12 @@ def used_once(product: Value) -> bool:
 
 
 @native
+def not_empty(scores: Value) -> bool:
+    """False if there is no batch, query or key: Attention of no keys is undefined, and runtimes refuse the others."""
+    return scores.shape is not None and not any(_same(d, 0) for d in scores.shape)
+
+
+@native
 def rescaled(y: Value, op: str, c: float) -> float | None:
     """The scale of the Attention that made y, times or divided by c; None where that is not above 0."""
     node = y.producer
