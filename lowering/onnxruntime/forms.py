@@ -33,7 +33,7 @@ def beyond_columns(mask: Value, k: Value, past: Value | None) -> Any:
 
 
 def _is_long(mask: Value, axis: int, length: DimLike) -> bool:
-    """True if a mask is proven to have a length. Where a symbol might be 1, what an Expand asks for says more than shapes."""
+    """True if a mask is proven to have a length. Where a symbol might be 1, an Expand says more than its shape."""
     value: Value | None = mask
     while value is not None and value.shape is not None:
         if len(value.shape) >= -axis and value.shape[axis] == length:

@@ -177,6 +177,21 @@ def split_bias(bias: Value | None, both: DimLike, heads: int) -> Any:
 
 
 @native
+def count_of(heads: DimLike) -> int | None:
+    """The number of heads; None where it is not known."""
+    return heads if isinstance(heads, int) else None
+
+
+@native
+def rows_before_heads(*masks: Value | None) -> Any:
+    """How masks [batch, queries, heads, keys] are transposed for Attention; absent without any, None for others."""
+    given = [m for m in masks if m is not None]
+    if any(m.shape is None or len(m.shape) != 4 for m in given):
+        return None
+    return (0, 2, 1, 3) if given else ABSENT
+
+
+@native
 def used_once(product: Value) -> bool:
     """True if but one user wants the elements of a value; others may ask for its shape."""
     users = [node for node, _ in product.uses if node.op.key != "Shape"]
