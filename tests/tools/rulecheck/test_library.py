@@ -18,9 +18,11 @@ WITHOUT = frozenset({
     "mask_of_positions_with_padding",
     "rotary_wide", "rotary_products", "rotary_products_front", "rotary_front_packed",
 })  # fmt: skip
-# The operator by onnx's reference implementation, which serves where onnxruntime has no kernel: with `is_causal` it hides
-# later keys in a mask of one row for all queries, where the function body in the specification does so for each.
-OPEN = frozenset({"mask_shape", "mask_shape_past"})
+# Where the dispute is mistaken. mask_shape: by onnx's reference implementation, which serves where onnxruntime has no
+# kernel: with `is_causal` it hides later keys in a mask of one row for all queries, where the function body in the
+# specification does so for each. attention: where scores overflow to infinity the softmax is not a number, which a
+# Where(IsNaN) around it makes 0; what overflows inside is not compared, but this cannot be seen from outside.
+OPEN = frozenset({"attention", "mask_shape", "mask_shape_past"})
 
 
 @pytest.mark.parametrize("name", sorted({owner for owner, _ in RULES}))
