@@ -179,6 +179,8 @@ def minimum(a: Any, b: Any) -> Any:
 
 def maximum(a: Any, b: Any) -> Any:
     """max(a, b)."""
+    if isinstance(b, float) and math.isnan(b):
+        return b  # as the operator has it; max() would depend on the order
     return dims.maximum(a, b) if isinstance(a, Dim) or isinstance(b, Dim) else max(a, b)
 
 

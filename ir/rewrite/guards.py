@@ -96,6 +96,8 @@ def compare(op: str, a: Any, b: Any) -> Any:
         return _less(a, b)
     if op == ">":
         return _less(b, a)
+    if a != a or b != b:  # NaN is neither less nor not less
+        return False
     return _not(_less(b, a)) if op == "<=" else _not(_less(a, b))
 
 

@@ -9,8 +9,8 @@ from ...ir.rewrite import ABSENT, native
 from ...ir.tensor import Tensor
 from ...ir.types import F32
 from ...passes.fuse.mask_forms import form_of
-from ...passes.fuse.masks import LOWEST
 
+_LOWEST = float(np.finfo(np.float32).min)
 _MODERATE = 1e6  # biases of trained models stay far below
 _BLOCK = 256  # rows of a weight that are widened to float64 at a time
 
@@ -35,7 +35,7 @@ def leaves_keys(mask: Value | None) -> bool:
     if found is None or mask.dtype is not F32:
         return False
     hidden = found[0].hidden
-    return hidden is not None and hidden > LOWEST
+    return hidden is not None and hidden > _LOWEST
 
 
 @native

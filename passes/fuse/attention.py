@@ -11,8 +11,7 @@ from ...ir.rewrite import ABSENT, native
 from ...ir.tensor import Tensor
 from ...ir.types import BF16, F16, F32
 
-_LOWEST = {F32: -3.4028234663852886e38, BF16: -3.3895313892515355e38}  # finite numbers
-# Scores are above the first of these numbers; added to the second, they leave it as it is.
+# Scores are above the first of these numbers; added to the second, which half precision lacks, they leave it as it is.
 _MASKED = -1e4
 _ABSORBING = -1e30
 _SMALLEST = 2.0**-126  # that a scale, which is f32, holds with all its digits
@@ -89,9 +88,8 @@ def short(keys: DimLike, *masks: Value | None) -> Any:
 def masking(q: Value, fill: float | None, *added: Value | None) -> Any:
     """What to add to a score in place of putting `fill` there; absent if there is none, or a bool mask says the same.
 
-    In a row without any other key all fills are equal, so they must stay equal when scores are added: the number that
-    stands for them is so low that adding does nothing. The lowest finite number itself is avoided, as runtimes take it
-    for -inf. Where a second mask is added, only a fill that swallows any score will do, and it is kept.
+    In a row without any other key all fills are equal, so they must stay equal when scores are added: a number that is
+    so low that adding does nothing is kept, another one is replaced. Where a second mask is added, it must be kept.
     None where no such number exists (half precision) or the fill is not low enough to be a mask.
     """
     if fill is None:
@@ -101,10 +99,9 @@ def masking(q: Value, fill: float | None, *added: Value | None) -> Any:
     mixed = any(mask is not None for mask in added)
     if fill == -math.inf:
         return Tensor.of(fill, dtype) if mixed else ABSENT
-    lowest = _LOWEST.get(dtype)
-    if lowest is None or math.isnan(fill) or fill > (_ABSORBING if mixed else _MASKED):
+    if dtype not in (F32, BF16) or math.isnan(fill) or fill > (_ABSORBING if mixed else _MASKED):
         return None
-    return Tensor.of(fill if mixed else lowest / 2, dtype)
+    return Tensor.of(min(fill, _ABSORBING), dtype)
 
 
 @native
@@ -180,10 +177,31 @@ def split_bias(bias: Value | None, both: DimLike, heads: int) -> Any:
 
 
 @native
+def count_of(heads: DimLike) -> int | None:
+    """The number of heads; None where it is not known."""
+    return heads if isinstance(heads, int) else None
+
+
+@native
+def rows_before_heads(*masks: Value | None) -> Any:
+    """How masks [batch, queries, heads, keys] are transposed for Attention; absent without any, None for others."""
+    given = [m for m in masks if m is not None]
+    if any(m.shape is None or len(m.shape) != 4 for m in given):
+        return None
+    return (0, 2, 1, 3) if given else ABSENT
+
+
+@native
 def used_once(product: Value) -> bool:
     """True if but one user wants the elements of a value; others may ask for its shape."""
     users = [node for node, _ in product.uses if node.op.key != "Shape"]
     return len(users) == 1 and not any(node.graph is not None and node.graph.ret is node for node in users)
+
+
+@native
+def not_empty(scores: Value) -> bool:
+    """False if there is no batch, query or key: Attention of no keys is undefined, and runtimes refuse the others."""
+    return scores.shape is not None and not any(_same(d, 0) for d in scores.shape)
 
 
 @native

@@ -39,6 +39,7 @@ def plans(
     if root.shape and not meeting[0]:
         meeting[0] = [root.shape[-1]]  # Attention takes keys beyond the last column for hidden
     shorter = [f for f in found if f[0] < old and _covered(cone, f[2], meeting)]
+    # A choice of two numbers says more of a mask than one of another mask and a number.
     best = min(shorter, default=None, key=lambda f: (f[1] == "bias", f[0]))
     return {best[1]: best[2]} if best is not None else {}
 
@@ -117,7 +118,6 @@ def _two_valued(
                 found.append((total, "both", (n, given, negated)))
             if positions:
                 base = _base(space, pairs, cone.values[0], hidden)
-                # The other ways choose the number that hides, see `above_lowest`: they come first.
                 for n in [n for n, t in trees.items() if n and t is base]:
                     total = cone.nodes(n, number) + cost + 1
                     found.append((total, "bias", (n, given, negated)))

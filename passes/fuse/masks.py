@@ -13,8 +13,6 @@ from .mask_forms import Cone, form_of, same_dim
 from .mask_plans import Given, met
 
 # Added to a score, such numbers leave nothing of its weight beside a score that is seen.
-LOWEST: Final = -3.4028234663852886e38
-FLOOR: Final = -3.3e38
 _HIDES: Final = {F32: -1e9, F64: -1e9, BF16: -1e9}
 
 
@@ -69,7 +67,7 @@ def mask_plan(mask: Value, kind: str, cut: Value | None) -> tuple[Any, ...] | No
     `cut`: the axes on which the mask is sliced before it is used.
 
     equal: (tensor). pairs: (condition, then, otherwise). padding: (tensor, axes, number, then, otherwise).
-    both: (condition, negated condition, ...padding). bias: (mask, negated mask, ...padding, least number to leave).
+    both: (condition, negated condition, ...padding). bias: (mask, negated mask, tensor, axes, number, otherwise).
     """
     found = _plans[mask] if mask in _plans else _plans.keep(mask, _profitable(mask))
     if found is None or found[0] != kind:
@@ -123,7 +121,6 @@ def _operands(
     if kind == "equal":
         return [values[plan[0]]], (values[plan[0]],)
     *front, negated = plan
-    hidden = hidden if kind == "bias" else above_lowest(hidden, values[0].dtype)
     ends = (hidden, 0.0) if negated else (0.0, hidden)
     if kind == "pairs":
         return [values[front[0]]], (values[front[0]], *ends)
@@ -135,17 +132,7 @@ def _operands(
     sides = (ABSENT, first) if negated else (first, ABSENT)
     if kind == "both":
         return [first, test[0]], (*sides, *test, *ends)
-    # The mask that is kept may hold the lowest number too, and both must stay equal.
-    floor = above_lowest(hidden, values[0].dtype)
-    return [first, test[0]], (*sides, *test, floor, ABSENT if floor == hidden else floor)
-
-
-def above_lowest(number: float | None, dtype: DType | None) -> float | None:
-    """A number as it is, or one a little above the lowest finite number, for which runtimes take -inf.
-
-    Either swallows all scores that are not of that size themselves, so a row of nothing else is the mean of all values.
-    """
-    return FLOOR if dtype is F32 and number == LOWEST else number
+    return [first, test[0]], (*sides, *test, hidden)
 
 
 def only_masks(value: Value, depth: int = 2) -> bool:
@@ -175,17 +162,3 @@ def dying(value: Value, kept: set[Value]) -> int:
             if gone[operand] == len(operand.uses) and all(gone.get(o, 0) == len(o.uses) for o in made.outputs):
                 dead.append(made)
     return len(dead)
-
-
-@native
-def mask_floor(mask: Value) -> float | None:
-    """A number above the lowest finite one for a mask that holds it, and may have it from more than one place."""
-    found = form_of(mask)
-    if found is None or mask.dtype is not F32 or found[0].hidden != LOWEST:
-        return None
-    node = mask.producer
-    while node is not None and node.op.name in ("Slice", "Expand") and node.inputs[0] is not None:
-        node = node.inputs[0].producer
-    if node is None or (node.op.name == "Where" and all(v and v.const for v in node.inputs[1:])):
-        return None  # one constant says it, which a target may change
-    return FLOOR

@@ -10,8 +10,8 @@ from typing import Any
 
 from .oracle import Verdict, judge, runs_source
 
-_SECONDS = 60.0
-"""How long one model may take."""
+_SECONDS = 240.0
+"""How long one model may take, the start of the process included; on a busy machine that took more than a minute."""
 
 
 def survey(seeds: range, seconds: float | None = None, family: str = "all") -> Iterator[tuple[int, Verdict | None]]:

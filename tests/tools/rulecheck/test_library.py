@@ -13,14 +13,9 @@ from geoc.tools.rulecheck.run import check_rules, rules_to_check
 REGISTRY = Registry(get_target("cpu").rule_sets)
 RULES = rules_to_check(REGISTRY, ())
 
-# Wrong as they stand. attention: rows that only the lowest number masks. attention_rows_past: one batch of keys for
-# several of queries. mask_shape, mask_shape_past: masks with one column, which the operator pads and the rule repeats.
-# mask_times_lowest: factors above 1 of the lowest number. attention_tiles: a scale of 0, which is none to
-# MultiHeadAttention (attention_scale comes before it and leaves no such scale).
-OPEN = frozenset(
-    {"attention", "attention_rows_past", "attention_tiles", "mask_shape", "mask_shape_past", "mask_times_lowest"}
-)
-
+# Disputed by mistake: where scores overflow to infinity the softmax is not a number, which a Where(IsNaN) around it makes
+# 0. What overflows inside is not compared, but this cannot be seen from outside.
+OPEN = frozenset({"attention", "attention_folded_heads"})
 
 # Sets whose rules are tried in every way that they are written.
 SIMPLE = frozenset({"identity", "views", "pads", "affine", "gemm"})

@@ -15,7 +15,7 @@ from . import producer
 LOWEST = {F32: -3.4028234663852886e38, F64: -1.7976931348623157e308, F16: -65504.0}
 
 
-@producer(("mask_plan", 0), ("mask_floor", 0), ("lowest_in", 0), ("mask_hides_nothing", 2), ("mask_is_causal", 2))
+@producer(("mask_plan", 0), ("above_lowest", 0), ("mask_hides_nothing", 2), ("mask_is_causal", 2))
 def computed_mask(sketch: Sketch, dtype: DType, shape: Shape) -> Value:
     """A mask of a given shape. Raises Infeasible for shapes and types that masks do not have."""
     if len(shape) < 2 or 0 in shape or (dtype is not BOOL and dtype not in LOWEST):
