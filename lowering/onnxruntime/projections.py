@@ -6,6 +6,7 @@ import numpy as np
 
 from ...ir.core import Value
 from ...ir.rewrite import ABSENT, native
+from ...ir.rewrite.instances import Pick, instance_for
 from ...ir.tensor import Tensor
 from ...ir.types import F32
 from ...passes.fuse.mask_forms import form_of
@@ -59,3 +60,21 @@ def part(b: Value | None, start: int, count: int) -> object:
     if b.const is None or len(b.const.shape) != 1:
         return None
     return Tensor.from_array(b.const.array()[start : start + count].copy(), b.const.dtype)
+
+
+@instance_for("value_bias_tiles")
+def tiles_with_bias(pick: Pick) -> str:
+    """Attention in tiles on values with a bias, and its projection."""
+    heads, length, keys, width = pick(1, 2), pick(1, 3), pick(2, 5), pick(1, 3)
+    size = 2 * heads
+    numbers = ", ".join(f"{(7 * i % 11 - 5) / 4}" for i in range(size * width))
+    return f"""
+    graph @main(%q: f32[B,{length},{size}], %k: f32[B,{keys},{size}], %v: f32[B,{keys},{size}]) -> (%y) {{
+      weight %b: f32[{size}] = [{", ".join(f"{i - 1.5}" for i in range(size))}]
+      weight %w: f32[{size},{width}] = [{numbers}]
+      weight %c: f32[{width}] = [{", ".join(f"{0.5 - i}" for i in range(width))}]
+      %vb = Add(%v, %b)
+      %a = com.microsoft::MultiHeadAttention(%q, %k, %vb) {{num_heads = {heads}, scale = {pick(0.5, 1.0)}}}
+      %p = MatMul(%a, %w)
+      %y = Add(%p, %c)
+    }}""".replace("[B,", f"[{pick(1, 2)},")
