@@ -63,8 +63,8 @@ class Target:
     def rule_sets(self) -> dict[str, tuple[str, str]]:
         """Rule sets of its runtime that the edits of the -O levels name: file and module with the natives."""
         if self.runtime == "onnxruntime":
-            forms = _FOLDER.parent / "onnxruntime" / "forms.rules"
-            return {"ort-forms": (str(forms), "geoc.lowering.onnxruntime.forms")}
+            folder, package = _FOLDER.parent / "onnxruntime", "geoc.lowering.onnxruntime"
+            return {f"ort-{name}": (str(folder / f"{name}.rules"), f"{package}.{name}") for name in ("forms", "tokens")}
         return {}
 
     @property
