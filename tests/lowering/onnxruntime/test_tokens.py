@@ -13,8 +13,8 @@ import pytest
 
 from geoc.ir.core import Model
 from geoc.ir.infer import infer_graph
-from geoc.ir.text import parse_model
 from geoc.ir.tensor import Tensor
+from geoc.ir.text import parse_model
 from geoc.ir.types import F32
 from geoc.lowering.onnx import model_bytes
 from geoc.lowering.targets import get_target
