@@ -16,7 +16,7 @@ from ...ir.types import F32
 
 _PAST = 4  # the operand of Attention
 _FEW = 16  # rows up to which reading the weights is what a product costs
-_MOST = 3072  # inputs up to which many rows lose little: from some 4,000 on 256 rows take half as long again
+_MOST = 3072  # inputs: the more there are, the more a convolution of many rows loses
 _BLOCK = 16  # channels in a block of onnxruntime's convolutions: 16 with AVX512, 8 with AVX2
 
 

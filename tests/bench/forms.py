@@ -175,8 +175,9 @@ NOTES = [
     "- Swish, HardSwish, Mish and GroupNormalization have no kernels: onnxruntime runs their definitions. Mish is much faster as a",
     "  quotient, GroupNormalization as InstanceNormalization and BatchNormalization.",
     "- A product of few rows with a matrix larger than the caches takes as long as the matrix takes to be read, and a 1 x 1",
-    "  convolution reads it fastest: four fifths of the time of MatMul. With 64 rows it is as fast, with more it is slower, the",
-    "  more so the more inputs there are. So decoders with a cache get it, for up to 3,072 inputs (tokens.rules).",
+    "  convolution reads it fastest: two thirds to four fifths of the time of MatMul. With 64 rows it is hardly slower, with 256 by a",
+    "  tenth at 768 inputs and by half of the time and more at 3,072 and above. So decoders with a cache get it, which run with one",
+    "  row for each token, and for up to 3,072 inputs (tokens.rules); `--skip=ort-tokens` leaves it out.",
     "- A projection as Gemm on rows, and its bias summed with what skips it, win up to 2 % alone and nothing over whole models:",
     "  MatMul and Add stay, of which onnxruntime makes BiasGelu where a GELU follows.",
 ]
