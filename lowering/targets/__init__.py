@@ -89,7 +89,7 @@ class Target:
             folder = _FOLDER.parent / "onnxruntime"
             return {
                 f"ort-{name}": (str(folder / f"{name}.rules"), f"geoc.lowering.onnxruntime.{name}")
-                for name in ("forms", "projections")
+                for name in ("forms", "projections", "tokens")
             }
         return {}
 

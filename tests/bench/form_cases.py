@@ -398,6 +398,41 @@ def _gates() -> Iterator[Case]:
         )  # fmt: skip
 
 
+_CONVOLUTION = (
+    "k = Transpose <perm = [1, 0]> (weight) f = Unsqueeze(k, two_three) u = Unsqueeze(x, first) "
+    "p = Transpose <perm = [0, 3, 1, 2]> (u) c = Conv(p, f, bias) t = Transpose <perm = [0, 2, 3, 1]> (c) y = Squeeze(t, first)"
+)
+
+
+def _products() -> Iterator[Case]:
+    """Matrices larger than the caches, so that few rows take as long as the matrix takes to be read."""
+    forms = {
+        "plain": "m = MatMul(x, weight) y = Add(m, bias)",
+        "Gemm": "r = Reshape(x, rows) g = Gemm(r, weight, bias) y = Reshape(g, cube)",
+        "matrix of rank 3": "w = Unsqueeze(weight, first) m = MatMul(x, w) y = Add(m, bias)",
+        "Conv": _CONVOLUTION,
+    }
+    for few in (True, False):
+        for size, width in ((768, 16384), (3072, 4096), (8192, 2048)):
+            for batch, rows in ((1, 1), (4, 1), (1, 16)) if few else ((1, 64), (1, 256)):
+                yield Case(
+                    f"Product of {'few' if few else 'many'} rows", f"{batch} x {rows} x {size}, {width}",
+                    {"B": batch, "S": rows, "K": size, "N": width}, "float[B,S,K]", forms, {},
+                    {"weight": "float[K,N]", "bias": "float[N]"},
+                    {"two_three": [2, 3], "first": [0], "rows": [-1, size], "cube": [batch, rows, width]}, repeat=1,
+                )  # fmt: skip
+    for size in (576, 768):
+        yield Case(
+            "Products of the same row", f"1 x {size}, three of {size}", {"B": 1, "S": 1, "K": size}, "float[B,S,K]",
+            {
+                "plain": "p = MatMul(x, weight) q = MatMul(x, other) r = MatMul(x, third) y = Sum(p, q, r)",
+                "Split": "w = Concat <axis = 1> (weight, other, third) m = MatMul(x, w) "
+                "p, q, r = Split <axis = 2> (m, parts) y = Sum(p, q, r)",
+            },
+            {}, dict.fromkeys(("weight", "other", "third"), "float[K,K]"), {"parts": [size, size, size]},
+        )  # fmt: skip
+
+
 def cases() -> Iterator[Case]:
     """All cases, by operator."""
     yield from _rowwise(ACTIVATIONS, [(1, 3072), (16, 1536), (128, 1536), (512, 1536)])
@@ -409,3 +444,4 @@ def cases() -> Iterator[Case]:
     yield from _attention_past()
     yield from _attention_blocks()
     yield from _gates()
+    yield from _products()

@@ -188,6 +188,7 @@ def test_projections_stay_as_onnxruntime_fuses_them() -> None:
 CHOSEN = {
     "Attention": "3-D", "Attention, float mask": "3-D", "Attention, bool mask": "3-D", "Attention, causal": "3-D",
     "Attention with past": "3-D with past", "RotaryEmbedding": "3-D",
+    "Product of few rows": "Conv", "Products of the same row": "Split",
     "Projection": "plain", "Projection and Add": "plain",
     "Add and LayerNormalization": "Sum, LayerNormalization", "Mish": "quotient", "GroupNormalization": "BatchNormalization",
     "Gelu": "Gelu", "Gelu tanh": "Gelu", "Swish": "plain", "Swish 1.702": "plain", "RMSNormalization": "RMSNormalization",
