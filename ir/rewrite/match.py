@@ -11,7 +11,7 @@ from .functions import UNKNOWN
 from .guards import Env, holds
 from .links import climb, find_links
 from .operands import Step
-from .syntax import Call, Def, Syntax, plain_name, walk
+from .syntax import Binary, Call, Def, Invoke, Literal, Syntax, Unary, Var, plain_name, walk
 from .terms import GRAPH, NOTHING, Recorder, Terms, ops_named
 
 Natives = Mapping[str, Callable[..., Any]]
@@ -108,9 +108,13 @@ class _Compiler(Terms):
         assert links is not None, "check.py refuses roots that nothing connects"
         sources = [(self.layout.name("%" + n), [ops_named(names) for names in path]) for n, path in links]
         earlier = [self.layout.name("%" + _first_out(o)) for o in order[:position]]
+        decided = self._decided(order[:position])
         k, cell = self.observe(k)
 
         def linked(env: Env) -> bool:
+            for test in decided:
+                if not holds(test(env)):
+                    return False
             taken = [env[s].producer for s in earlier]
             for source, ops in sources:
                 if env[source] is None:
@@ -128,6 +132,23 @@ class _Compiler(Terms):
         return self.observed(
             linked, cell, place, lambda env: (f"%{plain_name(name)} to be used by {needed}", "no such user")
         )
+
+    def _decided(self, roots: list[Def]) -> list[Callable[[Env], Any]]:
+        """The guards about values that these roots surely bind: where one fails, no further root need be looked for.
+
+        They are asked again in their place. None for an explanation, which says how far the whole left side matched.
+        """
+        if self.recorder is not None:
+            return []
+        bound = {name for root in roots for name in self.analysis.names_of(root)}
+        found = []
+        for guard in self.analysis.guards:
+            parts = walk(guard.tree)
+            names = {"%" + part.name for part in parts if isinstance(part, Var)}
+            plain = all(isinstance(part, (Invoke, Var, Literal, Binary, Unary)) for part in parts)
+            if plain and guard.way is None and not guard.names and names <= bound:
+                found.append(self.expressions.guard(guard.tree, guard.known))
+        return found
 
     def _finish(self, computed: Computed) -> Step:
         """What is left when all roots matched and nothing inside has other uses: guards, right-side values."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from ..machine import slowness
 from ..rule_graphs import BLOCK, PATTERNS, blocks, run_o2
 
-BUDGET = 1000.0  # milliseconds of processor time
+BUDGET = 1000.0  # milliseconds of processor time, on the machine of the budgets
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -19,7 +20,7 @@ def _warm() -> None:
 def test_time_of_all_rules(fits: bool) -> None:
     small = min(run_o2(blocks(1_000, fits))[0].all_ms for _ in range(2))
     times = min((run_o2(blocks(10_000, fits))[0] for _ in range(2)), key=lambda found: found.all_ms)
-    assert times.all_ms < BUDGET, times.ms
+    assert times.all_ms < BUDGET * slowness(), times.ms
     # What is read once weighs on the small one, and makes this no easier: it must not grow faster than the graph.
     assert times.all_ms < 15 * small, (small, times.ms)
 

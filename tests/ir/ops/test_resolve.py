@@ -26,6 +26,8 @@ from geoc.ir.ops import (
 )
 from geoc.ir.ops.revisions import BREAK_CLASS, BREAK_REASON, BREAKS, EARLY, NEEDS, SPELLING
 
+from ...machine import slowness
+
 
 def all_ops() -> list[Op]:
     found = []
@@ -152,7 +154,7 @@ def test_inside_a_revision_defaults_never_change() -> None:
 def test_resolving_is_one_lookup() -> None:
     resolve("", "Relu", 13)
     runs = timeit.repeat(lambda: resolve("", "Relu", 13), number=10_000, repeat=20)
-    assert min(runs) / 10_000 < 0.3e-6
+    assert min(runs) / 10_000 < 0.3e-6 * slowness()
 
 
 def test_import_is_cheap_and_leaves_onnx_alone(tmp_path: Path) -> None:
