@@ -64,15 +64,43 @@ def estimate_verb(arguments: Arguments) -> int:
     source = one_model(arguments)
     target = get_target(arguments.get("target", "cpu"))
     model = read_model(arguments, source)
+    assumed = _assume(model)
     found = estimate_model(model, target)
     if arguments.get("json"):
-        print(json.dumps(_record(found)))
+        print(json.dumps({**_record(found), "assumed": assumed}))
     else:
-        print(_text(source, model, found))
+        print(_text(source, assumed, found))
     return 0
 
 
-def _text(source: str, model: Model, found: Estimate) -> str:
+def _assume(model: Model) -> list[str]:
+    """Give sizes to the dimensions of inputs that have no name, and say what is assumed of those that have one.
+
+    As --shape would have it: an unnamed first dimension is a batch of 1, others are `TYPICAL`.
+    """
+    from ..ir.dims import Dim
+    from ..ir.ops.cost import TYPICAL, typical
+    from .shapes import input_symbols, read_shapes, specialise
+
+    said = []
+    for value, name in zip(model.graph.inputs, model.graph.input_names):
+        shape = value.shape or ()
+        if any(isinstance(dim, Dim) and dim.is_unknown for dim in shape):
+            sizes: list[int] = []
+            for axis, dim in enumerate(shape):
+                if not isinstance(dim, Dim):
+                    sizes.append(dim)
+                elif dim.is_unknown or dim.atom is None:
+                    sizes.append(1 if axis == 0 else TYPICAL)
+                else:
+                    sizes.append(typical(dim.atom.name))
+            text = f"{name}={','.join(map(str, sizes))}"
+            specialise(model, read_shapes([text], model))
+            said.append(text)
+    return said + [f"{symbol}={typical(symbol)}" for symbol in input_symbols(model)]
+
+
+def _text(source: str, assumed: list[str], found: Estimate) -> str:
     target = found.target
     lines = [
         f"{source} on {target.name} ({target.description})   ESTIMATED by roofline, nothing was run",
@@ -83,9 +111,8 @@ def _text(source: str, model: Model, found: Estimate) -> str:
     ]
     if found.cost_per_million is not None:
         lines.append(f"price     {found.cost_per_million:.3g} for a million runs")
-    assumed = _assumed(model)
     if assumed:
-        lines.append(f"assumed   {assumed}; --shape sets them")
+        lines.append(f"assumed   {'; '.join(assumed)} (--shape sets them)")
     if found.unknown:
         kinds = sorted({node.op.key for node in found.unknown})
         lines.append(f"unknown   {len(found.unknown)} nodes are in no sum: {', '.join(kinds[:6])}")
@@ -110,14 +137,6 @@ def _by_op(found: Estimate) -> list[tuple[str, list[NodeEstimate]]]:
     for each in found.nodes:
         groups[each.node.op.base_key].append(each)
     return sorted(groups.items(), key=lambda item: -sum(n.seconds for n in item[1]))
-
-
-def _assumed(model: Model) -> str:
-    """The symbolic dimensions of the inputs with the sizes that the estimate gives them."""
-    from ..ir.ops.cost import typical
-    from .shapes import input_symbols
-
-    return ", ".join(f"{name}={typical(name)}" for name in input_symbols(model))
 
 
 def _record(found: Estimate) -> dict[str, Any]:

@@ -126,7 +126,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert record["seconds"] == pytest.approx(sum(n["seconds"] for n in record["nodes"]))
     assert main(["estimate", str(path), "--target=a100,price=2", "--shape=S=16"]) == 0
     text = capsys.readouterr().out
-    assert "ESTIMATED by roofline, nothing was run" in text and "assumed   batch=1; --shape sets them" in text
+    assert "ESTIMATED by roofline, nothing was run" in text and "assumed   batch=1 (--shape sets them)" in text
     assert "for a million runs" in text and "MatMul" in text
     assert main(["estimate", str(path), "--target=a1"]) == 2
     assert "no target 'a1'" in capsys.readouterr().err
@@ -134,3 +134,17 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "312 TOP/s" in capsys.readouterr().out
     assert main(["targets"]) == 0
     assert "graviton" in capsys.readouterr().out
+
+
+def test_dimensions_without_a_name_are_assumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "model.gir"
+    path.write_text(
+        HEADER + "graph @main(%x: f32[?,3,?,?,N]) -> (%y: f32[?,3,?,?,N]) {\n  %y: f32[?,3,?,?,N] = Neg(%x)\n}"
+    )
+    assert main(["estimate", str(path), "--target=a100", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["assumed"] == ["x=1,3,128,128,1"]  # N stands for a batch
+    assert (record["unknown_nodes"], record["flops"]) == (0, 3 * 128 * 128)
+    assert main(["estimate", str(path), "--target=a100", "--json", "--shape=x=2,3,8,8,5"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["assumed"], record["flops"]) == ([], 2 * 3 * 8 * 8 * 5)
