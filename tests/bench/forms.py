@@ -177,7 +177,7 @@ NOTES = [
     "- A product of few rows with a matrix larger than the caches takes as long as the matrix takes to be read, and a 1 x 1",
     "  convolution reads it fastest: two thirds to four fifths of the time of MatMul. With 64 rows it is hardly slower, with 256 by a",
     "  tenth at 768 inputs and by half of the time and more at 3,072 and above. So decoders with a cache get it, which run with one",
-    "  row for each token, and for up to 3,072 inputs (tokens.rules); `--skip=ort-tokens` leaves it out.",
+    "  row for each token, and for up to 3,072 inputs (tokens.rules), on AVX2, where this was measured; `--skip=ort-tokens` leaves it out.",
     "- A projection as Gemm on rows, and its bias summed with what skips it, win up to 2 % alone and nothing over whole models:",
     "  MatMul and Add stay, of which onnxruntime makes BiasGelu where a GELU follows.",
     "- Without the biases of keys and values attention with its projections takes up to 5 % less time. Queries, keys and values from",

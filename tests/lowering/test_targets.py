@@ -115,3 +115,11 @@ def test_an_unknown_machine_has_no_rates(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_runtime_that_nothing_is_written_for_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not write for tensorrt yet; `geoc estimate MODEL --target a100`"):
         geoc.compile("model.onnx", tmp_path / "out.onnx", target="a100")
+
+
+def test_forms_measured_with_avx2_alone_are_chosen_there_alone() -> None:
+    """Products of one token as convolutions, docs/forms.md."""
+    with_tokens = {
+        name for name in list_targets() if any("ort-tokens" in edit["pass"] for edit in get_target(name).pipeline.get("insert", ()))
+    }
+    assert with_tokens - {"cpu"} == {"cpu-avx2"}

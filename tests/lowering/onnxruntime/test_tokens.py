@@ -24,7 +24,7 @@ from geoc.passes.pipelines import parse
 from geoc.passes.registry import Registry
 
 HEADS, SIZE, WIDE = 2, 16, 80
-STEPS = ",".join(edit["pass"] for edit in get_target("cpu").pipeline["insert"])
+STEPS = ",".join(edit["pass"] for edit in get_target("cpu-avx2").pipeline["insert"])
 LAYER = """graph @main(%x: f32[B,S,32], %pk: f32[B,2,P,16], %pv: f32[B,2,P,16]) -> (%y, %nk, %nv) {
   weight %wq: f32[32,32] = splat(1.0)
   weight %wk: f32[32,32] = splat(2.0)
