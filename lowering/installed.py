@@ -15,15 +15,11 @@ RUNTIMES: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def runtime_version(name: str) -> str | None:
-    """The installed version of a runtime; None where it is not installed."""
-    return installed_version(*RUNTIMES[name])
-
-
-def installed_version(module: str, distributions: tuple[str, ...]) -> str | None:
-    """The version of an importable module that one of these distributions brought; None where it is not there.
+    """The installed version of a runtime; None where it is not installed.
 
     The metadata's folder names say it, which takes microseconds where importlib.metadata takes tens of milliseconds.
     """
+    module, distributions = RUNTIMES[name]
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         return None

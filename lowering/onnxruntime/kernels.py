@@ -26,11 +26,6 @@ _OPEN = 2**31 - 1
 Row = tuple[int, int, dict[str, list[str]]]
 
 
-def installed_version() -> str | None:
-    """The version of the installed onnxruntime without importing it; None where there is none."""
-    return runtime_version("onnxruntime")
-
-
 def limits(version: str | None) -> tuple[int, int]:
     """The newest (opset, IR version) that an onnxruntime version loads; those of the newest known for a newer one."""
     if version is not None:
@@ -96,7 +91,7 @@ class Kernels:
 
 def load_kernels() -> Kernels | None:
     """The installed onnxruntime's registry; None where onnxruntime is not installed."""
-    version = installed_version()
+    version = runtime_version("onnxruntime")
     if version is None:
         return None
     path = cache_file("kernels", f"onnxruntime-{version}.json")

@@ -3,15 +3,15 @@
     target = get_target("a100,price=2.5")
     target.hardware.bandwidth, target.hardware.rates["fp16"]
 
-A target is a TOML file in this folder; `inherits` names the one it refines, table by table (``detected`` is
-the one that fits this machine). ``NAME,key=value`` changes
-what the file says: a key of ``hardware``, ``rates`` or ``per_cycle``.
+A target is a TOML file in this folder; `inherits` names the one it refines, table by table (``detected`` is the one
+that fits this machine). ``NAME,key=value`` changes what the file says, a key of ``hardware``, ``rates`` or
+``per_cycle``.
 """
 
 from __future__ import annotations
 
 import difflib
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,7 @@ def _change(base: str, data: dict[str, Any], change: str) -> None:
         raise UsageError(f"{key}={text!r} of target {base} is no number") from None
     if number <= 0:
         raise UsageError(f"{key}={text} of target {base} must be above 0")
-    data.setdefault(tables[0], {})[key] = number
+    data[tables[0]] = {**data.get(tables[0], {}), key: number}
 
 
 def _nearest(word: str, known: list[str]) -> str:
@@ -152,16 +152,23 @@ def _nearest(word: str, known: list[str]) -> str:
 
 
 def _read(name: str) -> dict[str, Any]:
+    """What a file and those that it inherits say. Tables may be shared: replace them, never write into them."""
+    data = dict(_parsed(name))
+    parent = data.pop("inherits", None)
+    if parent == "detected":
+        return _merged(_this_machine(), data)
+    return _merged(_read(parent), data) if parent else data
+
+
+@cache
+def _parsed(name: str) -> dict[str, Any]:
     try:
         import tomllib
     except ModuleNotFoundError:  # Python 3.10
         import tomli as tomllib  # type: ignore[no-redef, unused-ignore]
 
-    data: dict[str, Any] = tomllib.loads((_FOLDER / f"{name}.toml").read_text())
-    parent = data.pop("inherits", None)
-    if parent == "detected":
-        return _merged(_this_machine(), data)
-    return _merged(_read(parent), data) if parent else data
+    found: dict[str, Any] = tomllib.loads((_FOLDER / f"{name}.toml").read_text())
+    return found
 
 
 def _this_machine() -> dict[str, Any]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-# The cpu-* target whose rates hold for a processor that has a flag of /proc/cpuinfo; the first that fits.
 CPUINFO = Path("/proc/cpuinfo")
+# The cpu-* target whose rates hold for a processor that has a flag of /proc/cpuinfo; the first that fits.
 _BY_FLAG = (
     ("amx_int8", "cpu-amx"), ("avx512_vnni", "cpu-vnni"), ("avx512f", "cpu-avx512"), ("avx2", "cpu-avx2"),
     ("asimddp", "cpu-arm-dotprod"),
@@ -53,7 +54,7 @@ def hardware_of(data: dict[str, Any]) -> Hardware:
 
 def detected() -> tuple[str | None, dict[str, Any]]:
     """The cpu-* target that fits this machine, and its own ``hardware`` entries: cores, clock (Hz), memory (bytes)."""
-    flags, clock = _cpuinfo()
+    flags, clock = _cpuinfo(CPUINFO)
     like = next((name for flag, name in _BY_FLAG if flag in flags), None)
     found: dict[str, Any] = {"cores": _cores()}
     if clock:
@@ -75,10 +76,11 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _cpuinfo() -> tuple[set[str], float]:
+@cache
+def _cpuinfo(path: Path) -> tuple[set[str], float]:
     """The processor's flags and its clock in Hz (0 where it does not say)."""
     try:
-        text = CPUINFO.read_text()
+        text = path.read_text()
     except OSError:
         return set(), 0.0
     flags: set[str] = set()
