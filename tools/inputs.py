@@ -22,6 +22,7 @@ from ..ir.core import Model, Value
 from ..ir.dims import DimLike
 from ..ir.types import BOOL, STR, OptionalType, SequenceType, TensorType, Type
 from .meaning import Meaning, study
+from .pictures import channel_axis, pages
 from .shapes import Shapes, Size, evaluate
 
 Sizes = dict[str, int]
@@ -252,6 +253,8 @@ def _floats(meaning: Meaning, shape: tuple[int, ...], rng: np.random.Generator) 
         return np.where(_mask(shape, rng), 0.0, -1e4)
     if meaning.mask:
         return _mask(shape, rng).astype(np.float64)
+    if meaning.picture and channel_axis(shape) is not None:
+        return pages(shape, rng)
     return np.asarray(rng.standard_normal(shape))
 
 

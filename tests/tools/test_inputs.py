@@ -205,3 +205,25 @@ def maker_of_type(type: onnx.TypeProto) -> InputMaker:
         [onnx.ValueInfoProto(name="x", type=type)], [onnx.ValueInfoProto(name="y", type=type)],
     )  # fmt: skip
     return maker(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)]))
+
+
+@pytest.mark.parametrize("dims", [["n", 3, "h", "w"], ["n", 1, 32, 100], ["n", 224, 224, 3], ["n", "c", "h", "w"]])
+def test_pictures_are_pages_with_letters_on_them(dims: list[str | int]) -> None:
+    array = first(single("x", TensorProto.FLOAT, dims))
+    channels_last = array.shape[3] == 3
+    grey = array.mean(3 if channels_last else 1)
+    dark = (grey < 0).mean()
+    assert 0.1 < dark < 0.6
+    # Strokes are at least two pixels high: most pixels below a dark one are dark.
+    assert (grey[:, 1:] < 0)[grey[:, :-1] < 0].mean() > 0.5
+    assert np.unique(array).size > array.size // 2  # grain in every pixel and channel
+
+
+@pytest.mark.parametrize(
+    ("name", "dims"),
+    [("past_key", ["b", 3, "past", 64]), ("x", ["b", 4, 64, 64]), ("x", ["b", 3, 8, 8]), ("x", ["b", 3, 32])],
+)
+def test_what_cannot_be_a_picture_is_noise(name: str, dims: list[str | int]) -> None:
+    array = first(single(name, TensorProto.FLOAT, dims))
+    assert abs(float(array.mean())) < 0.2
+    assert 0.8 < float(array.std()) < 1.2
