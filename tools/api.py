@@ -40,29 +40,23 @@ def save(
     weights: str = "reuse",
     target: str | None = "cpu",
 ) -> list[str]:
-    """Write a model to `path`, as its suffix says (.onnx or .gir), whole or not at all; returns the files.
+    """Write a model to `path`, as its suffix says (.onnx, .gir or one of the target's), whole or not at all.
 
     `weights`: "reuse" refers to the source's data files, "copy" writes one beside `path`, "inline" puts them
-    into it. Nothing newer than `target` loads is written (None: no limit). Raises UnsupportedModel where no
-    opset holds the model, UsageError for an unknown suffix, OSError.
+    into it. Nothing newer than `target` loads is written (None: no limit). Returns the files. Raises
+    UnsupportedModel where no opset holds the model, UsageError for an unknown suffix, OSError.
     """
-    from .files import format_of, write_text
-
-    path = os.fspath(path)
-    if format_of(path) == "gir":
-        from ..ir.text import print_model
-
-        folder = os.path.dirname(os.path.abspath(path))
-        write_text(path, print_model(model, weights="inline" if weights == "inline" else "auto", folder=folder))
-        return [os.path.abspath(path)]
+    from ..lowering.backend import Order
     from ..lowering.onnx import save_onnx
     from ..lowering.targets import get_target
+    from .emitting import outputs_of
 
-    limits: dict[str, Any] = {}
-    if target is not None:
-        chosen = get_target(target)
-        limits = {"max_opset": chosen.max_opset, "max_ir": chosen.max_ir}
-    return list(save_onnx(model, path, opset=opset, weights=weights, **limits).files)
+    path = os.fspath(path)
+    chosen = get_target(target or "cpu")
+    (output,) = outputs_of(chosen.backend, (), path, None)
+    if target is None and output.kind == "onnx":
+        return list(save_onnx(model, path, opset=opset, weights=weights).files)
+    return list(output.emitter.write(model, path, Order(chosen, opset, weights)).files)
 
 
 def compile(
@@ -78,6 +72,7 @@ def compile(
     rules: str | Names = (),
     plugin: str | Names = (),
     check: str | None = None,
+    emit: str | Names = (),
     opset: int | None = None,
     weights: str = "reuse",
     dump_dir: str | None = None,
@@ -107,6 +102,7 @@ def compile(
             rules=_names(rules),
             plugin=_names(plugin),
             check=check,
+            emit=_names(emit),
             opset=opset,
             weights=weights,
             dump_dir=dump_dir,

@@ -29,10 +29,12 @@ OPTIONS: tuple[Option, ...] = (
     Option(("-O", "--level"), "0|1|2|3", "int", "how much to do: 0 import and export, 1 clean up in standard "
            "operators, 2 every lossless rewrite (default), 3 the target's precisions as well"),
     Option(("--target",), "NAME[,key=value]", "text", "what the result is for (default cpu; see `geoc targets`)"),
-    Option(("-o", "--output"), "OUT", "text", "where to write; its suffix says what: .onnx or .gir "
+    Option(("-o", "--output"), "OUT", "text", "where to write; its suffix says what: .onnx, .gir, ... "
            "(default MODEL.geoc.onnx)"),
     Option(("--shape",), "NAME=1,3,224,224|SYM=8", "texts", "fix an input's shape or a symbolic dimension; "
            "min:opt:max keeps it symbolic and checks inside the range; repeatable"),
+    Option(("--emit",), "KINDS", "list", "what to write, with commas: onnx, gir, ort, and what else the target has "
+           "(default: what -o ends in, or the target's own); several go into the folder -o"),
     Option(("--opset",), "N", "int", "write this opset (default: the source's, raised where needed)"),
     Option(("--weights",), "reuse|copy|inline", "reuse|copy|inline", "large weights: refer to the source's data "
            "files (default), copy them beside the output, or put them into it"),

@@ -128,16 +128,19 @@ def settings_of(arguments: Arguments) -> Any:
             else f"one model at a time, not {len(arguments.words)}: {' '.join(arguments.words)}"
         )
     values = {k: v for k, v in arguments.values.items() if k not in ("quiet", "debug")}
-    for key in ("shape", "skip", "only", "rules", "plugin", "print_after"):
+    for key in ("shape", "skip", "only", "rules", "plugin", "print_after", "emit"):
         if key in values:
             values[key] = tuple(values[key])
     source = arguments.words[0]
     if arguments.verb == "compile":
         _check_is_model(source)
         _check_values(values)
-        from .files import default_output
+        if "output" not in values:
+            from ..lowering.targets import get_target
+            from .emitting import default_output
 
-        values.setdefault("output", default_output(source))
+            backend = get_target(values.get("target", "cpu")).backend
+            values["output"] = default_output(source, backend, values.get("emit", ()))
     return Settings(source=source, **values)
 
 

@@ -13,14 +13,17 @@ from time import perf_counter
 from typing import Any, TextIO
 
 from ..ir.core import Model
-from ..ir.errors import FormatError, InvalidModel, UnsupportedModel, UsageError
+from ..ir.errors import FormatError, InvalidModel, UnsupportedModel
+from ..lowering.backend import Order
+from ..lowering.emit import write_onnx
 from ..lowering.targets import get_target
 from ..passes.base import Context, Instrument, Place
 from ..passes.instruments import Refusals, Tally, Timing
 from ..passes.manager import run_pipeline
 from ..passes.pipelines import Item, level_items, parse, render, with_rules
 from ..passes.registry import Registry
-from .files import INLINE_MAX, files_of, format_of, load_any, protect, reused_spans, weight_bytes, write_text
+from .emitting import make_folder, outputs_of
+from .files import files_of, load_any, protect, reused_spans, weight_bytes
 from .progress import Progress
 from .report import NOT_CHECKED, Accuracy, GraphSize, Refusal, Report
 from .selection import selected
@@ -74,6 +77,8 @@ class Compilation:
         if self.settings.report is not None:
             import json
 
+            from ..lowering.emit import write_text
+
             write_text(self.settings.report, json.dumps(self.report.to_json(), indent=2) + "\n")
         return self.report
 
@@ -82,12 +87,7 @@ class Compilation:
     def _plan(self) -> None:
         settings = self.settings
         self.target = get_target(settings.target)
-        if not self.target.can_be_compiled_for:
-            name = self.target.name
-            raise UsageError(
-                f"geoc does not write for {self.target.runtime} yet; `geoc estimate MODEL --target {name}` estimates",
-                source=f"--target={name}",
-            )
+        self.written = outputs_of(self.target.backend, settings.emit, settings.output, settings.path)
         self.registry = Registry(self.target.rule_sets)
         self.registry.add_user_code(settings.plugin, settings.rules)
         self.items = plan(settings, self.registry, self.target.pipeline)
@@ -102,9 +102,8 @@ class Compilation:
             report.notes.append("-O3 is -O2 here: no lower precision or compression is available yet")
         if settings.output is not None:
             report.output = settings.output
-            self.format = format_of(settings.output)
         for path in (settings.output, settings.report):
-            folder = os.path.dirname(path or "") or "."
+            folder = os.path.dirname((path or "").rstrip(os.sep)) or "."
             if not os.path.isdir(folder):
                 raise FileNotFoundError(2, "no such folder to write to", folder)
 
@@ -128,8 +127,8 @@ class Compilation:
         settings = self.settings
         self.inputs = files_of(settings.source, model)
         written = [path for path in (settings.report, settings.remarks) if path is not None]
-        if settings.output is not None:
-            written += [settings.output, settings.output + ".data"]
+        for output in self.written:
+            written += [output.path, output.path + ".data"]
         if settings.dump_dir is not None:
             written += [*old_dumps(settings.dump_dir), os.path.join(settings.dump_dir, TRACE)]
         protect(written, self.inputs)
@@ -154,20 +153,9 @@ class Compilation:
                 self.export(model, self._reference)
         return self._reference
 
-    def export(self, model: Model, path: str, weights: str | None = None) -> Any:
-        """Write `model` as ONNX for the target; `weights` None: inline while one file can hold them."""
-        from ..lowering.onnx import save_onnx
-
-        if weights is None:
-            weights = "inline" if weight_bytes(model) < INLINE_MAX else "copy"
-        return save_onnx(
-            model,
-            path,
-            opset=self.settings.opset,
-            weights=weights,
-            max_opset=self.target.max_opset,
-            max_ir=self.target.max_ir,
-        )
+    def export(self, model: Model, path: str) -> None:
+        """Write `model` as ONNX for the target, weights inline while one file can hold them."""
+        write_onnx(model, path, Order(self.target, self.settings.opset, None))
 
     # Passes and comparison
 
@@ -237,28 +225,23 @@ class Compilation:
                 self.log.write(self.timing.text() + "\n")
         report.after = GraphSize.of(model, weight_bytes(model))
         self.outputs.flush()
-        if settings.output is None or not report.ok:
+        if not self.written or not report.ok:
             return
         self.progress.stage("writing", 0.9, 1.0)
-        if self.format == "gir":
-            from ..ir.text import print_model
-
-            folder = os.path.dirname(os.path.abspath(settings.output))
-            mode: Any = "inline" if settings.weights == "inline" else "auto"
-            text = print_model(model, weights=mode, folder=folder)
-            report.after.bytes = write_text(settings.output, text)
-            report.files = [os.path.abspath(settings.output)]
-            return
-        try:
-            result = self.export(model, settings.output, settings.weights)
-        except OSError as error:
-            error.filename = error.filename or settings.output
-            raise
-        report.opset = result.opset
-        report.files = list(result.files)
-        report.after.bytes = result.bytes
-        if settings.weights == "reuse":
-            self._count_reused(model, settings.output)
+        make_folder(self.written)
+        report.after.bytes = 0
+        for output in self.written:
+            try:
+                result = output.emitter.write(model, output.path, Order(self.target, settings.opset, settings.weights))
+            except OSError as error:
+                error.filename = error.filename or output.path
+                raise
+            report.opset = result.opset or report.opset
+            report.files += result.files
+            report.notes += result.notes
+            report.after.bytes += sum(result.files.values())
+            if settings.weights == "reuse" and output.kind == "onnx":
+                self._count_reused(model, output.path)
 
     def _count_reused(self, model: Model, output: str) -> None:
         """Data of the source that the output refers to is part of its size, and worth a word."""

@@ -43,7 +43,7 @@ def doctor_verb(arguments: Arguments) -> int:
         print(f"    {name:<13}{state}")
     targets = [get_target(name) for name in list_targets()]
     print("\ntargets")
-    print(f"    compile for: {', '.join(t.name for t in targets if t.can_be_compiled_for)}")
+    print(f"    compile for: {', '.join(t.name for t in targets)}")
     print(f"    estimate for: {', '.join(t.name for t in targets if t.hardware.rates)}")
     return 1 if fault or cpu.runtime_version is None else 0
 

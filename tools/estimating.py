@@ -27,16 +27,15 @@ def targets_verb(arguments: Arguments) -> int:
         return 0
     for name in list_targets():
         target = get_target(name)
-        can = "" if target.can_be_compiled_for else "  (estimate only)" if target.hardware.rates else "  (not yet)"
-        print(f"{name:<17}{target.runtime:<13}{target.description}{can}")
+        print(f"{name:<17}{target.runtime:<13}{target.description}")
     return 0
 
 
 def _full(target: Target) -> str:
     hardware = target.hardware
     lines = [f"{target.name}: {target.description}", f"    runtime   {target.describe().partition('(')[2].rstrip(')')}"]
-    if target.can_be_compiled_for:
-        lines.append(f"    writes    ONNX up to opset {target.max_opset}, IR version {target.max_ir}")
+    kinds = ", ".join(target.backend.emitters())
+    lines.append(f"    writes    {kinds}; ONNX up to opset {target.max_opset}, IR version {target.max_ir}")
     if hardware.rates:
         rates = ", ".join(f"{name} {_scaled(rate, 'OP/s')}" for name, rate in hardware.rates.items())
         lines.append(f"    peak      {rates}")

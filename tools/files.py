@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +11,6 @@ from ..ir.errors import UsageError
 from ..ir.tensor import MappedFile, Tensor
 
 SUFFIXES = {".onnx": "onnx", ".gir": "gir"}
-INLINE_MAX = 1_900_000_000  # a protobuf file ends at 2 GiB
 
 
 def load_any(source: Any) -> Model:
@@ -49,11 +47,6 @@ def format_of(output: str) -> str:
         said = f"the suffix {suffix!r}" if suffix else "no suffix"
         raise UsageError(f"{said} says nothing about what to write; there are {known}", source=output)
     return found
-
-
-def default_output(source: str) -> str:
-    """MODEL.geoc.onnx beside the source."""
-    return os.path.splitext(source)[0] + ".geoc.onnx"
 
 
 def tensors(model: Model) -> Iterator[Tensor]:
@@ -124,25 +117,3 @@ def protect(outputs: list[str], inputs: list[str]) -> None:
         for path in inputs:
             if _same(output, path):
                 raise UsageError(f"would overwrite the input {path}; give another -o", source=output)
-
-
-def write_text(path: str, text: str) -> int:
-    """Write a text file whole or not at all; returns its bytes. Raises OSError."""
-    data = text.encode("utf-8")
-    if os.path.exists(path) and not os.path.isfile(path):  # a pipe or a device cannot be replaced
-        with open(path, "wb") as file:
-            file.write(data)
-        return len(data)
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-    except BaseException as error:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        if isinstance(error, OSError):
-            error.filename = path  # the user's name for it, not ours
-        raise
-    return len(data)

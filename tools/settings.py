@@ -26,6 +26,7 @@ class Settings:
     rules: tuple[str, ...] = ()
     plugin: tuple[str, ...] = ()
     check: str | None = None
+    emit: tuple[str, ...] = ()
     opset: int | None = None
     weights: str = "reuse"
     dump_dir: str | None = None
@@ -63,6 +64,8 @@ class Settings:
             words += ["--only", ",".join(self.only)]
         if self.check is not None:
             words.append(f"--check={self.check}")
+        if self.emit:
+            words.append(f"--emit={','.join(self.emit)}")
         if self.opset is not None:
             words += ["--opset", str(self.opset)]
         if self.weights != "reuse":

@@ -24,7 +24,8 @@ __all__ = [
 def dump_verb(arguments: Arguments) -> int:
     """``geoc dump MODEL``: the model as text."""
     from ..ir.text import print_model
-    from .files import format_of, protect, write_text
+    from ..lowering.emit import write_text
+    from .files import format_of, protect
 
     source = one_model(arguments)
     output = arguments.get("output")

@@ -15,9 +15,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from ...ir.core import Model
 from ...ir.errors import UsageError
-from ..onnx.opset import OpsetChoice
+from ..backend import Backend, backend_of
 from .hardware import Hardware, detected, hardware_of, machine
 
 __all__ = ["Hardware", "Target", "get_target", "list_targets", "machine"]
@@ -57,24 +56,20 @@ class Target:
 
         return runtime_version(self.runtime)
 
-    @property
-    def can_be_compiled_for(self) -> bool:
-        """True where geoc writes what the runtime loads; it estimates for every target that has rates."""
-        return self.runtime == "onnxruntime"
+    @cached_property
+    def backend(self) -> Backend:
+        """How files for its runtime are made."""
+        return backend_of(self.runtime)
 
     @property
     def max_opset(self) -> int:
         """The newest opset of the default domain that the runtime loads."""
-        from ..onnxruntime.kernels import limits
-
-        return limits(self.runtime_version)[0]
+        return self.backend.limits(self.runtime_version)[0]
 
     @property
     def max_ir(self) -> int:
         """The newest IR version that the runtime loads."""
-        from ..onnxruntime.kernels import limits
-
-        return limits(self.runtime_version)[1]
+        return self.backend.limits(self.runtime_version)[1]
 
     @property
     def pipeline(self) -> dict[str, Any]:
@@ -85,23 +80,11 @@ class Target:
     @property
     def rule_sets(self) -> dict[str, tuple[str, str]]:
         """Rule sets of its runtime that the edits of the -O levels name: file and module with the natives."""
-        if self.runtime == "onnxruntime":
-            folder = _FOLDER.parent / "onnxruntime"
-            return {
-                f"ort-{name}": (str(folder / f"{name}.rules"), f"geoc.lowering.onnxruntime.{name}")
-                for name in ("forms", "projections", "tokens")
-            }
-        return {}
+        return self.backend.rule_sets()
 
     @property
     def capabilities(self) -> Target:
         return self
-
-    def not_supported(self, model: Model, choice: OpsetChoice) -> list[Any]:
-        """The nodes that the runtime has no kernel for."""
-        from ..onnxruntime.kernels import without_kernel
-
-        return without_kernel(model, choice.opsets, choice.spellings)
 
     def describe(self) -> str:
         """One line: the runtime, its version and what the machine has."""

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-import geoc
 from geoc.ir.errors import UsageError
 from geoc.lowering.targets import get_target, hardware, list_targets
 
@@ -112,9 +111,11 @@ def test_an_unknown_machine_has_no_rates(tmp_path: Path, monkeypatch: pytest.Mon
     assert found.hardware.rates == {} and found.pipeline == get_target("onnxruntime").pipeline
 
 
-def test_a_runtime_that_nothing_is_written_for_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="does not write for tensorrt yet; `geoc estimate MODEL --target a100`"):
-        geoc.compile("model.onnx", tmp_path / "out.onnx", target="a100")
+def test_every_target_has_a_backend() -> None:
+    for name in list_targets():
+        target = get_target(name)
+        assert target.backend.runtime == target.runtime
+        assert {"onnx", "gir", target.backend.default} <= set(target.backend.emitters())
 
 
 def test_forms_measured_with_avx2_alone_are_chosen_there_alone() -> None:

@@ -13,9 +13,10 @@ DONE, WRONG = 0, 1
 
 def rulecheck_verb(arguments: Arguments) -> int:
     """Check the rules of files, or of the library; 1 where one is wrong or has no instance."""
+    from ...lowering.emit import write_text
     from ...lowering.targets import get_target
     from ...passes.registry import Registry
-    from ..files import format_of, protect, write_text
+    from ..files import format_of, protect
     from .report import counterexample, line_of, summary
     from .run import COUNT, check_rules, rules_to_check
 

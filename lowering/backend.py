@@ -1,0 +1,100 @@
+"""What geoc asks of a runtime. A backend is a folder ``lowering/RUNTIME`` whose ``backend.py`` has a ``BACKEND``.
+
+    backend = backend_of("onnxruntime")
+    backend.limits("1.31.1")                    # (26, 13): the newest opset and IR version that it loads
+    backend.emitters()["ort"].write(model, "model.ort", Order(target))
+
+``backend.py`` imports neither the runtime nor anything large: the command looks into it on every start.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from ..ir.core import Model, Node
+
+if TYPE_CHECKING:
+    from .targets import Target
+
+_FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Order:
+    """How a model is to be written.
+
+    `opset` None: the source's, raised where needed. `weights`: ``reuse``, ``copy`` or ``inline``; None is inline while
+    one file can hold them. `profile`: for inputs of symbolic shape the smallest, the best and the largest shape.
+    """
+
+    target: Target
+    opset: int | None = None
+    weights: str | None = "reuse"
+    profile: Mapping[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+
+
+@dataclass
+class Written:
+    """What an emitter wrote: the files with their sizes in bytes, the ONNX opset if that is one, notes for the user."""
+
+    files: dict[str, int]
+    opset: int | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+class Emitter(NamedTuple):
+    """One form that a model can be written in: ``write(model, path, order)``, all or nothing."""
+
+    suffix: str
+    write: Callable[[Model, str, Order], Written]
+
+
+class Unsupported(NamedTuple):
+    """A node that the runtime does not run, and why."""
+
+    node: Node
+    reason: str
+
+
+class Backend:
+    """One runtime. Subclasses say what it loads, which rules lower to it, and how its files are written."""
+
+    runtime: ClassVar[str] = ""
+    title: ClassVar[str] = ""  # as its makers write it
+    default: ClassVar[str] = "onnx"  # the emitter that is taken where nobody asks for another
+
+    def limits(self, version: str | None) -> tuple[int, int]:
+        """The newest (opset of the default domain, IR version) that a version loads; None: of the newest known."""
+        raise NotImplementedError
+
+    def rule_sets(self) -> dict[str, tuple[str, str]]:
+        """Rule sets that its targets' pipelines name: file and module with the natives."""
+        return {}
+
+    def emitters(self) -> dict[str, Emitter]:
+        """What can be written for it, by the word that --emit takes."""
+        from .emit import GIR, ONNX
+
+        return {"onnx": ONNX, "gir": GIR}
+
+    def unsupported(self, model: Model, target: Target, choice: Any) -> list[Unsupported]:
+        """Nodes that it does not run when they are written as `choice` (an `OpsetChoice`) says."""
+        return []
+
+
+def list_backends() -> list[str]:
+    """The runtimes that geoc writes for."""
+    return sorted(path.parent.name for path in _FOLDER.glob("*/backend.py"))
+
+
+def backend_of(runtime: str) -> Backend:
+    """The backend of a runtime. KeyError where there is none."""
+    if not (_FOLDER / runtime / "backend.py").is_file():
+        raise KeyError(runtime)
+    found = importlib.import_module(f".{runtime}.backend", __package__).BACKEND
+    assert isinstance(found, Backend)
+    return found

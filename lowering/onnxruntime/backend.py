@@ -1,0 +1,50 @@
+"""onnxruntime on a CPU: ONNX files, or its own flatbuffer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ...ir.core import Model
+from ..backend import Backend, Emitter, Order, Unsupported, Written
+
+if TYPE_CHECKING:
+    from ..targets import Target
+
+_FOLDER = Path(__file__).parent
+
+
+class OnnxRuntime(Backend):
+    """The CPU provider; its kernel registry says what it runs."""
+
+    runtime: ClassVar[str] = "onnxruntime"
+    title: ClassVar[str] = "ONNX Runtime"
+
+    def limits(self, version: str | None) -> tuple[int, int]:
+        from .kernels import limits
+
+        return limits(version)
+
+    def rule_sets(self) -> dict[str, tuple[str, str]]:
+        return {
+            f"ort-{name}": (str(_FOLDER / f"{name}.rules"), f"geoc.lowering.onnxruntime.{name}")
+            for name in ("forms", "projections", "tokens")
+        }
+
+    def emitters(self) -> dict[str, Emitter]:
+        return {**super().emitters(), "ort": Emitter(".ort", _write_flatbuffer)}
+
+    def unsupported(self, model: Model, target: Target, choice: Any) -> list[Unsupported]:
+        from .kernels import without_kernel
+
+        nodes = without_kernel(model, choice.opsets, choice.spellings)
+        return [Unsupported(node, "onnxruntime has no CPU kernel for it at these element types") for node in nodes]
+
+
+def _write_flatbuffer(model: Model, path: str, order: Order) -> Written:
+    from .flatbuffer import write_flatbuffer
+
+    return write_flatbuffer(model, path, order)
+
+
+BACKEND = OnnxRuntime()

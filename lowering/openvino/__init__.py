@@ -1,0 +1,1 @@
+"""OpenVINO: its intermediate representation, written through the `openvino` package."""

@@ -1,0 +1,31 @@
+"""OpenVINO on CPUs, GPUs and NPUs: its intermediate representation, .xml and .bin."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ...ir.core import Model
+from ..backend import Backend, Emitter, Order, Written
+
+
+class OpenVino(Backend):
+    """Written by the `openvino` package; ONNX files are written no newer than its reader takes."""
+
+    runtime: ClassVar[str] = "openvino"
+    title: ClassVar[str] = "OpenVINO"
+    default: ClassVar[str] = "openvino"
+
+    def limits(self, version: str | None) -> tuple[int, int]:
+        return 23, 11
+
+    def emitters(self) -> dict[str, Emitter]:
+        return {**super().emitters(), "openvino": Emitter(".xml", _write_ir)}
+
+
+def _write_ir(model: Model, path: str, order: Order) -> Written:
+    from .write import write_ir
+
+    return write_ir(model, path, order)
+
+
+BACKEND = OpenVino()

@@ -1,0 +1,1 @@
+"""TensorRT: strongly typed ONNX within what its parser and builder take."""

@@ -1,0 +1,70 @@
+"""``--emit`` and ``-o``: which forms of the result are written, and where.
+
+One form goes to the file that -o names, several into the folder that it names, as MODEL.SUFFIX.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..ir.errors import UsageError
+from ..lowering.backend import Backend, Emitter
+
+
+class Output(NamedTuple):
+    """One form of the result and the path that it is written to."""
+
+    kind: str
+    path: str
+    emitter: Emitter
+
+
+def outputs_of(backend: Backend, emit: Sequence[str], output: str | None, source: str | None) -> list[Output]:
+    """What is to be written; [] where `output` is None. `source` is the model's path, for names in a folder.
+
+    Raises UsageError for a form that the backend does not know and a suffix that does not fit.
+    """
+    known = backend.emitters()
+    for kind in emit:
+        if kind not in known:
+            near = difflib.get_close_matches(kind, known, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UsageError(f"{backend.title} takes {', '.join(sorted(known))}, not {kind!r}{hint}", source="--emit")
+    if output is None:
+        return []
+    if len(emit) > 1:
+        stem = os.path.splitext(os.path.basename(source or "model"))[0]
+        return [Output(kind, os.path.join(output, stem + known[kind].suffix), known[kind]) for kind in emit]
+    kind = emit[0] if emit else _kind_of(output, known)
+    if not output.lower().endswith(known[kind].suffix):
+        raise UsageError(f"--emit {kind} writes a file that ends in {known[kind].suffix}", source=output)
+    return [Output(kind, output, known[kind])]
+
+
+def _kind_of(output: str, known: dict[str, Emitter]) -> str:
+    """What the suffix of a path asks for, the longest that fits."""
+    fitting = [kind for kind, emitter in known.items() if output.lower().endswith(emitter.suffix)]
+    if not fitting:
+        suffix = os.path.splitext(output)[1]
+        said = f"the suffix {suffix!r}" if suffix else "no suffix"
+        suffixes = ", ".join(sorted(emitter.suffix for emitter in known.values()))
+        raise UsageError(f"{said} says nothing about what to write; there are {suffixes}", source=output)
+    return max(fitting, key=lambda kind: len(known[kind].suffix))
+
+
+def default_output(source: str, backend: Backend, emit: Sequence[str]) -> str:
+    """Where the result goes when nobody says: MODEL.geoc.SUFFIX beside the source, for several forms a folder."""
+    stem = os.path.splitext(source)[0] + ".geoc"
+    if len(emit) > 1:
+        return stem
+    found = backend.emitters().get(emit[0] if emit else backend.default)
+    return stem + (found.suffix if found is not None else "")
+
+
+def make_folder(outputs: Sequence[Output]) -> None:
+    """The folder that several forms go into."""
+    if len(outputs) > 1:
+        os.makedirs(os.path.dirname(outputs[0].path) or ".", exist_ok=True)
