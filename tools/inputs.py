@@ -292,7 +292,7 @@ def _ints(
             counts.reshape(-1)[-1] = max(1, longest - 1)
         return np.minimum(counts, bound - 1) if bound else counts
     if bound is not None:
-        return rng.integers(0, bound, shape)
+        return _ids(bound, shape, rng)
     if meaning.mask:
         return _mask(shape, rng)
     if meaning.size or not shape:
@@ -302,3 +302,12 @@ def _ints(
     if type.dtype.bits == 8:
         return rng.integers(0, 256, shape) if type.dtype.kind == "u" else rng.integers(-128, 128, shape)
     return rng.integers(0, 8, shape)
+
+
+def _ids(bound: int, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
+    """Rows of a table of `bound`, small numbers more often, as in text: the k-th most frequent word has a share of
+    about 1 / k (Zipf's law), and tokenizers number words by frequency. Models of language are badly conditioned on
+    rare words in a row.
+    """
+    found = np.floor(np.exp(rng.uniform(0.0, math.log(bound + 1), shape))) - 1
+    return np.clip(found, 0, bound - 1)

@@ -52,6 +52,16 @@ def test_ids_stay_below_their_table() -> None:
         assert mask[:, 0].all()
 
 
+def test_ids_are_frequent_words_mostly() -> None:
+    table = numpy_helper.from_array(np.zeros((30_000, 2), np.float32), "table")
+    array = first(single("ids", TensorProto.INT64, [100, 100], [helper.make_node("Gather", ["table", "ids"], ["y"])], [table]))
+    assert array.min() == 0 and 20_000 < array.max() < 30_000
+    assert abs((array < 172).mean() - 0.5) < 0.03  # as many below the square root of the table's rows as above
+    two = numpy_helper.from_array(np.zeros((2, 2), np.float32), "table")
+    types = first(single("types", TensorProto.INT64, [10, 10], [helper.make_node("Gather", ["table", "types"], ["y"])], [two]))
+    assert set(np.unique(types)) == {0, 1}
+
+
 def test_two_shapes_differ_in_every_symbol() -> None:
     first_sizes, second = list(maker(embedding()).sizes())[:2]
     assert first_sizes == {"batch": 2, "seq": 16}
