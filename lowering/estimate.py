@@ -17,14 +17,10 @@ from dataclasses import dataclass, field
 from ..ir.core import Graph, Model, Node, Value
 from ..ir.errors import UsageError
 from ..ir.ops.cost import CostModel, Machine
-from ..ir.ops.cost_table import ALIASES, CONVOLUTIONS, PRODUCTS, RECURRENT
+from ..ir.ops.cost_table import ALIASES, MATRIX_UNITS
 from ..ir.types import BF16, F16, F32, I8, U8, DType
 from .targets import Target
 
-_ON_MATRIX_UNITS = frozenset({
-    *PRODUCTS, *CONVOLUTIONS, *RECURRENT, "ConvTranspose", "Einsum", "Attention", "com.microsoft::MatMulNBits",
-    "com.microsoft::MultiHeadAttention", "com.microsoft::GroupQueryAttention", "com.microsoft::Attention",
-})  # fmt: skip
 _RATES: dict[DType, tuple[str, ...]] = {
     F32: ("tf32", "fp32"), F16: ("fp16",), BF16: ("bf16",), I8: ("int8",), U8: ("int8",),
 }  # fmt: skip
@@ -124,7 +120,7 @@ def _time(graph: Graph, sizes: CostModel, result: Estimate, inner: dict[Graph, t
 
 def _rate_of(node: Node, rates: dict[str, float]) -> str:
     """The precision whose rate a node runs at."""
-    if node.op.base_key in _ON_MATRIX_UNITS:
+    if node.op.base_key in MATRIX_UNITS:
         first = node.input(0)
         dtype = None if first is None else first.dtype
         if dtype is None:

@@ -21,7 +21,7 @@ A pass is a frozen dataclass: its fields are its options, on the command line as
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -118,7 +118,8 @@ class Context:
     `disabled` holds numbers or places of single rewrites that must not run; a place stays refused however
     the numbers shift. `skip` holds names of rules and passes that must not run. `source_bytes` is what the
     model's constants took before the first pass, `source_nodes` how many nodes it had, once a pipeline runs.
-    `cost` estimates what nodes cost: the target's `cost_model` where it has one.
+    `cost` estimates what nodes cost: the target's `cost_model` where it has one. `measure` runs a model and gives the
+    ranges of its values (`passes.precision.ranges`); None where nothing can be run.
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class Context:
         skip: frozenset[str] = frozenset(),
         disabled: frozenset[int | Place] = frozenset(),
         seed: int = 0,
+        measure: Callable[[Model], Any] | None = None,
     ) -> None:
         self.capabilities = capabilities
         self.instruments = list(instruments)
@@ -137,6 +139,7 @@ class Context:
         self.skip = skip
         self.disabled = disabled
         self.seed = seed
+        self.measure = measure
         self.rewrites = 0
         self.source_bytes: int | None = None  # of the constants before the first pass
         self.source_nodes = 0

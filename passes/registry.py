@@ -33,6 +33,7 @@ BUILT_IN: dict[str, str] = {
     "defaults": ".simplify.defaults:Defaults",
     "shapes": ".simplify.shapes:Shapes",
     "transposes": ".simplify.transposes:Transposes",
+    "autocast": ".precision.autocast:Autocast",
 }
 RULE_SETS: dict[str, str] = {
     "identity": ".simplify.arrangement",

@@ -122,7 +122,7 @@ class Judge:
         """Find inputs on which the source runs, and run it. Raises CannotCheck."""
         if self._maker.problem:
             raise CannotCheck(self._maker.problem)
-        session = _session(self.reference, "the source")
+        session = unoptimized_session(self.reference, "the source")
         wanted = SHAPES if self._maker.symbols else 1
         first_reason = ""
         begun = perf_counter()
@@ -169,7 +169,7 @@ class Judge:
     def compare_file(self, path: str) -> Verdict:
         """Compare the model in a file with the reference."""
         try:
-            session = _session(path, "the result")
+            session = unoptimized_session(path, "the result")
         except CannotCheck as error:
             return Verdict(False, float("inf"), message=str(error))
         worst = Verdict()
@@ -222,7 +222,7 @@ class Judge:
             for _ in range(NOISE_RUNS):
                 if session is None or self._tables:
                     tables = {name: _nudged(t.array(), self._noise_units, rng) for name, t in self._tables.items()}
-                    session = _session(self.reference, "the source", tables)
+                    session = unoptimized_session(self.reference, "the source", tables)
                 feeds = {name: _nudged(value, self._noise_units, rng) for name, value in run.feeds.items()}
                 for i, moved in enumerate(session.run(self.output_names, feeds)):
                     _, error, problem = difference(run.outputs[i], moved, 0.0, i in self._random)
@@ -314,7 +314,7 @@ def _nested(expected: Any, got: Any, limit: float, only_type: bool) -> tuple[flo
     return worst
 
 
-def _session(path: str, what: str, weights: Mapping[str, Any] | None = None) -> Any:
+def unoptimized_session(path: str, what: str, weights: Mapping[str, Any] | None = None) -> Any:
     """A session without optimizations; `weights` take the place of the file's by name."""
     import onnxruntime
 

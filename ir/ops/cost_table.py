@@ -89,3 +89,9 @@ SELECTIONS = frozenset(
     {"Gather", "GatherND", "GatherElements", "Slice", "Split", "Compress", "com.microsoft::GatherBlockQuantized"}
 )
 """As much of the first input is read as is written, not all of it."""
+
+# What runs on matrix units where a machine has them, at the rate of its element type.
+MATRIX_UNITS = frozenset((
+    *PRODUCTS, *CONVOLUTIONS, *RECURRENT, "ConvTranspose", "Einsum", "Attention", "com.microsoft::MatMulNBits",
+    "com.microsoft::MultiHeadAttention", "com.microsoft::GroupQueryAttention", "com.microsoft::Attention",
+))  # fmt: skip

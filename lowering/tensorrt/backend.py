@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from ..backend import Backend
+
+_FOLDER = Path(__file__).parent
 
 # Of the ONNX parser in TensorRT 10.15 and 11: opsets 9 to 24 (its operators.md); opset 24 came with IR version 11.
 MAX_OPSET, MAX_IR = 24, 11
@@ -18,6 +21,9 @@ class TensorRT(Backend):
 
     def limits(self, version: str | None) -> tuple[int, int]:
         return MAX_OPSET, MAX_IR
+
+    def rule_sets(self) -> dict[str, tuple[str, str]]:
+        return {"trt-legal": (str(_FOLDER / "legal.rules"), "geoc.lowering.tensorrt.legal")}
 
 
 BACKEND = TensorRT()

@@ -1,0 +1,16 @@
+"""Natives of the rules for what TensorRT refuses."""
+
+from __future__ import annotations
+
+import math
+
+from ...ir.dims import DimLike
+from ...ir.rewrite import native
+
+
+@native
+def scale_of(scale: float | None, size: DimLike) -> float | None:
+    """The factor of the scores of Attention, 1 / sqrt(size of a head) by default; None where that is unknown."""
+    if scale is not None:
+        return scale
+    return 1.0 / math.sqrt(size) if isinstance(size, int) else None

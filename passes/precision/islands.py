@@ -1,0 +1,205 @@
+"""Which nodes must stay in single precision, and why.
+
+fp16 has 11 bits of precision, a largest number of 65504 and a smallest normal one of 2^-14 (IEEE 754-2019, binary16);
+bf16 has the range of single precision and 8 bits. So in fp16 a node stays where a number is, or may become, too large
+or vanishes, and in both where 8 to 11 bits are too few: angles, positions, what becomes an index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ...ir.core import Graph, Model, Node, Value
+from ...ir.tensor import Tensor
+from ...ir.types import F16, DType
+from .network import is_single
+from .ranges import Range, Ranges
+
+LARGEST = 65504.0  # of fp16
+SMALLEST = 2.0**-14
+LIMIT = 512.0  # what a value may reach on calibration inputs: 128 times below the largest number
+# Logits this large are wrong by 3 % in fp16: half a unit in the last place of 64 is 2^-5.
+LOGITS = 64.0
+ANGLE = 8.0  # of Sin and Cos: half a unit in the last place is 2^-8 radians there
+
+_EXACT = frozenset((
+    "Range", "CumSum", "Mod", "ArgMax", "ArgMin", "TopK", "NonMaxSuppression", "NonZero", "OneHot", "Unique",
+))  # fmt: skip
+_SUMS = frozenset(("ReduceSum", "ReduceMean", "ReduceL1", "GlobalAveragePool", "ReduceLogSum", "ReduceLogSumExp"))
+_SUMS_OF_SQUARES = frozenset(("ReduceSumSquare", "ReduceL2"))
+_ROUNDS = frozenset(("Floor", "Ceil", "Round"))
+# What only moves or joins masks on their way to a softmax. Of a sum, either side may be the mask.
+_CARRIES = frozenset((
+    "Add", "Sub", "Mul", "Where", "Expand", "Reshape", "Unsqueeze", "Squeeze", "Transpose", "Slice", "Concat", "Tile",
+    "Identity", "Min", "Max", "Cast", "Gather", "Split", "Trilu", "Pad", "ScatterND",
+))  # fmt: skip
+_SCALARS_VANISH_IN = frozenset(("Add", "Sub", "Div", "Max", "Clip", "Pow", "Mul", "Reciprocal"))
+
+
+class Islands:
+    """What keeps single nodes of a model in single precision, when the others change to `half`."""
+
+    def __init__(self, model: Model, half: DType, ranges: Ranges | None, limit: float = LIMIT) -> None:
+        """`ranges` None: nothing was run, and only what the graph itself shows is known."""
+        self.half = half
+        self.ranges = ranges
+        self.limit = limit
+        self.hidden = _hidden(model) if half is F16 else frozenset()
+
+    def reason(self, node: Node) -> str:
+        """Why a node stays, "" where it need not."""
+        return self._too_coarse(node) or (self._out_of_range(node) if self.half is F16 else "")
+
+    def _too_coarse(self, node: Node) -> str:
+        name = node.op.name
+        if name in _EXACT:
+            return "positions and choices are exact"
+        if name in ("Sin", "Cos"):
+            reach = self._range(node.inputs[0])
+            if reach is None or reach.magnitude > ANGLE:
+                return "angles lose their turn"
+        if name in _ROUNDS:
+            return "rounding decides by the last bit"
+        if name == "Cast":
+            source = node.inputs[0]
+            if source is not None and source.dtype is not None and source.dtype.is_int:
+                reach = self._range(node.output)
+                if reach is None or reach.magnitude > 2.0 ** _bits(self.half):
+                    return "whole numbers beyond its precision"
+        return ""
+
+    def _out_of_range(self, node: Node) -> str:
+        for value in (*node.inputs, *node.outputs):
+            if value is None:
+                continue
+            if value.const is not None:
+                found = self._constant(node, value, value.const)
+            elif is_single(value):
+                found = self._value(value)
+            else:
+                continue
+            if found:
+                return found
+        return self._sum(node) or self._logits(node)
+
+    def _constant(self, node: Node, value: Value, tensor: Tensor) -> str:
+        if not tensor.dtype.is_float:
+            return ""
+        largest, smallest = _extent(tensor)
+        if largest > LARGEST and value not in self.hidden:
+            return f"a constant of {largest:.3g}"
+        if tensor.size == 1 and 0 < smallest < SMALLEST and node.op.name in _SCALARS_VANISH_IN:
+            return f"a constant of {smallest:.3g} would vanish"
+        return ""
+
+    def _value(self, value: Value) -> str:
+        if self.ranges is None:
+            return ""
+        reach = self.ranges.get(value)
+        if reach is None:
+            return "it never ran on the inputs"
+        if value in self.hidden:
+            return f"values up to {reach.high:.3g}" if reach.high > self.limit else ""
+        if reach.magnitude > self.limit:
+            return f"values up to {reach.magnitude:.3g}"
+        if reach.far > LARGEST / 2:
+            return f"values up to {reach.far:.3g} on inputs scaled up"
+        return ""
+
+    def _sum(self, node: Node) -> str:
+        """Sums of many numbers overflow before their mean does."""
+        name = node.op.name
+        source = node.input(0)
+        squares = name in _SUMS_OF_SQUARES
+        if not (squares or name in _SUMS) or source is None:
+            return ""
+        reach, count = self._range(source), _folded(node)
+        if reach is None or count is None:
+            return "a sum of unknown size"
+        most = count * (reach.far**2 if squares else reach.far)
+        return f"a sum that may reach {most:.3g}" if most > LARGEST else ""
+
+    def _logits(self, node: Node) -> str:
+        if node.op.name not in ("Softmax", "LogSoftmax"):
+            return ""
+        reach = self._range(node.inputs[0])
+        return f"logits up to {reach.high:.3g}" if reach is not None and reach.high > LOGITS else ""
+
+    def _range(self, value: Value | None) -> Range | None:
+        return None if value is None or self.ranges is None else self.ranges.get(value)
+
+
+def _bits(half: DType) -> int:
+    """Bits of precision, the leading one included: whole numbers are exact up to 2 to this power."""
+    return 11 if half is F16 else 8
+
+
+def _extent(tensor: Tensor) -> tuple[float, float]:
+    """The largest magnitude, and the smallest other than 0 (0 if there is none)."""
+    array = np.abs(np.atleast_1d(np.asarray(tensor.splat if tensor.splat is not None else tensor.array(), np.float32)))
+    if not array.size:
+        return 0.0, 0.0
+    nonzero = array[array > 0]
+    return float(array.max()), float(nonzero.min()) if nonzero.size else 0.0
+
+
+def _folded(node: Node) -> int | None:
+    """How many elements a reduction adds up for each of its results; None where that is unknown."""
+    source, result = node.inputs[0], node.output
+    if source is None or source.shape is None or result.shape is None:
+        return None
+    if node.op.name == "GlobalAveragePool":
+        axes: Iterator[int] = iter(range(2, len(source.shape)))
+    else:
+        operand = node.input(1)
+        given = node.attr("axes") if operand is None else None if operand.const is None else operand.const.ints()
+        if operand is not None and operand.const is None:
+            return None
+        axes = iter(given if given else range(len(source.shape)))
+    count = 1
+    for axis in axes:
+        size = source.shape[axis]
+        if not isinstance(size, int):
+            return None
+        count *= size
+    return count
+
+
+def _hidden(model: Model) -> frozenset[Value]:
+    """Values that end in a softmax as what is added to its logits: however far below zero, they mean "not at all"."""
+    found: set[Value] = set()
+    stack: list[Value] = []
+    for graph in model.graph.graphs():
+        for node in graph:
+            if node.op.key in ("Softmax", "LogSoftmax"):
+                stack.append(_operand(node, 0))
+            elif node.op.key == "Attention" and node.input(3) is not None:
+                stack.append(_operand(node, 3))
+    while stack:
+        value = stack.pop()
+        if value in found:
+            continue
+        found.add(value)
+        producer = value.producer
+        if producer is not None and producer.op.name in _CARRIES:
+            stack += [v for v in producer.inputs if v is not None]
+        elif producer is None and value.graph is not None:
+            stack += _outside(value, value.graph)
+    return frozenset(found)
+
+
+def _operand(node: Node, index: int) -> Value:
+    value = node.inputs[index]
+    assert value is not None
+    return value
+
+
+def _outside(value: Value, graph: Graph) -> list[Value]:
+    """What a loop's body gets as its input `value`; [] for inputs of the model."""
+    node = graph.parent
+    if node is None or node.op.key not in ("Loop", "Scan"):
+        return []
+    found = node.input(value.index)
+    return [] if found is None else [found]

@@ -1,0 +1,58 @@
+"""Which operands and results of a node may be in half precision: what its schema says."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from ...ir.core import Node
+from ...ir.ops import Op
+from ...ir.ops.schema import Param, Schema
+from ...ir.types import F32
+
+# Operators that say in an attribute what type they make; Cast and ConstantOfShape are looked after.
+_TYPED_BY_ATTRIBUTE = frozenset((
+    "EyeLike", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial",
+    "HannWindow", "HammingWindow", "BlackmanWindow", "MelWeightMatrix", "BitCast", "CastLike", "QuantizeLinear",
+))  # fmt: skip
+
+
+def half_operands(node: Node, half: str, opset: int) -> frozenset[int]:
+    """The operands that are f32 now and may be of type `half`, a type constraint such as ``tensor(float16)``."""
+    return _slots(node.op, len(node.inputs), half, opset, True)
+
+
+def half_results(node: Node, half: str, opset: int) -> frozenset[int]:
+    """The same of the results. One that is f32 whatever the operands are is not among them."""
+    return _slots(node.op, len(node.outputs), half, opset, False)
+
+
+@cache
+def _slots(op: Op, count: int, half: str, opset: int, operands: bool) -> frozenset[int]:
+    if op.key == "Cast":
+        return frozenset() if operands else frozenset((0,))
+    if op.domain or op.name in _TYPED_BY_ATTRIBUTE or op.is_opaque:
+        return frozenset()
+    if op.key == "ConstantOfShape":
+        return frozenset() if operands else frozenset((0,))
+    schema = _newest(op, opset)
+    if schema is None:
+        return frozenset()
+    free = {variable for variable, types in schema.type_constraints.items() if {half, F32.type_str} <= types}
+    if not operands:
+        # A result whose type no operand has is chosen by other means.
+        free &= {param.type_str for param in schema.inputs}
+    params = schema.inputs if operands else schema.outputs
+    return frozenset(i for i in range(count) if params and _param(params, i).type_str in free)
+
+
+def _newest(op: Op, opset: int) -> Schema | None:
+    """The newest published version up to an opset of the default domain."""
+    found = None
+    for schema in op.schemas:
+        if schema.since <= opset:
+            found = schema
+    return found
+
+
+def _param(params: tuple[Param, ...], index: int) -> Param:
+    return params[min(index, len(params) - 1)]

@@ -1,0 +1,48 @@
+"""What a node saves in half precision, and what a cast costs, by a target's peak numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...ir.core import Node, Value
+from ...ir.ops.cost import CostModel, Machine
+from ...ir.ops.cost_table import MATRIX_UNITS
+from ...ir.types import BF16, F16, F32, DType, tensor_type
+
+# Where a target has no numbers: products at 8 times the rate of single precision, 100 operations a byte.
+_RATES = {"fp32": 1e14, "fp16": 8e14, "bf16": 8e14}
+_BANDWIDTH = 1e12
+_NAMES = {F16: "fp16", BF16: "bf16"}
+
+
+class HalfSpeed:
+    """Seconds by roofline, without launches: casts are fused with what is beside them."""
+
+    def __init__(self, half: DType, hardware: Any = None) -> None:
+        """`hardware` has `rates` in operations a second by precision and `bandwidth` in bytes a second."""
+        rates, bandwidth = _RATES, _BANDWIDTH
+        if hardware is not None and "fp32" in hardware.rates and hardware.bandwidth:
+            rates, bandwidth = hardware.rates, hardware.bandwidth
+        self.half = half
+        self.bandwidth = bandwidth
+        single = rates.get("tf32", rates["fp32"])
+        self._vector = CostModel(Machine(rates["fp32"], bandwidth, 0.0))
+        self._single = CostModel(Machine(single, bandwidth, 0.0))
+        self._half = CostModel(Machine(rates.get(_NAMES[half], single), bandwidth, 0.0))
+
+    def gain(self, node: Node) -> float:
+        """Seconds that the node takes less in half precision; 0 where a size is unknown."""
+        halves = {
+            value: tensor_type(self.half, value.shape)
+            for value in (*node.inputs, *node.outputs)
+            if value is not None and value.dtype is F32
+        }
+        on_matrix_units = node.op.base_key in MATRIX_UNITS
+        before = (self._single if on_matrix_units else self._vector).seconds(node)
+        after = (self._half if on_matrix_units else self._vector).seconds(node, halves)
+        return 0.0 if before is None or after is None else before - after
+
+    def cast(self, value: Value) -> float:
+        """Seconds to read a value in one precision and write it in the other; 0 where its size is unknown."""
+        moved = self._vector.bytes_of(value)
+        return 0.0 if moved is None else moved * (1 + self.half.bits / F32.bits) / self.bandwidth
