@@ -29,21 +29,27 @@ class Order:
 
     `opset` None: the source's, raised where needed. `weights`: ``reuse``, ``copy`` or ``inline``; None is inline while
     one file can hold them. `profile`: for inputs of symbolic shape the smallest, the best and the largest shape.
+    `precision`: what was asked for, "" for nothing in particular.
     """
 
     target: Target
     opset: int | None = None
     weights: str | None = "reuse"
     profile: Mapping[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+    precision: str = ""
 
 
 @dataclass
 class Written:
-    """What an emitter wrote: the files with their sizes in bytes, the ONNX opset if that is one, notes for the user."""
+    """What an emitter wrote: the files with their sizes in bytes, the ONNX opset if that is one, notes for the user.
+
+    `engine` says what a runtime's compiler made of the model, for the report: kernels, layers and the like.
+    """
 
     files: dict[str, int]
     opset: int | None = None
     notes: list[str] = field(default_factory=list)
+    engine: dict[str, Any] = field(default_factory=dict)
 
 
 class Emitter(NamedTuple):
@@ -66,6 +72,7 @@ class Backend:
     runtime: ClassVar[str] = ""
     title: ClassVar[str] = ""  # as its makers write it
     default: ClassVar[str] = "onnx"  # the emitter that is taken where nobody asks for another
+    precisions: ClassVar[frozenset[str]] = frozenset(("fp32",))  # what graphs for it may compute in
 
     def limits(self, version: str | None) -> tuple[int, int]:
         """The newest (opset of the default domain, IR version) that a version loads; None: of the newest known."""
@@ -98,3 +105,8 @@ def backend_of(runtime: str) -> Backend:
     found = importlib.import_module(f".{runtime}.backend", __package__).BACKEND
     assert isinstance(found, Backend)
     return found
+
+
+def all_rule_sets() -> dict[str, tuple[str, str]]:
+    """The rule sets of every backend."""
+    return {name: place for runtime in list_backends() for name, place in backend_of(runtime).rule_sets().items()}

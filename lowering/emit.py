@@ -39,7 +39,7 @@ def write_text(path: str, text: str) -> int:
     return write_bytes(path, text.encode("utf-8"))
 
 
-def write_bytes(path: str, data: bytes) -> int:
+def write_bytes(path: str, data: bytes | memoryview) -> int:
     """Write a file whole or not at all; returns its bytes. Raises OSError."""
     if os.path.exists(path) and not os.path.isfile(path):  # a pipe or a device cannot be replaced
         with open(path, "wb") as file:

@@ -21,13 +21,13 @@ A pass is a frozen dataclass: its fields are its options, on the command line as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, ClassVar
 
-from ..ir.core import Model, Node
+from ..ir.core import Model, Node, Value
 from ..ir.ops.cost import CostModel
 
 
@@ -131,7 +131,7 @@ class Context:
         skip: frozenset[str] = frozenset(),
         disabled: frozenset[int | Place] = frozenset(),
         seed: int = 0,
-        measure: Callable[[Model], Any] | None = None,
+        measure: Callable[[Model], Mapping[Value, Any] | None] | None = None,
     ) -> None:
         self.capabilities = capabilities
         self.instruments = list(instruments)

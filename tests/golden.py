@@ -40,7 +40,7 @@ from geoc.ir.text import parse_model, print_model
 from geoc.ir.types import BOOL, SequenceType, TensorType
 from geoc.ir.verify import verify
 from geoc.lowering.onnx import model_bytes
-from geoc.lowering.targets import get_target
+from geoc.lowering.backend import all_rule_sets
 from geoc.passes.base import Context, Instrument, Remark
 from geoc.passes.manager import run_pipeline
 from geoc.passes.pipelines import parse
@@ -58,8 +58,8 @@ Sizes = dict[str, Any]
 
 
 def library() -> Registry:
-    """All passes, those of the cpu target included."""
-    return Registry(get_target("cpu").rule_sets)
+    """All passes, those of every target included."""
+    return Registry(all_rule_sets())
 
 
 class Fired(Instrument):

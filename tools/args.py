@@ -33,6 +33,10 @@ OPTIONS: tuple[Option, ...] = (
            "(default MODEL.geoc.onnx)"),
     Option(("--shape",), "NAME=1,3,224,224|SYM=8", "texts", "fix an input's shape or a symbolic dimension; "
            "min:opt:max keeps it symbolic and checks inside the range; repeatable"),
+    Option(("--precision",), "NAME", "text", "compute in auto, fp32, tf32, bf16 or fp16, where the target has it; an "
+           "order, which --max-error limits (default: the source's, at -O3 auto)"),
+    Option(("--max-error",), "1%", "text", "the mean relative L2 error of each output that a lower precision may "
+           "make (default 1% with auto)"),
     Option(("--emit",), "KINDS", "list", "what to write, with commas: onnx, gir, ort, and what else the target has "
            "(default: what -o ends in, or the target's own); several go into the folder -o"),
     Option(("--opset",), "N", "int", "write this opset (default: the source's, raised where needed)"),

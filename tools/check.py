@@ -25,6 +25,8 @@ import numpy as np
 from ..ir.core import Model, Value
 from ..ir.tensor import Tensor
 from ..ir.types import BF16, F16, F32, F64, TensorType
+from .differences import difference, l2_error
+from .emulate import emulated, has_bfloat16
 from .inputs import InputMaker, Sizes
 from .shapes import Shapes
 
@@ -87,6 +89,7 @@ class Judge:
         self.reference = reference
         self.output_names = list(model.graph.output_names)
         self.runs: list[_Run] = []
+        self.max_error: float | None = None  # of lossy passes: the mean relative L2 error that each output may have
         self._write = write
         self._maker = InputMaker(model, shapes, seed)
         self._random = _random_outputs(model)
@@ -161,7 +164,7 @@ class Judge:
         folder = tempfile.mkdtemp(prefix="geoc-check-")
         try:
             path = os.path.join(folder, "model.onnx")
-            self._write(model, path)
+            self._write(emulated(model) if has_bfloat16(model) else model, path)
             return self.compare_file(path)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -172,12 +175,37 @@ class Judge:
             session = unoptimized_session(path, "the result")
         except CannotCheck as error:
             return Verdict(False, float("inf"), message=str(error))
-        worst = Verdict()
+        found: list[list[Any]] = []
         for run in self.runs:
             try:
-                outputs = session.run(self.output_names, run.feeds)
+                found.append(session.run(self.output_names, run.feeds))
             except refusals() as error:
                 return Verdict(False, float("inf"), message=f"does not run at {run.shape}: {first_line(error)}")
+        return self._exactly(found) if self.max_error is None else self._within(found, self.max_error)
+
+    def _within(self, results: list[list[Any]], limit: float) -> Verdict:
+        """Compare by the relative L2 error of each output, its mean over the runs."""
+        worst = Verdict(limit=limit)
+        for index, name in enumerate(self.output_names):
+            if index in self._random:
+                continue
+            errors = []
+            for run, outputs in zip(self.runs, results):
+                error, problem = l2_error(run.outputs[index], outputs[index])
+                if problem:
+                    return Verdict(False, float("inf"), limit, name, f"output {name!r}: {problem} at {run.shape}")
+                errors.append(error)
+            mean = sum(errors) / len(errors) if errors else 0.0
+            if mean > limit:
+                message = f"output {name!r}: relative L2 error {mean:.2%} over the limit {limit:.2%}"
+                return Verdict(False, mean, limit, name, message)
+            if mean > worst.error:
+                worst = Verdict(True, mean, limit, name)
+        return worst
+
+    def _exactly(self, results: list[list[Any]]) -> Verdict:
+        worst = Verdict()
+        for run, outputs in zip(self.runs, results):
             for index, got in enumerate(outputs):
                 found = self._one(run, index, got)
                 if not found.ok:
@@ -260,58 +288,6 @@ def _by_cost(sizes: Sizes, first: Sizes) -> tuple[bool, int]:
     """Order of candidates after a slow run: no larger than the first, then as different as possible."""
     larger = math.prod(sizes.values()) > math.prod(first.values())
     return larger, sum(size == first.get(name) for name, size in sizes.items())
-
-
-def difference(expected: Any, got: Any, float_limit: float, only_type: bool = False) -> tuple[float, float, str]:
-    """(limit, error, problem) of one output; problem is "" unless the two cannot even be compared.
-
-    Takes arrays, lists of them (sequences), dicts (maps) and None (absent optionals).
-    """
-    if isinstance(expected, (list, dict)) or expected is None:
-        return _nested(expected, got, float_limit, only_type)
-    expected, got = np.asarray(expected), np.asarray(got)
-    if expected.dtype != got.dtype:
-        return 0.0, 0.0, f"element type {got.dtype}, not {expected.dtype}"
-    if expected.shape != got.shape:
-        return 0.0, 0.0, f"shape {list(got.shape)}, not {list(expected.shape)}"
-    if only_type:
-        return float_limit, 0.0, ""
-    if expected.dtype.kind not in "fcV":
-        wrong = int(np.sum(expected != got))
-        return 0.0, 0.0, f"{wrong} of {expected.size} elements differ" if wrong else ""
-    a, b = expected, got
-    if a.dtype.kind != "c":
-        a, b = a.astype(np.float64), b.astype(np.float64)
-    finite = np.isfinite(a)
-    if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
-        return float_limit, 0.0, "NaN or infinity where the source has other values"
-    if not np.all(np.isfinite(b[finite])):
-        return float_limit, 0.0, "NaN or infinity where the source has numbers"
-    if not finite.any():
-        return float_limit, 0.0, ""
-    scale = float(np.max(np.abs(a[finite])))
-    worst = float(np.max(np.abs(a[finite] - b[finite])))
-    return float_limit, worst / scale if scale else worst, ""
-
-
-def _nested(expected: Any, got: Any, limit: float, only_type: bool) -> tuple[float, float, str]:
-    if type(expected) is not type(got):
-        return limit, 0.0, f"{type(got).__name__}, not {type(expected).__name__}"
-    if expected is None:
-        return limit, 0.0, ""
-    if len(expected) != len(got):
-        return limit, 0.0, f"{len(got)} elements, not {len(expected)}"
-    if isinstance(expected, dict):
-        if list(expected) != list(got):
-            return limit, 0.0, "a map with other keys"
-        expected, got = list(expected.values()), list(got.values())
-    worst = (limit, 0.0, "")
-    for a, b in zip(expected, got):
-        found = difference(a, b, limit, only_type)
-        if found[2]:
-            return found
-        worst = max(worst, found, key=lambda item: item[1])
-    return worst
 
 
 def unoptimized_session(path: str, what: str, weights: Mapping[str, Any] | None = None) -> Any:

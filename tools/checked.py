@@ -6,6 +6,7 @@ pass that changed something, and runs again without a pass that fails.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from ..passes.base import Instrument, Pass, Place, place_of
 from ..passes.instruments import where
 from ..passes.manager import Repeat
 from .check import CannotCheck, Judge, Verdict
-from .report import CHECKED, NOT_CHECKED, WRONG, Accuracy, Repair
+from .report import CHECKED, NOT_CHECKED, WRONG, Accuracy, Refusal, Repair
 
 if TYPE_CHECKING:
     from .compiler import Compilation
@@ -65,6 +66,10 @@ def compile_checked(run: Compilation, model: Model, mode: str) -> Model:
     judge = _judge(run, model)
     if judge is None:
         return run.optimize(model, run.final_instruments())
+    chosen = _lossy(run, judge, model)
+    if chosen is not None:
+        return chosen
+    model = run.model() if len(run.attempts) > 1 else model
     repair = _Repair(run, judge)
     model, verdict = repair.each(model) if mode == "each" else repair.end(model)
     status = CHECKED if verdict.ok else WRONG
@@ -72,6 +77,35 @@ def compile_checked(run: Compilation, model: Model, mode: str) -> Model:
         status, verdict.message, verdict.error, verdict.limit, verdict.output, judge.shapes, judge.notes()
     )
     return model
+
+
+def _lossy(run: Compilation, judge: Judge, model: Model) -> Model | None:
+    """The model of the first attempt with a lower precision that stays inside the budget, in the report; None for none.
+
+    Where one precision was asked for, its model is the result, inside the budget or not.
+    """
+    from .precision import MAX_ERROR
+
+    automatic = len(run.attempts) > 1
+    for number, attempt in enumerate(run.attempts):
+        run.choose(attempt)
+        if not run.is_lossy:
+            break
+        given = run.settings.max_error
+        judge.max_error = given if given is not None else MAX_ERROR if automatic else math.inf
+        made = run.optimize(run.model() if number else model, run.final_instruments())
+        run.progress.stage("comparing", 0.7, 0.9)
+        verdict = judge.compare(made)
+        if verdict.ok or not automatic:
+            run.report.accuracy = Accuracy(
+                CHECKED if verdict.ok else WRONG, verdict.message, verdict.error, verdict.limit, verdict.output,
+                judge.shapes, judge.notes(), "relative L2"
+            )  # fmt: skip
+            return made
+        unlock = f"--max-error {math.ceil(verdict.error * 1000) / 10:g}%" if math.isfinite(verdict.error) else ""
+        run.report.refused.append(Refusal(attempt.precision, verdict.message, 1, unlock))
+    judge.max_error = None
+    return None
 
 
 def _judge(run: Compilation, model: Model) -> Judge | None:

@@ -135,6 +135,10 @@ def settings_of(arguments: Arguments) -> Any:
     if arguments.verb == "compile":
         _check_is_model(source)
         _check_values(values)
+        if "max_error" in values:
+            from .precision import read_error
+
+            values["max_error"] = read_error(values["max_error"])
         if "output" not in values:
             from ..lowering.targets import get_target
             from .emitting import default_output

@@ -20,15 +20,17 @@ from ..lowering.targets import get_target
 from ..passes.base import Context, Instrument, Place
 from ..passes.instruments import Refusals, Tally, Timing
 from ..passes.manager import run_pipeline
-from ..passes.pipelines import Item, level_items, parse, render, with_rules
+from ..passes.pipelines import Item, level_items, names, parse, render, with_rules
 from ..passes.registry import Registry
+from .calibration import Calibration
 from .emitting import make_folder, outputs_of
 from .files import files_of, load_any, protect, reused_spans, weight_bytes
+from .precision import Attempt, attempts
 from .progress import Progress
 from .report import NOT_CHECKED, Accuracy, GraphSize, Refusal, Report
 from .selection import selected
 from .settings import Settings
-from .shapes import read_shapes, specialise
+from .shapes import profile, read_shapes, specialise
 from .watch import TRACE, Outputs, old_dumps
 
 CHECK_MAX = 500_000_000  # bytes of weights up to which the default is to compare
@@ -43,6 +45,7 @@ class Compilation:
         self.log = log
         self.progress = Progress(log)
         self.report = Report(level=None if settings.passes is not None else settings.level)
+        self.calibration: Calibration | None = None  # where a pass wants to see numbers
         self.scratch: str | None = None
         self._reference: str | None = None
         self._in_place = settings.source if isinstance(settings.source, Model) else None
@@ -90,22 +93,32 @@ class Compilation:
         self.written = outputs_of(self.target.backend, settings.emit, settings.output, settings.path)
         self.registry = Registry(self.target.rule_sets)
         self.registry.add_user_code(settings.plugin, settings.rules)
-        self.items = plan(settings, self.registry, self.target.pipeline)
-        self.steps = self.registry.resolve(self.items)
+        self.attempts = attempts(self.target, settings.precision, None if settings.passes else settings.level)
+        self.choose(self.attempts[0])
         self.skip = selected(self.steps, settings.skip, settings.only)
         report = self.report
         report.source = settings.path or ""
         report.target = settings.target
         report.target_description = self.target.describe().partition("(")[2].rstrip(")")
-        report.pipeline = render(self.items)
-        if settings.level == 3 and settings.passes is None:
-            report.notes.append("-O3 is -O2 here: no lower precision or compression is available yet")
         if settings.output is not None:
             report.output = settings.output
         for path in (settings.output, settings.report):
             folder = os.path.dirname((path or "").rstrip(os.sep)) or "."
             if not os.path.isdir(folder):
                 raise FileNotFoundError(2, "no such folder to write to", folder)
+
+    def choose(self, attempt: Attempt) -> None:
+        """Make the pipeline that of one of the attempts."""
+        items = plan(self.settings, self.registry, self.target.pipeline, attempt.items)
+        self.steps = self.registry.resolve(items)
+        self.precision = attempt.precision
+        self.report.pipeline = render(items)
+        self.report.precision = attempt.precision
+
+    @property
+    def is_lossy(self) -> bool:
+        """True if a pass of the pipeline changes results beyond rounding."""
+        return any(self.registry.find(step.name).lossy for step in names(parse(self.report.pipeline)))
 
     def model(self) -> Model:
         """The source model, with the sizes of --shape; read again on each call."""
@@ -171,6 +184,8 @@ class Compilation:
                 self.report.accuracy = Accuracy(NOT_CHECKED, reason)
         elif mode == "off":
             self.report.accuracy = Accuracy(NOT_CHECKED, "--check=off")
+        if self.is_lossy and weights < CHECK_MAX:
+            self.calibration = Calibration(model, self.shapes, self.settings.seed, self.export)
         if mode == "off":
             return self.optimize(model, self.final_instruments())
         from .checked import compile_checked
@@ -195,6 +210,7 @@ class Compilation:
             skip=self.skip | skip,
             disabled=disabled,
             seed=self.settings.seed,
+            measure=None if self.calibration is None else self.calibration.ranges,
         )
         run_pipeline(model, self.steps, ctx)
         return model
@@ -230,15 +246,18 @@ class Compilation:
         self.progress.stage("writing", 0.9, 1.0)
         make_folder(self.written)
         report.after.bytes = 0
+        shapes, precision = profile(model, self.shapes), settings.precision or ""
+        order = Order(self.target, settings.opset, settings.weights, shapes, precision)
         for output in self.written:
             try:
-                result = output.emitter.write(model, output.path, Order(self.target, settings.opset, settings.weights))
+                result = output.emitter.write(model, output.path, order)
             except OSError as error:
                 error.filename = error.filename or output.path
                 raise
             report.opset = result.opset or report.opset
             report.files += result.files
             report.notes += result.notes
+            report.engine = result.engine or report.engine
             report.after.bytes += sum(result.files.values())
             if settings.weights == "reuse" and output.kind == "onnx":
                 self._count_reused(model, output.path)
@@ -256,16 +275,19 @@ class Compilation:
             )
 
 
-def plan(settings: Settings, registry: Registry, edits: dict[str, Any]) -> tuple[Item, ...]:
-    """The pipeline that the settings ask for, with the user's own rules in it."""
+def plan(
+    settings: Settings, registry: Registry, edits: dict[str, Any], more: tuple[Item, ...] = ()
+) -> tuple[Item, ...]:
+    """The pipeline that the settings ask for, with the user's own rules in it and `more` behind it."""
 
     def expand(level: int) -> tuple[Item, ...]:
         return level_items(level, edits)
 
     if settings.passes is not None:
-        return with_rules(parse(settings.passes, expand), registry.added_rules, at_end=True)
-    items = expand(settings.level)
-    return with_rules(items, registry.added_rules, at_end=settings.level == 0)
+        items = with_rules(parse(settings.passes, expand), registry.added_rules, at_end=True)
+    else:
+        items = with_rules(expand(settings.level), registry.added_rules, at_end=settings.level == 0)
+    return (*items, *more)
 
 
 def group_refusals(found: Refusals) -> list[Refusal]:

@@ -1,7 +1,8 @@
 """Ranges of all values of a model, by running it in onnxruntime with a minimum and a maximum after each.
 
-    ranges = measure_ranges(model, feeds)
-    ranges[value].low, ranges[value].high
+    with Watcher(model, write) as watcher:
+        watcher.run(feeds)
+        watcher.ranges[value].low, watcher.ranges[value].high
 
 Nothing but those numbers is kept, so it takes the memory of a plain run. Values in nested graphs are watched as well:
 a branch hands its numbers out as further outputs (the other branch gives what changes nothing), a loop carries them
@@ -12,8 +13,9 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,32 +39,53 @@ class _Watched(NamedTuple):
     values: list[Value]
 
 
-def measure_ranges(
-    model: Model, feeds: Iterable[Feeds], write: Callable[[Model, str], None], far: float = FAR
-) -> dict[Value, Range]:
-    """The range of every f32 value of `model` over `feeds`; `write` makes an ONNX file of a model.
+class Watcher:
+    """A model that is run for the ranges of its f32 values. `ranges` grows with each run; values of graphs that never
+    ran are missing from it."""
 
-    Each of `feeds` is run a second time with its float inputs multiplied by `far`, if there are any. Values of graphs
-    that never ran are missing. Raises what onnxruntime raises where the model does not run.
-    """
-    from .check import unoptimized_session
+    def __init__(self, model: Model, write: Callable[[Model, str], None], far: float = FAR) -> None:
+        """`write` makes an ONNX file of a model; `far` is what float inputs are multiplied by in a second run.
 
-    copy, of = clone_model(model)
-    original = {twin: value for value, twin in of.items()}
-    groups = _watch(copy)
-    found: dict[Value, Range] = {}
-    with tempfile.TemporaryDirectory(prefix="geoc-ranges-") as folder:
-        path = os.path.join(folder, "model.onnx")
-        write(copy, path)
-        session = unoptimized_session(path, "the model with its ranges")
-        for each in feeds:
-            near = session.run(None, dict(each))
-            scaled = _scaled(each, far)
-            beyond = near if scaled is None else session.run(None, scaled)
-            for group, low, high, far_low, far_high in zip(groups, near[::2], near[1::2], beyond[::2], beyond[1::2]):
-                for value, *numbers in zip(group.values, low, high, far_low, far_high):
-                    _note(found, original[value], *map(float, numbers))
-    return found
+        Raises CannotCheck where onnxruntime does not load the model.
+        """
+        from .check import unoptimized_session
+
+        copy, of = clone_model(model)
+        self._original = {twin: value for value, twin in of.items()}
+        self._groups = _watch(copy)
+        self._far = far
+        self._folder = tempfile.mkdtemp(prefix="geoc-ranges-")
+        self.ranges: dict[Value, Range] = {}
+        self.refusal = ""  # why the last run failed
+        try:
+            path = os.path.join(self._folder, "model.onnx")
+            write(copy, path)
+            self._session = unoptimized_session(path, "the model with its ranges")
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __enter__(self) -> Watcher:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def run(self, feeds: Feeds) -> bool:
+        """Run the model on `feeds`, and on them with float inputs scaled up; False where it does not take them."""
+        from .check import first_line, refusals
+
+        try:
+            near = self._session.run(None, dict(feeds))
+            scaled = _scaled(feeds, self._far)
+            beyond = near if scaled is None else self._session.run(None, scaled)
+        except refusals() as error:
+            self.refusal = first_line(error)
+            return False
+        for group, low, high, far_low, far_high in zip(self._groups, near[::2], near[1::2], beyond[::2], beyond[1::2]):
+            for value, *numbers in zip(group.values, low, high, far_low, far_high):
+                _note(self.ranges, self._original[value], *map(float, numbers))
+        return True
 
 
 def _note(found: dict[Value, Range], value: Value, low: float, high: float, far_low: float, far_high: float) -> None:

@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..ir.ops.cost_table import MATRIX_UNITS
+from ..ir.types import BF16, F16
+
 if TYPE_CHECKING:
     from ..ir.core import Model
 
@@ -38,6 +41,9 @@ class GraphSize:
     nodes: int = 0
     bytes: int = 0
     fused: dict[str, int] = field(default_factory=dict)
+    products: int = 0  # matrix products, convolutions, attention and recurrent layers
+    low: int = 0  # those of them that compute in half precision
+    casts: int = 0
 
     @classmethod
     def of(cls, model: Model, size: int) -> GraphSize:
@@ -48,7 +54,10 @@ class GraphSize:
             for op, nodes in graph.index.items():
                 if op.name in kinds:
                     found[kinds[op.name]] += len(nodes)
-        return cls(model.node_count, size, found)
+        products = [node for node in model.walk() if node.op.base_key in MATRIX_UNITS]
+        low = sum(node.output.dtype in (F16, BF16) for node in products)
+        casts = sum(len(nodes) for graph in model.graphs() for op, nodes in graph.index.items() if op.key == "Cast")
+        return cls(model.node_count, size, found, len(products), low, casts)
 
 
 @dataclass
@@ -66,6 +75,7 @@ class Accuracy:
     output: str = ""
     shapes: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    norm: str = "largest"  # "largest": max |difference| / max |reference|; "relative L2": its mean over the inputs
 
 
 @dataclass
@@ -99,6 +109,8 @@ class Report:
     target_description: str = ""
     level: int | None = 2  # None: --passes
     pipeline: str = ""
+    engine: dict[str, Any] = field(default_factory=dict)  # what a runtime's compiler made: layers, kernels
+    precision: str = ""  # what nodes were brought to, "" for that of the source
     seconds: float = 0.0
     before: GraphSize = field(default_factory=GraphSize)
     after: GraphSize = field(default_factory=GraphSize)
@@ -148,6 +160,11 @@ class Report:
             shown = ", ".join(f"{name} {count}" for name, count in top[:most])
             more = f", {len(top) - most} more" if len(top) > most else ""
             lines.append(f"rewrites  {sum(self.rewrites.values())}: {shown}{more}")
+        if self.precision:
+            lines.append(f"precision {self._precision_line()}")
+        if self.engine:
+            kernels, fused = len(self.engine["kernels"]), self.engine["fused_attention"]
+            lines.append(f"engine    {self.engine['layers']} layers -> {kernels} kernels, {fused} of them attention")
         lines.append(f"accuracy  {self._accuracy_line(paint)}")
         lines.extend(f"          {note}" for note in self.accuracy.notes)
         lines.append(f"speed     {paint('NOT MEASURED', 'yellow')}")
@@ -181,6 +198,12 @@ class Report:
         fused = ", ".join(f"{count} {kind}" for kind, count in more.items() if count > 0)
         return f"{line}   fused {fused}" if fused else line
 
+    def _precision_line(self) -> str:
+        """How many of the products are in the precision that was chosen, and how many casts it took."""
+        found = self.after
+        line = f"{self.precision} in {found.low} of {found.products} products"
+        return f"{line}, {found.casts} casts"
+
     def _accuracy_line(self, paint: Any) -> str:
         found = self.accuracy
         if found.status == NOT_CHECKED:
@@ -188,6 +211,9 @@ class Report:
         where = f"shapes {' '.join(found.shapes)}" if found.shapes else "no inputs"
         if found.status == WRONG:
             return f"{paint(WRONG, 'red')}  {found.reason}, {where}; nothing was written"
+        if found.norm == "relative L2":
+            limit = "" if found.limit is None or found.limit == float("inf") else f" (limit {found.limit:.2%})"
+            return f"{paint(CHECKED, 'green')}  relative L2 {found.error or 0.0:.3%}{limit}, {where}"
         error = "equal" if not found.error else f"largest error {found.error:.1e}"
         limit = "" if found.limit is None else f" (limit {found.limit:.0e})"
         return f"{paint(CHECKED, 'green')}  {error}{limit} of an output's largest value, {where}"

@@ -12,7 +12,8 @@ class Settings:
     """Everything that decides a compilation; the fields are the command's options.
 
     `source` is a path, bytes, a ModelProto, a graphsurgeon Graph or a `Model` (optimized in place).
-    `output` None writes nothing. `check` None chooses: "end" under 500 MB of weights, else "off".
+    `output` None writes nothing. `max_error` is the mean relative L2 error of an output that lossy
+    passes may make. `check` None chooses: "end" under 500 MB of weights, else "off".
     """
 
     source: Any
@@ -26,6 +27,8 @@ class Settings:
     rules: tuple[str, ...] = ()
     plugin: tuple[str, ...] = ()
     check: str | None = None
+    precision: str | None = None
+    max_error: float | None = None
     emit: tuple[str, ...] = ()
     opset: int | None = None
     weights: str = "reuse"
@@ -64,6 +67,10 @@ class Settings:
             words += ["--only", ",".join(self.only)]
         if self.check is not None:
             words.append(f"--check={self.check}")
+        if self.precision is not None:
+            words.append(f"--precision={self.precision}")
+        if self.max_error is not None:
+            words.append(f"--max-error={self.max_error:g}")
         if self.emit:
             words.append(f"--emit={','.join(self.emit)}")
         if self.opset is not None:

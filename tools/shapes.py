@@ -183,3 +183,28 @@ def evaluate(dim: DimLike, sizes: Mapping[str, int]) -> int | None:
     except ZeroDivisionError:
         return None
     return None if isinstance(found, Dim) else found
+
+
+def profile(model: Model, shapes: Shapes) -> dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]:
+    """The smallest, the best and the largest shape of each input that has symbolic dimensions, as --shape says.
+
+    An input with a dimension that nobody gave a size is left out.
+    """
+    found = {}
+    for value, name in zip(model.graph.inputs, model.graph.input_names):
+        shape = value.shape
+        if not shape or all(isinstance(dim, int) for dim in shape):
+            continue
+        given = shapes.inputs.get(name)
+        ends: list[tuple[int, ...]] = []
+        for place in (0, 1, 2):
+            sizes = {symbol: _end(size, place) for symbol, size in shapes.symbols.items()}
+            dims = [evaluate(dim, sizes) for dim in shape] if given is None else [_end(size, place) for size in given]
+            ends.append(tuple(dim for dim in dims if dim is not None))
+        if all(len(end) == len(shape) for end in ends):
+            found[name] = (ends[0], ends[1], ends[2])
+    return found
+
+
+def _end(size: Size, place: int) -> int:
+    return size if isinstance(size, int) else size[place]

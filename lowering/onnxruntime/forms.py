@@ -2,61 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import numpy as np
 
-from ...ir.core import Value
 from ...ir.dims import DimLike
-from ...ir.infer import content_of
-from ...ir.rewrite import ABSENT, native
+from ...ir.rewrite import native
 from ...ir.tensor import Tensor
-from ...ir.types import BOOL, F32
+from ...ir.types import F32
+from .. import masks  # noqa: F401 (its natives)
 from . import lowest  # noqa: F401 (its natives)
-
-
-@native
-def row_of(mask: Value, q: Value) -> Any:
-    """[1] where the rows of a mask may have to be repeated for all queries; absent where they are as many."""
-    queries = _length(q)
-    return ABSENT if mask.shape is None or queries is None or _is_long(mask, -2, queries) else (1,)
-
-
-@native
-def beyond_columns(mask: Value, k: Value, past: Value | None) -> Any:
-    """What hides a key, where a mask may have fewer columns than there are keys; absent where it has as many."""
-    keys, before = _length(k), 0 if past is None else _length(past)
-    if not mask.shape or keys is None or before is None or _is_long(mask, -1, keys + before):
-        return ABSENT
-    return False if mask.dtype is BOOL else -math.inf
-
-
-def _is_long(mask: Value, axis: int, length: DimLike) -> bool:
-    """True if a mask is proven to have a length. Where a symbol might be 1, an Expand says more than its shape."""
-    value: Value | None = mask
-    while value is not None and value.shape is not None:
-        if len(value.shape) >= -axis and value.shape[axis] == length:
-            return True
-        maker = value.producer
-        if maker is None or maker.op.key not in ("Expand", "Pad"):
-            return False
-        if maker.op.key == "Expand":
-            target = content_of(maker.inputs[1])
-            asked = None if target is None else target[axis] if len(target) >= -axis else 1
-            if asked == length:
-                return True
-            if asked != 1:
-                return False
-        elif axis == -1 or len(maker.inputs) < 4 or content_of(maker.inputs[3]) != (-1,):
-            return False
-        value = maker.inputs[0]
-    return False
-
-
-def _length(value: Value) -> DimLike | None:
-    shape = value.shape
-    return shape[-2] if shape is not None and len(shape) > 2 else None
 
 
 @native

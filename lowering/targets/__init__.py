@@ -61,6 +61,12 @@ class Target:
         """How files for its runtime are made."""
         return backend_of(self.runtime)
 
+    @cached_property
+    def precisions(self) -> frozenset[str]:
+        """What graphs for it may compute in: what its hardware has a rate for, and its runtime takes."""
+        known = self.backend.precisions
+        return known & {"fp32", *self.hardware.rates} if self.hardware.rates else known
+
     @property
     def max_opset(self) -> int:
         """The newest opset of the default domain that the runtime loads."""

@@ -1,11 +1,12 @@
-"""TensorRT 10 and 11: a strongly typed ONNX file."""
+"""TensorRT 10 and 11: a strongly typed ONNX file with its build configuration, and engines."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import ClassVar
 
-from ..backend import Backend
+from ...ir.core import Model
+from ..backend import Backend, Emitter, Order, Written
 
 _FOLDER = Path(__file__).parent
 
@@ -18,12 +19,39 @@ class TensorRT(Backend):
 
     runtime: ClassVar[str] = "tensorrt"
     title: ClassVar[str] = "TensorRT"
+    precisions: ClassVar[frozenset[str]] = frozenset(("fp32", "tf32", "fp16", "bf16"))
 
     def limits(self, version: str | None) -> tuple[int, int]:
         return MAX_OPSET, MAX_IR
 
+    def emitters(self) -> dict[str, Emitter]:
+        return {
+            **super().emitters(),
+            "onnx": Emitter(".onnx", _write_onnx),
+            "engine": Emitter(".engine", _write_engine),
+            "rtx-engine": Emitter(".rtx.engine", _write_rtx_engine),
+        }
+
     def rule_sets(self) -> dict[str, tuple[str, str]]:
         return {"trt-legal": (str(_FOLDER / "legal.rules"), "geoc.lowering.tensorrt.legal")}
+
+
+def _write_onnx(model: Model, path: str, order: Order) -> Written:
+    from .emit import write_typed_onnx
+
+    return write_typed_onnx(model, path, order)
+
+
+def _write_rtx_engine(model: Model, path: str, order: Order) -> Written:
+    from .emit import write_rtx_engine
+
+    return write_rtx_engine(model, path, order)
+
+
+def _write_engine(model: Model, path: str, order: Order) -> Written:
+    from .engine import write_engine
+
+    return write_engine(model, path, order)
 
 
 BACKEND = TensorRT()

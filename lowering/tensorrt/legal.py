@@ -6,6 +6,7 @@ import math
 
 from ...ir.dims import DimLike
 from ...ir.rewrite import native
+from .. import masks  # noqa: F401 (its natives)
 
 
 @native

@@ -1,43 +1,83 @@
 """Engines for TensorRT-RTX, built ahead of time on a machine that need not have a GPU: the only file that imports it.
 
-    built = build("model.onnx", "8.0", {})
-    built.kernels                # [Kernel(name="...", kind="..."), ...] after fusion
+    built = build_apart("model.onnx", "model.rtx.engine", "8.0", {})
+    built.kernels                # [Kernel(name="...", kind="gemm", inputs=("Half",), ...), ...] after fusion
 
+It is built in a process of its own: a fault in the builder is then an error message, and its chatter stays there.
 What its parser and builder refuse is refused by TensorRT's, as far as both are one family; what it accepts is no proof.
 """
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ...ir.errors import UnsupportedModel, UsageError
+from ...ir.errors import GeocError, UnsupportedModel, UsageError
+from ..emit import write_bytes
 
-# What compute capability each of its targets is called (tensorrt_rtx.ComputeCapability); there is none for 9.0 and 10.0.
+# What tensorrt_rtx.ComputeCapability calls each; there is none for 9.0 and 10.0.
 CAPABILITIES = {"7.5": "SM75", "8.0": "SM80", "8.6": "SM86", "8.9": "SM89", "12.0": "SM120"}
 Profile = Mapping[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]
 
 
 class Kernel(NamedTuple):
-    """One kernel of an engine: its name, and the kind of layer that the builder calls it."""
+    """One kernel of an engine as the builder lists it: its name, the kind of layer (``gemm``, ``kgen``, ...), the types
+    of what it reads and writes (``Half``, ``Float``, ``Int64``, ...), and the names of the ONNX nodes in it."""
 
     name: str
     kind: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[str, ...]
 
 
 @dataclass
 class Built:
-    """An engine: its bytes, how many layers the parser made, and the kernels that were left of them."""
+    """An engine: its size in bytes, how many layers the parser made, and the kernels that were left of them."""
 
-    plan: bytes
+    size: int
     layers: int
     kernels: list[Kernel]
 
 
-def build(path: str, capability: str, profile: Profile) -> Built:
-    """Parse an ONNX file and build an engine for a compute capability such as "8.0".
+def build_apart(path: str, output: str, capability: str, profile: Profile) -> Built:
+    """`build` in a process of its own. Raises what it raises, and UnsupportedModel where that process dies."""
+    order = json.dumps({"path": path, "output": output, "capability": capability, "profile": profile})
+    done = subprocess.run([sys.executable, "-c", _CHILD], input=order, capture_output=True, text=True)
+    answer = done.stdout.rpartition(_MARK)[2]
+    if done.returncode or not answer:
+        last = (done.stderr.strip().splitlines() or [""])[-1]
+        raise UnsupportedModel(f"TensorRT-RTX died building it (exit {done.returncode}): {last}")
+    found = json.loads(answer)
+    if "error" in found:
+        raise (UsageError if found["kind"] == "UsageError" else UnsupportedModel)(found["error"])
+    kernels = [Kernel(k[0], k[1], tuple(k[2]), tuple(k[3]), tuple(k[4])) for k in found["kernels"]]
+    return Built(found["size"], found["layers"], kernels)
+
+
+_MARK = "geoc:built:"
+_CHILD = f"from {__name__} import serve; serve()"
+
+
+def serve() -> None:
+    """Build what standard input orders; the answer is behind a mark, as the package prints on standard output too."""
+    order = json.load(sys.stdin)
+    try:
+        built = build(order["path"], order["output"], order["capability"], order["profile"])
+    except GeocError as error:
+        answer: dict[str, Any] = {"kind": type(error).__name__, "error": error.message}
+    else:
+        answer = {"size": built.size, "layers": built.layers, "kernels": built.kernels}
+    print(_MARK + json.dumps(answer), flush=True)
+
+
+def build(path: str, output: str, capability: str, profile: Profile) -> Built:
+    """Parse an ONNX file and write an engine for a compute capability such as "8.0" to `output`.
 
     `profile`: for each input with a dynamic shape the smallest, the best and the largest one. Raises UsageError where
     tensorrt_rtx is not installed or has no such target, UnsupportedModel with the node and the reason where the parser
@@ -62,7 +102,8 @@ def build(path: str, capability: str, profile: Profile) -> Built:
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise UnsupportedModel("; ".join(log.errors[:3]) or "TensorRT-RTX builds no engine for it")
-    return Built(bytes(plan), network.num_layers, _kernels(log.layers))
+    write_bytes(output, memoryview(plan))
+    return Built(plan.nbytes, network.num_layers, _kernels(log.layers))
 
 
 def _set_profile(builder: Any, network: Any, config: Any, profile: Profile) -> None:
@@ -88,7 +129,22 @@ def _parser_errors(parser: Any) -> list[str]:
 
 
 def _kernels(text: str) -> list[Kernel]:
-    return [Kernel(*found) for found in re.findall(r"Name: (.+?), LayerType: (\w+)", text)]
+    """Kernels from the builder's list, a line for each."""
+    found = []
+    for line in text.splitlines():
+        head = re.match(r"Name: (.+?), LayerType: (\w+), Inputs: \[(.*?)\], Constants: ", line)
+        outputs = re.search(r"\], Outputs: \[(.*?)\], TacticName: ", line)
+        if head is not None:
+            found.append(
+                Kernel(
+                    head.group(1),
+                    head.group(2),
+                    tuple(re.findall(r"Datatype: (\w+)", head.group(3))),
+                    tuple(re.findall(r"Datatype: (\w+)", outputs.group(1) if outputs else "")),
+                    tuple(re.findall(r"\[ONNX Layer: (.+?)\]", line)),
+                )
+            )
+    return found
 
 
 class _Log:

@@ -37,5 +37,6 @@ FAR = 100.0
 Ranges: TypeAlias = Mapping[Value, Range]
 """Values that never occurred, in a branch that was not taken, are missing."""
 
-Measure: TypeAlias = Callable[[Model], Ranges]
-"""Runs a model on calibration inputs, or on inputs made up for it, and gives the range of each f32 value."""
+Measure: TypeAlias = "Callable[[Model], Ranges | None]"
+"""Runs a model on calibration inputs, or on inputs made up for it, and gives the range of each f32 value; None where it
+cannot be run."""

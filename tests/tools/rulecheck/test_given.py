@@ -12,7 +12,7 @@ import pytest
 from geoc.ir.rewrite import parse_rules
 from geoc.ir.types import BOOL, F32
 from geoc.lowering.onnx import to_proto
-from geoc.lowering.targets import get_target
+from geoc.lowering.backend import all_rule_sets
 from geoc.passes.registry import Registry
 from geoc.tools.rulecheck.choices import Choices, Infeasible
 from geoc.tools.rulecheck.given import graphs, producers
@@ -23,7 +23,7 @@ from geoc.tools.rulecheck.sketch import Sketch
 from geoc.tools.rulecheck.structure import structure
 from geoc.tools.rulecheck.values import feeds_for
 
-RULES = {rule.name: (owner, rule) for owner, rule in rules_to_check(Registry(get_target("cpu").rule_sets), ())}
+RULES = {rule.name: (owner, rule) for owner, rule in rules_to_check(Registry(all_rule_sets()), ())}
 
 # Rule, what its text says, what it is made to say.
 PLANTED = {

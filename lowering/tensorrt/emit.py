@@ -1,0 +1,131 @@
+"""What is written for TensorRT: a strongly typed ONNX file with its build configuration, and engines."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import replace
+from typing import Any
+
+from ...ir.core import Model
+from ...ir.errors import UnsupportedModel, UsageError
+from ...ir.ops.cost_table import MATRIX_UNITS
+from ...ir.types import BF16, F16
+from ..backend import Order, Written
+from ..emit import write_onnx, write_text
+from .rtx import CAPABILITIES, Built, Kernel, build_apart
+
+SCHEMA = 1  # of the build configuration
+_LARGE = 1_500_000_000  # bytes of weights from which on the file for the builder keeps them beside it
+
+
+def write_typed_onnx(model: Model, path: str, order: Order) -> Written:
+    """The ONNX file and ``PATH.build.json``: how to build an engine of it with TensorRT 10 or 11."""
+    written = write_onnx(model, path, order)
+    missing = _without_profile(model, order)
+    if missing:
+        written.notes.append(f"no optimization profile for {', '.join(missing)}; --shape SYMBOL=min:opt:max gives one")
+    config = os.path.abspath(path) + ".build.json"
+    written.files[config] = write_text(config, json.dumps(configuration(path, order), indent=2) + "\n")
+    return written
+
+
+def configuration(path: str, order: Order) -> dict[str, Any]:
+    """What `tensorrt.Builder`, or trtexec, is to be told. Precision is in the graph, so no flag for it is.
+
+    TensorRT 10 needs the flag STRONGLY_TYPED, 11 has no other kind of network. TF32 is how fp32 products are computed
+    unless fp32 was asked for.
+    """
+    profile = {
+        name: dict(zip(("min", "opt", "max"), map(list, ends))) for name, ends in sorted(order.profile.items())
+    }
+    name = os.path.basename(path)
+    words = ["trtexec", f"--onnx={name}", "--stronglyTyped", f"--saveEngine={os.path.splitext(name)[0]}.engine"]
+    for end in ("min", "opt", "max") if profile else ():
+        words.append(f"--{end}Shapes=" + ",".join(f"{k}:{'x'.join(map(str, v[end]))}" for k, v in profile.items()))
+    flags = [] if order.precision == "fp32" else ["TF32"]
+    if not flags:
+        words.append("--noTF32")
+    return {
+        "schema": SCHEMA,
+        "onnx": name,
+        "target": order.target.name,
+        "compute_capability": order.target.hardware.compute_capability,
+        "network_flags": {"10": ["STRONGLY_TYPED"], "11": []},
+        "builder_flags": flags,
+        "profiles": [profile] if profile else [],
+        "trtexec": " ".join(words),
+    }
+
+
+def write_rtx_engine(model: Model, path: str, order: Order) -> Written:
+    """An engine of the TensorRT-RTX runtime, built ahead of time without a GPU.
+
+    Raises UsageError where it has no target for the hardware or an input has no shape, UnsupportedModel where it does
+    not build, or computes a product in another type than the graph says.
+    """
+    hardware = order.target.hardware.compute_capability
+    if hardware is None or hardware not in CAPABILITIES:
+        has = ", ".join(CAPABILITIES)
+        said = f"compute capability {hardware}" if hardware else "no compute capability"
+        raise UsageError(
+            f"TensorRT-RTX builds ahead of time for {has}; {order.target.name} has {said}", source="--emit rtx-engine"
+        )
+    missing = _without_profile(model, order)
+    if missing:
+        raise UsageError(
+            f"an engine needs a shape for {', '.join(missing)}: --shape SYMBOL=min:opt:max or SYMBOL=size",
+            source="--emit rtx-engine",
+        )
+    folder = os.path.dirname(os.path.abspath(path))
+    with tempfile.TemporaryDirectory(prefix=".geoc-rtx-", dir=folder) as scratch:
+        source = os.path.join(scratch, "model.onnx")
+        weights = "copy" if model.weight_bytes > _LARGE else "inline"
+        write_onnx(model, source, replace(order, weights=weights))
+        made = os.path.join(scratch, "model.engine")
+        built = build_apart(source, made, hardware, order.profile)
+        wrong = mistyped(model, built.kernels)
+        if wrong:
+            raise UnsupportedModel(f"the engine computes {wrong[0]} in single precision where the graph says half")
+        os.replace(made, path)
+    notes = ["the engine runs in the TensorRT-RTX runtime, which is not TensorRT's"]
+    return Written({os.path.abspath(path): built.size}, None, notes, summary(built))
+
+
+def summary(built: Built) -> dict[str, Any]:
+    """Layers before fusion, kernels after it, and those of them that are a whole attention."""
+    return {
+        "layers": built.layers,
+        "fused_attention": sum(is_attention(kernel) for kernel in built.kernels),
+        "kernels": [kernel._asdict() for kernel in built.kernels],
+    }
+
+
+def is_attention(kernel: Kernel) -> bool:
+    """True for a kernel that computes softmax(Q K^T) V as one."""
+    return "mha" in kernel.name
+
+
+def mistyped(model: Model, kernels: list[Kernel]) -> list[str]:
+    """Names of nodes whose products the graph has in half precision and a kernel reads in single precision.
+
+    A node counts where the kernel's list says that it is in it; generated kernels (``kgen``) hold casts as well.
+    """
+    products = [node for node in model.walk() if node.op.base_key in MATRIX_UNITS and node.loc]
+    half = {node.loc[0] for node in products if node.output.dtype in (F16, BF16)}
+    half -= {node.loc[0] for node in products if node.output.dtype not in (F16, BF16)}
+    found = []
+    for kernel in kernels:
+        if kernel.kind != "kgen" and kernel.inputs and set(kernel.inputs) <= {"Float", "TF32"}:
+            found += [name for name in kernel.nodes if name in half]
+    return found
+
+
+def _without_profile(model: Model, order: Order) -> list[str]:
+    """Inputs of symbolic shape that --shape gave no sizes for, with their symbols."""
+    return [
+        f"{name}[{','.join(map(str, value.shape or ()))}]"
+        for value, name in zip(model.graph.inputs, model.graph.input_names)
+        if name not in order.profile and (value.shape is None or any(not isinstance(d, int) for d in value.shape))
+    ]

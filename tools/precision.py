@@ -1,0 +1,76 @@
+"""``--precision``: what a target computes in, and the passes that bring a model there."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..ir.errors import UsageError
+from ..passes.pipelines import Item, parse
+
+if TYPE_CHECKING:
+    from ..lowering.targets import Target
+
+NAMES = ("auto", "fp32", "tf32", "bf16", "fp16", "fp8", "w8a8", "w8a16", "w4a16")
+ALIASES = {"int8": "w8a8", "int4": "w4a16"}
+MAX_ERROR = 0.01  # mean relative L2 error of an output that -O3 allows
+_PASSES = {
+    "fp16": "autocast{to=fp16},fold,views,transposes,identity,cse,dce",
+    "bf16": "autocast{to=bf16},fold,views,transposes,identity,cse,dce",
+}
+_FASTEST_FIRST = ("fp16", "bf16")  # of one rate; fp16 has three more bits where the numbers are small enough for it
+
+
+class Attempt(NamedTuple):
+    """One precision and the steps behind the pipeline that make it; () for the precision of the source."""
+
+    precision: str
+    items: tuple[Item, ...]
+
+
+def attempts(target: Target, precision: str | None, level: int | None) -> list[Attempt]:
+    """What to try, the fastest first; the last one is always taken when no budget forbids it.
+
+    `precision` None is that of the source, and at -O3 the same as "auto": the fastest that the target has, and the
+    source's where that is too inexact. Raises UsageError for what the target lacks.
+    """
+    plain = Attempt("", ())
+    if precision is None:
+        precision = "auto" if level == 3 else "fp32"
+    elif precision not in ("auto", *ALIASES):
+        _check(target, precision)
+    precision = ALIASES.get(precision, precision)
+    if precision == "auto":
+        return [Attempt(p, parse(_PASSES[p])) for p in _FASTEST_FIRST if p in target.precisions] + [plain]
+    if precision not in _PASSES:
+        return [plain] if precision in ("fp32", "tf32") else [_not_yet(precision)]
+    return [Attempt(precision, parse(_PASSES[precision]))]
+
+
+def _check(target: Target, precision: str) -> None:
+    if precision not in NAMES:
+        near = difflib.get_close_matches(precision, (*NAMES, *ALIASES), 1)
+        hint = f"; did you mean {near[0]}?" if near else f"; there are: {', '.join((*NAMES, *ALIASES))}"
+        raise UsageError(f"no precision {precision!r}{hint}", source="--precision")
+    if precision in ("fp32", *target.precisions):
+        return
+    if precision in target.hardware.rates and precision not in _PASSES:
+        _not_yet(precision)
+    has = ", ".join(("fp32", *sorted(target.precisions - {"fp32"})))
+    raise UsageError(f"target {target.name} does not compute in {precision}; it has {has}", source="--precision")
+
+
+def _not_yet(precision: str) -> Attempt:
+    raise UsageError(f"geoc does not bring models to {precision} yet", source="--precision")
+
+
+def read_error(text: str) -> float:
+    """``1%`` or ``0.01``. Raises UsageError for anything else."""
+    number, percent = (text[:-1], 0.01) if text.endswith("%") else (text, 1.0)
+    try:
+        found = float(number) * percent
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < float("inf"):
+        raise UsageError(f"takes an error such as 1% or 0.01, not {text!r}", source="--max-error")
+    return found
