@@ -53,10 +53,15 @@ def run(argv: list[str], limit: float, log: Path) -> Run:
     with log.open("wb") as out:
         start = time.perf_counter()
         child = subprocess.Popen(
-            argv, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True
+            argv, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True, env=_environment()
         )
 
-        def stop() -> None:
+        def _environment() -> dict[str, str]:
+    """That of this process, with bytecode: what pip installs has it, and an editable installation makes it on its first run."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
+def stop() -> None:
             expired.set()
             os.killpg(child.pid, signal.SIGKILL)
 
