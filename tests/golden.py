@@ -39,8 +39,8 @@ from geoc.ir.infer import infer_graph
 from geoc.ir.text import parse_model, print_model
 from geoc.ir.types import BOOL, SequenceType, TensorType
 from geoc.ir.verify import verify
-from geoc.lowering.onnx import model_bytes
 from geoc.lowering.backend import all_rule_sets
+from geoc.lowering.onnx import model_bytes
 from geoc.passes.base import Context, Instrument, Remark
 from geoc.passes.manager import run_pipeline
 from geoc.passes.pipelines import parse

@@ -56,12 +56,7 @@ def run(argv: list[str], limit: float, log: Path) -> Run:
             argv, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True, env=_environment()
         )
 
-        def _environment() -> dict[str, str]:
-    """That of this process, with bytecode: what pip installs has it, and an editable installation makes it on its first run."""
-    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-
-
-def stop() -> None:
+        def stop() -> None:
             expired.set()
             os.killpg(child.pid, signal.SIGKILL)
 
@@ -94,6 +89,11 @@ def command(tool: str, level: str, python: str, source: Path, out: Path) -> list
         if tool == "geoc"
         else peer_command(tool, python, source, out)
     )
+
+
+def _environment() -> dict[str, str]:
+    """That of this process, with bytecode: what pip installs has it, an editable installation from its first run on."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def default_folder() -> Path:

@@ -11,8 +11,8 @@ import pytest
 
 from geoc.ir.rewrite import parse_rules
 from geoc.ir.types import BOOL, F32
-from geoc.lowering.onnx import to_proto
 from geoc.lowering.backend import all_rule_sets
+from geoc.lowering.onnx import to_proto
 from geoc.passes.registry import Registry
 from geoc.tools.rulecheck.choices import Choices, Infeasible
 from geoc.tools.rulecheck.given import graphs, producers
