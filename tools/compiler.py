@@ -95,6 +95,9 @@ class Compilation:
         self.registry.add_user_code(settings.plugin, settings.rules)
         self.attempts = attempts(self.target, settings.precision, None if settings.passes else settings.level)
         self.choose(self.attempts[0])
+        if settings.level == 3 and settings.passes is None and len(self.attempts) == 1 and not settings.precision:
+            note = f"-O3 is -O2 here: geoc brings nothing to a lower precision for {settings.target} yet"
+            self.report.notes.append(note)
         self.skip = selected(self.steps, settings.skip, settings.only)
         report = self.report
         report.source = settings.path or ""

@@ -102,12 +102,12 @@ def _note(found: dict[Value, Range], value: Value, low: float, high: float, far_
 
 
 def _scaled(feeds: Feeds, factor: float) -> dict[str, Any] | None:
-    """The same feeds with float tensors multiplied; None where there are none."""
-    found = {
-        name: (value * factor).astype(value.dtype)
-        for name, value in feeds.items()
-        if isinstance(value, np.ndarray) and value.dtype.kind == "f"
-    }
+    """The same feeds with float tensors multiplied, masks no further than numbers go; None where there are none."""
+    found: dict[str, Any] = {}
+    for name, value in feeds.items():
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+            largest = float(np.finfo(value.dtype).max)
+            found[name] = np.clip(value.astype(np.float64) * factor, -largest, largest).astype(value.dtype)
     return {**feeds, **found} if found else None
 
 
@@ -122,8 +122,7 @@ def _watch(model: Model) -> list[_Watched]:
                 if any(inner.values()):
                     found += _FORWARD[node.op.key](node, inner)
         own = [value for node in graph for value in node.outputs if _is_f32(value)]
-        if graph is model.graph:
-            own += [value for value in graph.inputs if _is_f32(value)]
+        own += [value for value in graph.inputs if _is_f32(value)]
         forwarded = {value for watched in found for value in (watched.low, watched.high)}
         own = [value for value in own if value not in forwarded]
         if own:

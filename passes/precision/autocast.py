@@ -16,7 +16,7 @@ from ...ir.tensor import Array, Tensor
 from ...ir.types import BF16, F16, F32, DType, tensor_type
 from ..base import Context, Pass
 from .islands import LARGEST, LIMIT, Islands
-from .network import Network, Place, halved, is_single, place_of_maker, place_of_reader
+from .network import FIXED, Network, Place, halved, is_single, place_of_maker, place_of_reader
 from .slots import half_operands, half_results
 from .speed import HalfSpeed
 
@@ -51,13 +51,18 @@ class Autocast(Pass):
         if not network.nodes:
             return False
         islands = Islands(model, half, None if ctx.measure is None else ctx.measure(model), self.limit)
-        stays: dict[Node, str] = {}
+        stays: dict[Place, str] = {}
         for node in network.nodes:
             reason = islands.reason(node)
             if not reason and not ctx.allow(self.name, "", node):
                 reason = "not allowed"
             if reason:
                 stays[node] = reason
+        for flow in network.flows:
+            if not isinstance(flow.maker, Node) and flow.maker is not FIXED:
+                reason = islands.reason_of(flow.value)
+                if reason:
+                    stays[flow.maker] = reason
         speed = HalfSpeed(half, getattr(ctx.capabilities, "hardware", None))
         places = halved(network, stays, speed.gain, speed.cast)
         changes = [node for node in network.nodes if node in places and _has_half_slots(node, half, opset)]
@@ -77,11 +82,12 @@ def _has_half_slots(node: Node, half: DType, opset: int) -> bool:
     return bool(half_operands(node, half.type_str, opset) or half_results(node, half.type_str, opset))
 
 
-def _remark(name: str, ctx: Context, network: Network, stays: dict[Node, str], places: set[Place]) -> None:
+def _remark(name: str, ctx: Context, network: Network, stays: dict[Place, str], places: set[Place]) -> None:
     """Say of each node that stays why it does; of all others how many there are."""
     if not ctx.wants_remarks:
         return
-    for node, reason in stays.items():
+    for place, reason in stays.items():
+        node = place if isinstance(place, Node) else place[0]
         ctx.remark("refused", name, f"{node.op.name} stays in single precision: {reason}", node=node)
     saved = Counter(node.op.name for node in network.nodes if node in places)
     ctx.remark("applied", name, ", ".join(f"{count} {op}" for op, count in saved.most_common()))

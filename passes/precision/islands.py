@@ -52,6 +52,10 @@ class Islands:
         """Why a node stays, "" where it need not."""
         return self._too_coarse(node) or (self._out_of_range(node) if self.half is F16 else "")
 
+    def reason_of(self, value: Value) -> str:
+        """Why a value that a node with regions hands on stays, "" where it need not."""
+        return self._value(value) if self.half is F16 else ""
+
     def _too_coarse(self, node: Node) -> str:
         name = node.op.name
         if name in _EXACT:
@@ -104,6 +108,8 @@ class Islands:
             return f"values up to {reach.high:.3g}" if reach.high > self.limit else ""
         if reach.magnitude > self.limit:
             return f"values up to {reach.magnitude:.3g}"
+        if 0 < reach.magnitude < SMALLEST:
+            return f"values of at most {reach.magnitude:.3g} would vanish"
         if reach.far > LARGEST / 2:
             return f"values up to {reach.far:.3g} on inputs scaled up"
         return ""

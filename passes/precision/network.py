@@ -8,17 +8,20 @@ place loses by staying in single precision, and of each value two auxiliary vert
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...ir.core import Model, Node, Value
 from ...ir.types import F32, TensorType
 from .slots import half_operands, half_results
 
-Place = Hashable
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+Place: TypeAlias = "Node | tuple[Any, ...]"
 """A node, or a port: a node with regions and the number of one of its results (or of what it scans)."""
-FIXED: Place = "fixed"
+FIXED: Place = ("fixed",)
 """All that stays in single precision whatever the rest does: graph inputs and outputs, operands of no other type."""
 
 
@@ -122,7 +125,7 @@ def _states(node: Node) -> int:
 
 def halved(
     network: Network,
-    stays: Iterable[Node],
+    stays: Iterable[Place],
     gain: Callable[[Node], float],
     cast: Callable[[Value], float],
 ) -> set[Place]:
@@ -142,8 +145,9 @@ def halved(
             _connect(graph, node, _HALF, saved)
         elif saved < 0:
             _connect(graph, FIXED, node, -saved)
-    for node in stays:
-        graph.add_edge(FIXED, node)  # no capacity: cannot be cut
+    for place in stays:
+        graph.add_edge(FIXED, place)
+        graph[FIXED][place].pop("capacity", None)  # without one it cannot be cut
     for number, flow in enumerate(network.flows):
         if not flow.readers:
             continue
@@ -154,12 +158,26 @@ def halved(
         for reader in flow.readers:
             graph.add_edge(down, reader)
             graph.add_edge(reader, up)
-    _, (_, half) = networkx.minimum_cut(graph, FIXED, _HALF, flow_func=boykov_kolmogorov)
+    single = _reachable(boykov_kolmogorov(graph, FIXED, _HALF))
     places = {*network.nodes, *(flow.maker for flow in network.flows), *(r for f in network.flows for r in f.readers)}
-    return {place for place in places if place in half}
+    return places - single
 
 
-_HALF: Place = "half"
+def _reachable(residual: Any) -> set[Place]:
+    """What the source still reaches when the flow is as large as it gets: its side of the smallest of all minimum cuts.
+
+    networkx.minimum_cut gives the side of the sink in the largest one.
+    """
+    found, stack = {FIXED}, [FIXED]
+    while stack:
+        for place, edge in residual[stack.pop()].items():
+            if place not in found and edge["flow"] < edge["capacity"]:
+                found.add(place)
+                stack.append(place)
+    return found
+
+
+_HALF: Place = ("half",)
 _PICO = 1e12  # capacities are whole picoseconds: sums of floats would leave cuts that are not quite minimal
 
 

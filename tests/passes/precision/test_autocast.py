@@ -1,0 +1,272 @@
+"""autocast: what it changes, what it leaves, and that results stay close."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from geoc.ir.errors import UsageError
+from geoc.ir.types import F16, F32
+from geoc.passes.base import Context
+from geoc.passes.manager import run_pipeline
+from geoc.passes.precision.autocast import HIDDEN, Autocast
+
+from .conftest import FAST, autocast, dtypes, measured, model_of, nodes, relative, run
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((64, 64)).astype(np.float32)
+TWO = """graph @main(%x: f32[64,64]) -> (%y) {
+  weight %w: f32[64] = splat(0.25)
+  weight %v: f32[64,64] = splat(0.125)
+  %a = MatMul(%x, %v)
+  %b = Add(%a, %w)
+  %y = MatMul(%b, %v)
+}"""
+
+
+def layer(line: str, params: str = "%x: f32[64,64]") -> str:
+    """`line` makes %c of %b between two products with a matrix."""
+    products = f"  %b = MatMul(%x, %w)\n{line}\n  %d0 = Add(%c, %x)\n  %y = MatMul(%d0, %w)"
+    return f"graph @main({params}) -> (%y) {{\n  weight %w: f32[64,64] = splat(0.0625)\n{products}\n}}"
+
+
+def test_products_change_and_inputs_and_outputs_do_not() -> None:
+    model = autocast(model_of(TWO), {"x": X / 8})
+    assert dtypes(model, "MatMul") == ["f16", "f16"] and dtypes(model, "Add") == ["f16"]
+    assert model.graph.inputs[0].dtype is F32 and model.graph.outputs[0].dtype is F32
+    assert dtypes(model, "Cast") == ["f16", "f32"]
+    assert relative(run(model_of(TWO), {"x": X / 8})[0], run(model, {"x": X / 8})[0]) < 2e-3
+
+
+def test_bfloat16() -> None:
+    model = autocast(model_of(TWO), {"x": X / 8}, to="bf16")
+    assert dtypes(model, "MatMul") == ["bf16", "bf16"]
+
+
+def test_nothing_changes_where_casts_cost_more() -> None:
+    model = autocast(model_of("graph @main(%x: f32[1024,1024]) -> (%y) {\n  %y = Relu(%x)\n}"), {"x": np.ones((1024, 1024), np.float32)})
+    assert dtypes(model, "Relu") == ["f32"] and not nodes(model, "Cast")
+
+
+@pytest.mark.parametrize(
+    ("line", "stays", "feed"),
+    [
+        ("  weight %k: f32[] = 1000.0\n  %c = Mul(%b, %k)", "Mul", X),  # values of some thousands
+        ("  weight %k: f32[] = 1e-12\n  %e = Add(%b, %k)\n  %c = Sqrt(%e)", "Add", np.abs(X)),  # the constant would vanish
+        ("  weight %k: f32[1] = [1e6]\n  %c = Min(%b, %k)", "Min", X),
+        ("  %c = Sin(%b)", "Sin", 40 * X),
+        ("  %c = Round(%b)", "Round", X),
+        ("  weight %axes: i64[2] = [0, 1]\n  %c = ReduceSum(%b, %axes)", "ReduceSum", X),
+        ("  weight %axes: i64[2] = [0, 1]\n  %d = ReduceSumSquare(%b, %axes)\n  %c = Div(%b, %d)", "ReduceSumSquare", X / 8),
+        ("  weight %k: f32[] = 8.0\n  %d = Mul(%b, %k)\n  %c = Softmax(%d)", "Softmax", 40 * X),  # logits of some hundreds
+    ],
+)
+def test_what_is_not_safe_in_fp16_stays(line: str, stays: str, feed: Any) -> None:
+    source = model_of(layer(line))
+    model = autocast(model_of(layer(line)), {"x": feed})
+    assert dtypes(model, stays)[0] == "f32"
+    assert "f16" in dtypes(model, "MatMul") or stays in ("Mul", "Min")
+    expected, found = run(source, {"x": feed})[0], run(model, {"x": feed})[0]
+    assert np.isfinite(found).all() and relative(expected, found) < 1e-2
+
+
+@pytest.mark.parametrize(
+    ("line", "op"),
+    [
+        ("  weight %k: f32[] = 2.0\n  %c = Mul(%b, %k)", "Mul"),
+        ("  weight %k: f32[] = 0.001\n  %c = Add(%b, %k)", "Add"),
+        ("  weight %axes: i64[1] = [1]\n  %c = ReduceSum(%b, %axes)", "ReduceSum"),
+        ("  %c = Softmax(%b)", "Softmax"),
+        ("  %c = Relu(%b)", "Relu"),
+    ],
+)
+def test_what_is_safe_changes(line: str, op: str) -> None:
+    assert set(dtypes(autocast(model_of(layer(line)), {"x": X / 64}), op)) == {"f16"}
+
+
+def test_values_that_would_vanish_stay() -> None:
+    text = layer("  weight %k: f32[] = 1e-7\n  %c = Mul(%b, %k)")
+    model = autocast(model_of(text), {"x": X})
+    assert dtypes(model, "Mul") == ["f32"]
+    tiny = LOOP.replace("= 0.5", "= 0.001")
+    feeds = {"x0": X / 8, "n": np.array(4)}
+    found = run(autocast(model_of(tiny), feeds), feeds)[0]  # what the loop carries shrinks from trip to trip
+    assert relative(run(model_of(tiny), feeds)[0], found) < 1e-2
+
+
+def test_without_inputs_constants_and_operators_decide() -> None:
+    vanishing = layer("  weight %k: f32[] = 1e-12\n  %c = Add(%b, %k)")
+    assert dtypes(autocast(model_of(vanishing)), "Add") == ["f32", "f16"]
+    assert dtypes(autocast(model_of(TWO)), "Add") == ["f16"]
+
+
+def test_bfloat16_has_the_range_but_not_the_digits() -> None:
+    large = layer("  weight %k: f32[] = 1000.0\n  %c = Mul(%b, %k)")
+    assert dtypes(autocast(model_of(large), {"x": X}, to="bf16"), "Mul") == ["bf16"]
+    assert dtypes(autocast(model_of(layer("  %c = Sin(%b)")), {"x": 40 * X}, to="bf16"), "Sin") == ["f32"]
+
+
+MASKED = """graph @main(%x: f32[2,8,64], %keep: bool[2,1,8]) -> (%y) {
+  weight %zero: f32[] = 0.0
+  weight %hide: f32[] = -1e9
+  %m = Where(%keep, %zero, %hide)
+  %t = Transpose(%x) {perm=[0, 2, 1]}
+  %s = MatMul(%x, %t)
+  %l = Add(%s, %m)
+  %p = Softmax(%l)
+  %y = MatMul(%p, %x)
+}"""
+
+
+@pytest.mark.parametrize("hidden", ["-1e9", "-3.4028235e38", "-inf"])
+def test_masks_are_clamped(hidden: str) -> None:
+    text = MASKED.replace("-1e9", hidden)
+    keep = np.ones((2, 1, 8), bool)
+    keep[0, 0, 5:] = False
+    keep[1, 0, 1:] = False
+    feeds = {"x": X[:16].reshape(2, 8, 64) / 4, "keep": keep}
+    model = autocast(model_of(text), feeds)
+    assert set(dtypes(model, "Softmax") + dtypes(model, "Add") + dtypes(model, "Where")) == {"f16"}
+    (where,) = nodes(model, "Where")
+    constant = where.inputs[2]
+    assert constant is not None and constant.const is not None and float(constant.const.item()) == HIDDEN
+    assert relative(run(model_of(text), feeds)[0], run(model, feeds)[0]) < 2e-3
+
+
+def test_a_mask_that_is_made_in_single_precision_is_clamped_on_its_way() -> None:
+    text = MASKED.replace("(%x: f32[2,8,64], %keep: bool[2,1,8])", "(%x: f32[2,8,64], %m: f32[2,1,8])").replace(
+        "  %m = Where(%keep, %zero, %hide)\n", ""
+    )
+    mask = np.zeros((2, 1, 8), np.float32)
+    mask[0, 0, 5:] = np.finfo(np.float32).min
+    mask[1, 0, 1:] = np.finfo(np.float32).min
+    feeds = {"x": X[:16].reshape(2, 8, 64) / 4, "m": mask}
+    model = autocast(model_of(text), feeds)
+    assert dtypes(model, "Max") == ["f32"] and dtypes(model, "Softmax") == ["f16"]
+    assert relative(run(model_of(text), feeds)[0], run(model, feeds)[0]) < 2e-3
+
+
+def test_a_row_that_hides_all_gives_numbers() -> None:
+    feeds = {"x": X[:16].reshape(2, 8, 64) / 4, "keep": np.zeros((2, 1, 8), bool)}
+    found = run(autocast(model_of(MASKED), feeds), feeds)[0]
+    assert np.isfinite(found).all() and np.abs(found).max() <= np.abs(feeds["x"]).max() * 1.01
+
+
+def test_logits_that_are_large_themselves_are_no_mask() -> None:
+    model = autocast(model_of(MASKED), {"x": 40 * X[:16].reshape(2, 8, 64), "keep": np.ones((2, 1, 8), bool)})
+    assert dtypes(model, "Softmax") == ["f32"]
+
+
+def test_inputs_scaled_up_give_numbers() -> None:
+    weights = "\n".join(f"  %v{i + 1} = MatMul(%v{i}, %w)\n  %v{i + 1}r = Relu(%v{i + 1})" for i in range(4))
+    text = f"graph @main(%v0: f32[64,64]) -> (%v4) {{\n  weight %w: f32[64,64] = splat(0.072)\n{weights}\n}}"
+    feeds = {"v0": np.abs(X)}
+    model = autocast(model_of(text), feeds)
+    assert "f16" in dtypes(model, "MatMul") and "f32" in dtypes(model, "MatMul")
+    found = run(model, {"v0": 100 * np.abs(X)})[0]
+    assert np.isfinite(found).all()
+    assert relative(run(model_of(text), {"v0": 100 * np.abs(X)})[0], found) < 1e-2
+
+
+IF = """graph @main(%x0: f32[64,64], %flag: bool[]) -> (%y) {
+  %x = Tanh(%x0)
+  %a = MatMul(%x, %x)
+  %y: f32[64,64] = If(%flag)
+    with then_branch = () -> (%t) {
+      %t = MatMul(%a, %x)
+    }
+    with else_branch = () -> (%e) {
+      weight %k: f32[] = 1e5
+      %b = Mul(%a, %k)
+      %s = Relu(%b)
+      weight %j: f32[] = 1e-5
+      %e = Mul(%s, %j)
+    }
+}"""
+LOOP = """graph @main(%x0: f32[64,64], %n: i64[]) -> (%y, %all) {
+  %x = Tanh(%x0)
+  weight %on: bool[] = true
+  %y: f32[64,64], %all: f32[K,64,64] = Loop(%n, %on, %x)
+    with body = (%i: i64[], %c: bool[], %s: f32[64,64]) -> (%go, %next, %seen) {
+      %go = Identity(%c)
+      %p = MatMul(%s, %x)
+      weight %k: f32[] = 0.5
+      %q = Mul(%p, %k)
+      %next = Tanh(%q)
+      %seen = Relu(%next)
+    }
+}"""
+SCAN = """graph @main(%x0: f32[64,64], %rows: f32[5,64]) -> (%y, %all) {
+  %x = Tanh(%x0)
+  %y: f32[64,64], %all: f32[5,64] = Scan(%x, %rows) {num_scan_inputs=1}
+    with body = (%s: f32[64,64], %r: f32[64]) -> (%next, %seen) {
+      %p = MatMul(%s, %x)
+      weight %k: f32[] = 0.5
+      %q = Mul(%p, %k)
+      %next = Tanh(%q)
+      %seen = MatMul(%next, %r)
+    }
+}"""
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_branches_take_part(flag: bool) -> None:
+    feeds = [{"x0": X / 8, "flag": np.array(f)} for f in (True, False)]
+    model = autocast(model_of(IF), *feeds)
+    then_branch, else_branch = nodes(model, "If")[0].regions.values()
+    assert {n.output.dtype for n in then_branch if n.op.key == "MatMul"} == {F16}
+    assert {n.output.dtype for n in else_branch if n.op.key == "Mul"} == {F32}  # its numbers are too large
+    each = {"x0": X / 8, "flag": np.array(flag)}
+    assert relative(run(model_of(IF), each)[0], run(model, each)[0]) < 2e-3
+
+
+def test_a_branch_that_never_ran_stays() -> None:
+    model = autocast(model_of(IF), {"x0": X / 8, "flag": np.array(False)})
+    then_branch = next(iter(nodes(model, "If")[0].regions.values()))
+    assert {n.output.dtype for n in then_branch if n.op.key == "MatMul"} == {F32}
+
+
+@pytest.mark.parametrize("text", [LOOP, SCAN], ids=["Loop", "Scan"])
+def test_loops_take_part(text: str) -> None:
+    feeds: dict[str, Any] = {"x0": X / 8}
+    if text is LOOP:
+        feeds["n"] = np.array(5)
+    else:
+        feeds["rows"] = X[:5]
+    model = autocast(model_of(text), feeds)
+    (loop,) = [node for node in model.walk() if node.regions]
+    (body,) = loop.regions.values()
+    assert set(dtypes(model, "MatMul")) == {"f16"}
+    assert body.inputs[-1 if text is LOOP else 0].dtype is F16
+    for a, b in zip(run(model_of(text), feeds), run(model, feeds)):
+        assert relative(a, b) < 5e-3
+
+
+def test_operands_that_have_no_half_form_keep_their_type() -> None:
+    text = """graph @main(%x: f32[1,8,32,32]) -> (%y) {
+  weight %w: f32[8,8,3,3] = splat(0.01)
+  weight %scales: f32[4] = [1.0, 1.0, 2.0, 2.0]
+  %a = Conv(%x, %w)
+  %b = Resize(%a, none, %scales)
+  %y = Conv(%b, %w)
+}"""
+    model = autocast(model_of(text), {"x": RNG.standard_normal((1, 8, 32, 32)).astype(np.float32)})
+    (resize,) = nodes(model, "Resize")
+    assert resize.output.dtype is F16
+    scales = resize.inputs[2]
+    assert scales is not None and scales.dtype is F32
+
+
+def test_a_refused_node_stays_and_its_neighbours_change() -> None:
+    """As when the comparison bisects for the node to blame."""
+    model = model_of(TWO)
+    ctx = Context(capabilities=FAST, measure=measured({"x": X / 8}), disabled=frozenset((0,)))
+    run_pipeline(model, [Autocast()], ctx)
+    assert dtypes(model, "MatMul") == ["f32", "f16"]
+
+
+def test_another_type_is_an_error() -> None:
+    with pytest.raises(UsageError, match="autocast goes to fp16 or bf16, not 'int8'"):
+        autocast(model_of(TWO), to="int8")

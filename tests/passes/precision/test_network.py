@@ -1,0 +1,76 @@
+"""The minimum cut against all choices there are."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+
+from geoc.ir.core import Model
+from geoc.passes.precision.network import FIXED, Network, halved
+
+from .conftest import model_of
+
+HALF = "tensor(float16)"
+UNARY = ("Relu", "Tanh", "Neg", "Sigmoid")
+
+
+def random_model(rng: random.Random) -> Model:
+    """Up to nine nodes of one or two operands over two inputs; one to three results."""
+    names = ["x", "z"]
+    lines = []
+    for index in range(rng.randint(2, 9)):
+        operands = rng.sample(names, rng.choice((1, 1, 2)))
+        op = rng.choice(UNARY) if len(operands) == 1 else rng.choice(("Add", "Mul", "MatMul"))
+        lines.append(f"  %v{index} = {op}({', '.join('%' + name for name in operands)})")
+        names.append(f"v{index}")
+    results = rng.sample(names[2:], min(len(names) - 2, rng.randint(1, 3)))
+    head = f"graph @main(%x: f32[4,4], %z: f32[4,4]) -> ({', '.join('%' + r for r in results)}) {{"
+    return model_of("\n".join([head, *lines, "}"]))
+
+
+def price(network: Network, half: set[object], gain: dict[object, int], cast: dict[object, int]) -> int:
+    """What a choice costs, in units of 1e-12 s: what is not saved, and every cast once."""
+    lost = sum(max(gain[node], 0) if node not in half else max(-gain[node], 0) for node in network.nodes)
+    for flow in network.flows:
+        readers = {reader in half for reader in flow.readers}
+        lost += cast[flow.value] * ((flow.maker in half) != all(readers) if len(readers) == 1 else bool(readers))
+    return lost
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_no_choice_is_cheaper(seed: int) -> None:
+    rng = random.Random(seed)
+    network = Network.of(random_model(rng), HALF, 21)
+    gain = {node: rng.randint(-3, 10) for node in network.nodes}
+    cast = {flow.value: rng.randint(1, 8) for flow in network.flows}
+    stays = [node for node in network.nodes if rng.random() < 0.2]
+    found = halved(network, stays, lambda n: gain[n] * 1e-12, lambda v: cast[v] * 1e-12)
+    assert FIXED not in found and not found & set(stays)
+    free = [node for node in network.nodes if node not in stays]
+    choices = (
+        {node for node, taken in zip(free, bits) if taken} for bits in itertools.product((False, True), repeat=len(free))
+    )
+    best = min(price(network, set(choice), gain, cast) for choice in choices)
+    assert price(network, set(found), gain, cast) == best
+
+
+def test_of_equal_choices_the_one_with_most_halves_is_taken() -> None:
+    network = Network.of(model_of("graph @main(%x: f32[4]) -> (%y) {\n  %a = Relu(%x)\n  %y = Neg(%a)\n}"), HALF, 21)
+    first, second = network.nodes
+    gain = {first: 2e-12, second: 0.0}  # the casts at both ends cost as much as the first node saves
+    assert halved(network, [], gain.__getitem__, lambda v: 1e-12) == {first, second}
+    gain = {first: 1e-12, second: 0.0}
+    assert halved(network, [], gain.__getitem__, lambda v: 1e-12) == set()
+
+
+def test_a_value_is_cast_once_for_all_its_readers() -> None:
+    body = "graph @main(%x: f32[4]) -> (%a, %b, %c) {\n  %a = Relu(%x)\n  %b = Neg(%x)\n  %c = Tanh(%x)\n}"
+    network = Network.of(model_of(body), HALF, 21)
+    (flow,) = [flow for flow in network.flows if flow.value.is_input]
+    assert flow.maker == FIXED and len(flow.readers) == 3
+    # Three casts back at 1 each, one cast of x at 5: 8, against 3 nodes that lose 2 each.
+    cast = {f.value: 5e-12 if f is flow else 1e-12 for f in network.flows}
+    assert halved(network, [], lambda n: 2e-12, cast.__getitem__) == set()
+    assert len(halved(network, [], lambda n: 3e-12, cast.__getitem__)) == 3
