@@ -19,6 +19,7 @@ from .ranges import Range, Ranges
 
 LARGEST = 65504.0  # of fp16
 SMALLEST = 2.0**-14
+VANISHES = 2.0**-20  # of a constant: four bits are left of it, and of 2^-25 nothing
 LIMIT = 512.0  # what a value may reach on calibration inputs: 128 times below the largest number
 # Logits this large are wrong by 3 % in fp16: half a unit in the last place of 64 is 2^-5.
 LOGITS = 64.0
@@ -94,7 +95,7 @@ class Islands:
         largest, smallest = _extent(tensor)
         if largest > LARGEST and value not in self.hidden:
             return f"a constant of {largest:.3g}"
-        if tensor.size == 1 and 0 < smallest < SMALLEST and node.op.name in _SCALARS_VANISH_IN:
+        if tensor.size == 1 and 0 < smallest < VANISHES and node.op.name in _SCALARS_VANISH_IN:
             return f"a constant of {smallest:.3g} would vanish"
         return ""
 
