@@ -88,8 +88,11 @@ class Backend:
 
         return {"onnx": ONNX, "gir": GIR}
 
-    def unsupported(self, model: Model, target: Target, choice: Any) -> list[Unsupported]:
-        """Nodes that it does not run when they are written as `choice` (an `OpsetChoice`) says."""
+    def unsupported(self, model: Model, target: Target, opset: int | None = None) -> list[Unsupported]:
+        """Nodes of the main graph that it does not run, or that hold such a node in a region.
+
+        `opset`: the one that is asked for, None for that which the writer chooses.
+        """
         return []
 
 

@@ -39,6 +39,8 @@ OPTIONS: tuple[Option, ...] = (
            "make (default 1% with auto)"),
     Option(("--emit",), "KINDS", "list", "what to write, with commas: onnx, gir, ort, and what else the target has "
            "(default: what -o ends in, or the target's own); several go into the folder -o"),
+    Option(("--fallback",), "TARGET|none", "text", "what runs the nodes that the target cannot (default cpu); none "
+           "makes them an error that names them"),
     Option(("--opset",), "N", "int", "write this opset (default: the source's, raised where needed)"),
     Option(("--weights",), "reuse|copy|inline", "reuse|copy|inline", "large weights: refer to the source's data "
            "files (default), copy them beside the output, or put them into it"),

@@ -12,10 +12,12 @@ from contextlib import ExitStack
 from time import perf_counter
 from typing import Any, TextIO
 
+from ..ir.clone import clone_model
 from ..ir.core import Model
 from ..ir.errors import FormatError, InvalidModel, UnsupportedModel
-from ..lowering.backend import Order
+from ..lowering.backend import Order, Unsupported
 from ..lowering.emit import write_onnx
+from ..lowering.parts import describe, write_parts
 from ..lowering.targets import get_target
 from ..passes.base import Context, Instrument, Place
 from ..passes.instruments import Refusals, Tally, Timing
@@ -90,6 +92,7 @@ class Compilation:
     def _plan(self) -> None:
         settings = self.settings
         self.target = get_target(settings.target)
+        self.fallback = None if settings.fallback == "none" else get_target(settings.fallback)
         self.written = outputs_of(self.target.backend, settings.emit, settings.output, settings.path)
         self.registry = Registry(self.target.rule_sets)
         self.registry.add_user_code(settings.plugin, settings.rules)
@@ -251,9 +254,14 @@ class Compilation:
         report.after.bytes = 0
         shapes, precision = profile(model, self.shapes), settings.precision or ""
         order = Order(self.target, settings.opset, settings.weights, shapes, precision)
+        refused = self._refused(model)
         for output in self.written:
             try:
-                result = output.emitter.write(model, output.path, order)
+                if refused and self.fallback is not None and output.kind != "gir":
+                    parts = clone_model(model)[0] if len(self.written) > 1 else model
+                    result = write_parts(parts, output.path, order, output.emitter, self.fallback, refused)
+                else:
+                    result = output.emitter.write(model, output.path, order)
             except OSError as error:
                 error.filename = error.filename or output.path
                 raise
@@ -264,6 +272,20 @@ class Compilation:
             report.after.bytes += sum(result.files.values())
             if settings.weights == "reuse" and output.kind == "onnx":
                 self._count_reused(model, output.path)
+
+    def _refused(self, model: Model) -> list[Unsupported]:
+        """What the target cannot run and another does. UnsupportedModel where none shall."""
+        found = self.target.backend.unsupported(model, self.target, self.settings.opset)
+        if not found:
+            return []
+        said = describe(found)
+        if self.fallback is None:
+            name = self.target.name
+            raise UnsupportedModel(f"{name} cannot run {len(found)} nodes: {said}; --fallback=cpu runs them")
+        if self.fallback.runtime == self.target.runtime:  # nothing else to turn to
+            self.report.notes.append(f"{self.target.runtime} cannot run {len(found)} nodes: {said}")
+            return []
+        return found
 
     def _count_reused(self, model: Model, output: str) -> None:
         """Data of the source that the output refers to is part of its size, and worth a word."""

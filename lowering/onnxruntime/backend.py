@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from ...ir.core import Model
+from ...ir.core import Model, Node
 from ..backend import Backend, Emitter, Order, Unsupported, Written
 
 if TYPE_CHECKING:
@@ -34,11 +34,17 @@ class OnnxRuntime(Backend):
     def emitters(self) -> dict[str, Emitter]:
         return {**super().emitters(), "ort": Emitter(".ort", _write_flatbuffer)}
 
-    def unsupported(self, model: Model, target: Target, choice: Any) -> list[Unsupported]:
+    def unsupported(self, model: Model, target: Target, opset: int | None = None) -> list[Unsupported]:
+        from ..onnx.opset import choose
         from .kernels import without_kernel
 
-        nodes = without_kernel(model, choice.opsets, choice.spellings)
-        return [Unsupported(node, "onnxruntime has no CPU kernel for it at these element types") for node in nodes]
+        choice = choose(model, opset=opset, limit=target.max_opset)
+        found: dict[Node, str] = {}
+        for node in without_kernel(model, choice.opsets, choice.spellings):
+            outer = model.graph.enclosing_node(node)
+            if outer is not None:
+                found.setdefault(outer, f"no CPU kernel for {node.op.key} at these element types")
+        return [Unsupported(node, reason) for node, reason in found.items()]
 
 
 def _write_flatbuffer(model: Model, path: str, order: Order) -> Written:

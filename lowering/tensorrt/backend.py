@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ...ir.core import Model
-from ..backend import Backend, Emitter, Order, Written
+from ..backend import Backend, Emitter, Order, Unsupported, Written
+
+if TYPE_CHECKING:
+    from ..targets import Target
 
 _FOLDER = Path(__file__).parent
 
@@ -34,6 +37,11 @@ class TensorRT(Backend):
 
     def rule_sets(self) -> dict[str, tuple[str, str]]:
         return {"trt-legal": (str(_FOLDER / "legal.rules"), "geoc.lowering.tensorrt.legal")}
+
+    def unsupported(self, model: Model, target: Target, opset: int | None = None) -> list[Unsupported]:
+        from .refused import unsupported
+
+        return unsupported(model)
 
 
 def _write_onnx(model: Model, path: str, order: Order) -> Written:

@@ -15,3 +15,10 @@ def scale_of(scale: float | None, size: DimLike) -> float | None:
     if scale is not None:
         return scale
     return 1.0 / math.sqrt(size) if isinstance(size, int) else None
+
+
+@native
+def window_covers(kernel: tuple[int, ...], height: DimLike, width: DimLike, pads: tuple[int, ...] | None) -> bool:
+    """True if a window without padding is as high and as wide as what it moves over, or more so."""
+    sizes = zip(kernel, (height, width))
+    return not any(pads or ()) and all(isinstance(size, int) and k >= size for k, size in sizes)
