@@ -1,4 +1,7 @@
-"""What geoc asks of a runtime. A backend is a folder ``lowering/RUNTIME`` whose ``backend.py`` has a ``BACKEND``.
+"""What geoc asks of a runtime.
+
+A backend is a folder ``lowering/RUNTIME`` whose ``backend.py`` has a ``BACKEND``, or that of another package which
+names its ``BACKEND`` as an entry point of the group ``geoc.backends``.
 
     backend = backend_of("onnxruntime")
     backend.limits("1.31.1")                    # (26, 13): the newest opset and IR version that it loads
@@ -12,15 +15,18 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ..ir.core import Model, Node
+from ..ir.errors import UsageError
 
 if TYPE_CHECKING:
     from .targets import Target
 
 _FOLDER = Path(__file__).parent
+ENTRY_POINTS = "geoc.backends"
 
 
 @dataclass(frozen=True)
@@ -97,17 +103,27 @@ class Backend:
 
 
 def list_backends() -> list[str]:
-    """The runtimes that geoc writes for."""
-    return sorted(path.parent.name for path in _FOLDER.glob("*/backend.py"))
+    """The runtimes that geoc, and what is installed beside it, writes for."""
+    return sorted({path.parent.name for path in _FOLDER.glob("*/backend.py")} | set(_installed()))
 
 
 def backend_of(runtime: str) -> Backend:
-    """The backend of a runtime. KeyError where there is none."""
-    if not (_FOLDER / runtime / "backend.py").is_file():
-        raise KeyError(runtime)
-    found = importlib.import_module(f".{runtime}.backend", __package__).BACKEND
-    assert isinstance(found, Backend)
+    """The backend of a runtime. KeyError where there is none, UsageError where an installed one is something else."""
+    if (_FOLDER / runtime / "backend.py").is_file():
+        found = importlib.import_module(f".{runtime}.backend", __package__).BACKEND
+    else:
+        found = _installed()[runtime].load()
+    if not isinstance(found, Backend):
+        raise UsageError(f"entry point {runtime!r} of group {ENTRY_POINTS} is no Backend")
     return found
+
+
+@cache
+def _installed() -> dict[str, Any]:
+    """Backends of other packages, by the runtime that their entry point is called after."""
+    from importlib.metadata import entry_points
+
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
 
 
 def all_rule_sets() -> dict[str, tuple[str, str]]:

@@ -15,10 +15,12 @@ RUNTIMES: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def runtime_version(name: str) -> str | None:
-    """The installed version of a runtime; None where it is not installed.
+    """The installed version of a runtime; None where it is not installed, or not one of `RUNTIMES`.
 
     The metadata's folder names say it, which takes microseconds where importlib.metadata takes tens of milliseconds.
     """
+    if name not in RUNTIMES:
+        return None
     module, distributions = RUNTIMES[name]
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:

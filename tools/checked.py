@@ -191,6 +191,7 @@ class _Repair:
 
     def _blame(self, rewrites: int, verdict: Verdict) -> bool:
         """Find the first rewrite that makes the model wrong and disable it; False if none does."""
+        refused = self.unsupported  # the finished model; what stands between may have no form for the target either
         good, bad, last = -1, rewrites, Last()
         while bad - good > 1:
             middle = (good + bad) // 2
@@ -201,8 +202,11 @@ class _Repair:
                 good = middle
             else:
                 bad, last = middle, found
+        if bad == 0 and refused is not None:
+            raise refused  # nothing that passes did: what was asked for cannot hold the model
         if bad == 0 and self.unsupported is not None:
-            raise self.unsupported  # nothing that passes did: what was asked for cannot hold the model
+            verdict.message += "; the target has no form of the model before it, so that no rewrite can be blamed"
+            return False
         if bad == 0:
             verdict.message += "; wrong before any rewrite: import, inference or export is to blame"
             return False

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ...ir.errors import UsageError
-from ..backend import Backend, backend_of
+from ..backend import Backend, backend_of, list_backends
+from ..installed import RUNTIMES, runtime_version
 from .hardware import Hardware, detected, hardware_of, machine
 
 __all__ = ["Hardware", "Target", "get_target", "list_targets", "machine"]
@@ -51,9 +52,7 @@ class Target:
 
     @cached_property
     def runtime_version(self) -> str | None:
-        """The version of the installed runtime; None where it is not installed."""
-        from ..installed import runtime_version
-
+        """The version of the installed runtime; None where it is not installed, or geoc does not know its package."""
         return runtime_version(self.runtime)
 
     @cached_property
@@ -94,9 +93,9 @@ class Target:
 
     def describe(self) -> str:
         """One line: the runtime, its version and what the machine has."""
-        version = self.runtime_version or "not installed"
+        version = f" {self.runtime_version or 'not installed'}" if self.runtime in RUNTIMES else ""
         where = f", {machine()}" if self.data.get("detected") else ""
-        return f"{self.name} ({self.runtime} {version}{where})"
+        return f"{self.name} ({self.runtime}{version}{where})"
 
 
 def list_targets() -> list[str]:
@@ -107,12 +106,16 @@ def list_targets() -> list[str]:
 def get_target(name: str) -> Target:
     """The target called `name`, with the changes behind its commas.
 
-    Raises UsageError, with the nearest names, for a target or key that does not exist and a value that is no number.
+    A name that ends in .toml is a file of the user's. Raises UsageError, with the nearest names, for a target or key
+    that does not exist, a value that is no number, a file that lacks something; OSError for one that cannot be read.
     """
     base, *changes = name.split(",")
-    if base not in list_targets():
+    if base.endswith(".toml"):
+        data, base = _from_file(base), Path(base).stem
+    elif base in list_targets():
+        data = _read(base)
+    else:
         raise UsageError(f"no target {base!r}{_nearest(base, list_targets())}")
-    data = _read(base)
     for change in filter(None, changes):
         _change(base, data, change)
     return Target(base, data)
@@ -149,14 +152,38 @@ def _read(name: str) -> dict[str, Any]:
     return _merged(_read(parent), data) if parent else data
 
 
+def _from_file(path: str) -> dict[str, Any]:
+    """A description outside of geoc; `inherits` names one of geoc's."""
+    data = _load(Path(path))
+    parent = data.pop("inherits", None)
+    if parent is not None and parent not in list_targets():
+        raise UsageError(f"inherits {parent!r}, which is no target{_nearest(str(parent), list_targets())}", source=path)
+    data = _merged(_read(parent), data) if parent else data
+    for key in ("description", "runtime"):
+        if not isinstance(data.get(key), str):
+            raise UsageError(f"says no {key}, and inherits none", source=path)
+    known = list_backends()
+    runtime = data["runtime"]
+    if runtime not in known:
+        raise UsageError(f"no backend for the runtime {runtime!r}{_nearest(runtime, known)}", source=path)
+    return data
+
+
 @cache
 def _parsed(name: str) -> dict[str, Any]:
+    return _load(_FOLDER / f"{name}.toml")
+
+
+def _load(path: Path) -> dict[str, Any]:
     try:
         import tomllib
     except ModuleNotFoundError:  # Python 3.10
         import tomli as tomllib  # type: ignore[no-redef, unused-ignore]
 
-    found: dict[str, Any] = tomllib.loads((_FOLDER / f"{name}.toml").read_text())
+    try:
+        found: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"is no TOML: {error}", source=str(path)) from None
     return found
 
 
