@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from ...ir.core import Node, Value
-from ...ir.ops.cost import CostModel, Machine
+from ...ir.dims import substitute
+from ...ir.ops.cost import CostModel, Machine, typical
 from ...ir.ops.cost_table import MATRIX_UNITS
-from ...ir.types import BF16, F16, F32, DType, tensor_type
+from ...ir.types import BF16, F16, F32, DType, Type, tensor_type
 
 # Where a target has no numbers: products at 8 times the rate of single precision, 100 operations a byte.
 _RATES = {"fp32": 1e14, "fp16": 8e14, "bf16": 8e14}
@@ -31,18 +33,23 @@ class HalfSpeed:
         self._half = CostModel(Machine(rates.get(_NAMES[half], single), bandwidth, 0.0))
 
     def gain(self, node: Node) -> float:
-        """Seconds that the node takes less in half precision; 0 where a size is unknown."""
-        halves = {
-            value: tensor_type(self.half, value.shape)
-            for value in (*node.inputs, *node.outputs)
-            if value is not None and value.dtype is F32
-        }
+        """Seconds that the node takes less in half precision; 0 where a rank is unknown."""
+        values = [value for value in (*node.inputs, *node.outputs) if value is not None]
+        single = {value: _sized(value, value.dtype) for value in values}
+        halves = {v: _sized(v, self.half if v.dtype is F32 else v.dtype) for v in values}
         on_matrix_units = node.op.base_key in MATRIX_UNITS
-        before = (self._single if on_matrix_units else self._vector).seconds(node)
+        before = (self._single if on_matrix_units else self._vector).seconds(node, single)
         after = (self._half if on_matrix_units else self._vector).seconds(node, halves)
         return 0.0 if before is None or after is None else before - after
 
     def cast(self, value: Value) -> float:
-        """Seconds to read a value in one precision and write it in the other; 0 where its size is unknown."""
-        moved = self._vector.bytes_of(value)
-        return 0.0 if moved is None else moved * (1 + self.half.bits / F32.bits) / self.bandwidth
+        """Seconds to read a value in one precision and write it in the other; 0 where its rank is unknown."""
+        shape = self._vector.shape(value, {value: _sized(value, value.dtype)})
+        return 0.0 if shape is None else prod(shape) * (F32.bits + self.half.bits) / 8 / self.bandwidth
+
+
+def _sized(value: Value, dtype: DType | None) -> Type | None:
+    """The type of a value in which every symbol has a typical size, those that nobody named as well."""
+    if dtype is None or value.shape is None:
+        return value.type
+    return tensor_type(dtype, tuple(substitute(dim, typical) for dim in value.shape))
