@@ -1,0 +1,104 @@
+"""Our graph as an openvino model, operator by operator.
+
+    made = to_openvino(model)                   # openvino.Model
+    openvino.compile_model(made, "CPU")
+
+Inputs and outputs keep their names (as names of tensors) and their order; sizes that are not fixed are open. Weights
+are not copied.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from ...ir.core import Graph, Model, Node
+from ...ir.types import TensorType
+from . import (  # noqa: F401  each fills the table
+    attention,
+    control,
+    counting,
+    elementwise,
+    movement,
+    norms,
+    pooling,
+    products,
+    quantized,
+    recurrent,
+)
+from .table import TABLE, NoMapping, Translation
+
+
+class Unmapped(Exception):
+    """A model that has no openvino form here; `reasons` says why, one entry per operator with a count."""
+
+    def __init__(self, reasons: list[str]) -> None:
+        super().__init__(", ".join(reasons))
+        self.reasons = reasons
+
+
+def to_openvino(model: Model) -> Any:
+    """The model as an `openvino.Model`, which must live as long as anything that is made of it.
+
+    Raises Unmapped where an operator has no mapping, UsageError where openvino is not installed.
+    """
+    missing = Counter(node.op.key for node in model.graph.walk() if node.op.key not in TABLE)
+    if missing:
+        raise Unmapped([f"there is no mapping for {key} ({count})" for key, count in sorted(missing.items())])
+    graph = model.graph
+    if graph.defaults:
+        raise Unmapped(["some inputs may be left out"])
+    t = Translation()
+    parameters = []
+    try:
+        for name, value in zip(graph.input_names, graph.inputs):
+            parameter = t.parameter(value)
+            parameter.friendly_name = name
+            parameter.output(0).set_names({name})
+            t.values[value] = parameter.output(0)
+            parameters.append(parameter)
+    except NoMapping as error:
+        raise Unmapped([f"input {name!r}: {error}"]) from error
+    translate(t, graph)
+    results = []
+    for name, value in zip(graph.output_names, graph.outputs):
+        output = t.value(value)
+        output.add_names({name})
+        results.append(t.o.result(output))
+    made = t.ov.Model(results, parameters, graph.name or "graph")
+    made.geoc_constants = t.keep  # openvino knows only the addresses of these
+    return made
+
+
+def translate(t: Translation, graph: Graph) -> None:
+    """Write the nodes of a graph whose inputs `t` knows. Raises Unmapped with the node that cannot be written."""
+    for node in graph:
+        try:
+            _write(t, node)
+        except NoMapping as error:
+            raise Unmapped([f"{node.op.key} {_name(node)}: {error}"]) from error
+        except (RuntimeError, TypeError) as error:  # what openvino's operators and their bindings raise
+            reason = " ".join(str(error).split())[:200]
+            raise Unmapped([f"{node.op.key} {_name(node)}: openvino refuses it: {reason}"]) from error
+
+
+def _write(t: Translation, node: Node) -> None:
+    made = TABLE[node.op.key](t, node)
+    outputs = made if isinstance(made, list) else [made]
+    for value, output in zip(node.outputs, outputs):
+        if hasattr(output, "outputs"):  # a node with one output
+            output.friendly_name = value.hint or output.friendly_name
+            output = output.output(0)
+        type = value.type
+        if isinstance(type, TensorType):
+            if output.get_partial_shape().rank.is_dynamic:
+                raise NoMapping("the number of dimensions of its result is unknown")
+            found, wanted = output.get_element_type(), t.type_of(type.dtype)
+            if found != wanted or not output.get_partial_shape().compatible(t.partial_shape(type)):
+                shape = output.get_partial_shape()
+                raise NoMapping(f"it came out as {found.get_type_name()}{shape}, not {type}")
+        t.values[value] = output
+
+
+def _name(node: Node) -> str:
+    return f"%{node.outputs[0].hint}" if node.outputs else ""
