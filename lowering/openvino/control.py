@@ -9,7 +9,7 @@ from .table import Translation, maps
 
 
 def body(t: Translation, graph: Graph, stacked: int = 0) -> tuple[Any, Translation, list[Any], list[Any]]:
-    """A region as an openvino model: with its translation, the parameters of its inputs, and its results.
+    """A region as an openvino model: with its translation, the parameters of its inputs, and its Results.
 
     The last `stacked` outputs get an axis in front, along which a loop joins them.
     """
@@ -51,19 +51,20 @@ def loop(t: Translation, node: Node) -> Any:
     count = t.i64(-1) if count is None else count
     going = t.ov.op.Constant(t.ov.Type.boolean, t.ov.Shape([]), [True]) if going is None else going
     inside, inner, parameters, results = body(t, graph, scans)
-    made = t.o.loop(count, going)
+    ends = [result.input_value(0) for result in results]
+    made = t.o.loop(_output(count), _output(going))
     made.set_function(inside)
     made.set_special_body_ports([0, 0])
-    if not graph.inputs[1].uses:
-        inside.remove_parameter(parameters[1])
+    if graph.inputs[1].uses:
+        made.set_merged_input(parameters[1], _output(going), ends[0])
     else:
-        made.set_merged_input(parameters[1], _output(going), results[0])
+        inside.remove_parameter(parameters[1])
     for index in range(carried):
-        made.set_merged_input(parameters[index + 2], t.arg(node, index + 2), results[index + 1])
+        made.set_merged_input(parameters[index + 2], t.arg(node, index + 2), ends[index + 1])
     for value, parameter in inner.captured.items():
         made.set_invariant_input(parameter, t.value(value))
-    outputs = [made.get_iter_value(results[index + 1], -1) for index in range(carried)]
-    outputs += [made.get_concatenated_slices(result, 0, 1, 1, -1, 0) for result in results[1 + carried :]]
+    outputs = [made.get_iter_value(end, -1) for end in ends[1 : 1 + carried]]
+    outputs += [made.get_concatenated_slices(end, 0, 1, 1, -1, 0) for end in ends[1 + carried :]]
     return outputs
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ...ir.core import Node
 from ...ir.tensor import Tensor
-from ...ir.types import BY_ONNX
+from ...ir.types import BY_ONNX, F32
 from .movement import positive
 from .table import TABLE, NoMapping, Translation, maps
 
@@ -90,7 +88,7 @@ def range_(t: Translation, node: Node) -> Any:
 def constant_of_shape(t: Translation, node: Node) -> Any:
     value = node.attr("value")
     if value is None:
-        fill = t.ov.op.Constant(np.float32(0), shared_memory=False)
+        fill = t.constant(Tensor.of(0, F32))
     else:
         fill = t.constant(Tensor.of(value.array().reshape(-1)[0], value.dtype))
     return t.o.broadcast(fill, t.arg(node, 0))

@@ -94,7 +94,7 @@ def grid_sample(t: Translation, node: Node) -> Any:
 
 @maps("RoiAlign")
 def roi_align(t: Translation, node: Node) -> Any:
-    mode = "asymmetric" if node.attr("coordinate_transformation_mode") == "output_half_pixel" else "half_pixel"
+    mode = "asymmetric" if node.attr("coordinate_transformation_mode") == "output_half_pixel" else "half_pixel_for_nn"
     if node.attr("mode") == "max":
         raise NoMapping("its maximum is taken over other points")
     return t.o.roi_align(
