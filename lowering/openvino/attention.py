@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...ir.core import Node
+import numpy as np
+
+from ...ir.core import Node, Value
 from .table import NoMapping, Translation, maps
 
 
@@ -33,6 +35,8 @@ def attention(t: Translation, node: Node) -> Any:
         if mask is not None and t.rank(mask) < 2:
             mask = t.unsqueeze(mask, [0]).output(0)
         made = t.o.scaled_dot_product_attention(q, k, v, mask, scale, causal=plain)
+        if _may_hide_all(node):
+            made = t.o.select(t.o.is_nan(made), t.number(0, q), made)
         outputs = [made, *present]
     else:
         if plain:
@@ -72,6 +76,30 @@ def _is_square(node: Node) -> bool:
         return False
     axis = 2 if len(query.shape) == 4 else 1
     return bool(query.shape[axis] == key.shape[axis])
+
+
+def _may_hide_all(node: Node) -> bool:
+    """False where some key is known to be seen by every row. A row that sees none gives zeros, and NaN in openvino."""
+    mask = node.input(3)
+    return node.input(6) is not None or (mask is not None and not _is_finite(mask))
+
+
+def _is_finite(mask: Value, depth: int = 8) -> bool:
+    """True for a mask that is added and holds no infinities, as far as constants and selections show."""
+    if mask.dtype is None or not mask.dtype.is_float:
+        return False
+    if mask.const is not None:
+        return bool(np.isfinite(mask.const.array().astype(np.float32)).all())
+    node = mask.producer
+    if node is None or depth == 0:
+        return False
+    if node.op.key == "Where":
+        read = node.inputs[1:3]
+    elif node.op.key in ("Reshape", "Unsqueeze", "Squeeze", "Expand", "Slice", "Transpose", "Gather"):
+        read = node.inputs[:1]
+    else:
+        return False
+    return all(value is not None and _is_finite(value, depth - 1) for value in read)
 
 
 def _mask(t: Translation, node: Node, q: Any, k: Any, causal: bool) -> Any:
@@ -126,6 +154,8 @@ def _primitives(t: Translation, node: Node, q: Any, k: Any, v: Any, mask: Any) -
         scores = t.o.add(scores, mask)
     states.append(scores)
     weights = t.o.softmax(scores, -1)
+    if _may_hide_all(node):
+        weights = t.o.select(t.o.is_nan(weights), t.number(0, q), weights)
     states.append(weights)
     if cap and mode == 0 and len(node.outputs) > 3:
         raise NoMapping("it gives its scores before they are capped")
