@@ -69,3 +69,13 @@ def shared_constant(ov: Any, tensor: Tensor, keep: list[Any]) -> Any:
     found = ov.Tensor(packed, shape, type)
     keep.append(found)
     return ov.op.Constant(found, shared_memory=True)
+
+
+def reshaped(tensor: Tensor, shape: tuple[int, ...], dtype: DType | None = None) -> Tensor:
+    """The same bytes in another shape, and as another element type where one is given."""
+    if tensor.splat is not None:
+        return Tensor.of_splat(tensor.splat, shape, tensor.dtype)
+    dtype = dtype or tensor.dtype
+    if tensor.file is not None:
+        return Tensor(dtype, shape, file=tensor.file, offset=tensor.offset)
+    return Tensor(dtype, shape, data=tensor.data())

@@ -68,15 +68,13 @@ def group_normalization(t: Translation, node: Node) -> Any:
 
 @maps("InstanceNormalization")
 def instance_normalization(t: Translation, node: Node) -> Any:
-    x, scale, bias = (t.arg(node, i) for i in range(3))
+    x = t.arg(node, 0)
     rank = t.rank(x)
     if rank < 3:
         raise NoMapping("there is nothing but channels")
     made = t.o.mvn(x, t.i64(list(range(2, rank))), True, node.attr("epsilon"), "inside_sqrt")
-    per_channel = t.i64([1, -1] + [1] * (rank - 2))
-    return t.o.add(
-        t.o.multiply(made, t.o.reshape(scale, per_channel, False)), t.o.reshape(bias, per_channel, False)
-    )
+    scale, bias = (t.shaped(node, index, [1, -1] + [1] * (rank - 2)) for index in (1, 2))
+    return t.o.add(t.o.multiply(made, scale), bias)
 
 
 @maps("MeanVarianceNormalization")

@@ -48,26 +48,19 @@ class Window:
             self.begin, self.end = [0] * spatial, [0] * spatial
 
 
-def _grouped(t: Translation, weights: Any, group: int) -> Any:
+def _grouped(t: Translation, node: Node, group: int) -> Any:
     """Weights [O, I, ...] as [group, O/group, I, ...]."""
-    out = t.static(weights, 0, "the number of channels")
-    rest = t.rank(weights) - 1
-    shape = t.o.concat(
-        [t.i64([group, out // group]), t.o.gather(t.shape_of(weights), t.i64(list(range(1, rest + 1))), t.i64(0))], 0
-    )
-    dims = t.dims(weights)[1:]
-    fixed = [d for d in dims if d is not None]
-    if len(fixed) == len(dims):
-        shape = t.i64([group, out // group, *fixed])
-    return t.o.reshape(weights, shape, False)
+    weights = t.arg(node, 1)
+    out, *rest = t.dims(weights)
+    if out is None or None in rest:
+        raise NoMapping("the size of its weights is not fixed")
+    return t.shaped(node, 1, [group, out // group, *(size for size in rest if size is not None)])
 
 
-def _with_bias(t: Translation, node: Node, made: Any) -> Any:
-    bias = t.option(node, 2)
-    if bias is None:
+def _with_bias(t: Translation, node: Node, made: Any, index: int = 2) -> Any:
+    if t.option(node, index) is None:
         return made
-    spatial = t.rank(made.output(0)) - 2
-    return t.o.add(made, t.o.reshape(bias, t.i64([1, -1] + [1] * spatial), False))
+    return t.o.add(made, t.shaped(node, index, [1, -1] + [1] * (t.rank(made.output(0)) - 2)))
 
 
 @maps("Conv")
@@ -78,7 +71,7 @@ def conv(t: Translation, node: Node) -> Any:
         made = t.o.convolution(x, weights, w.strides, w.begin, w.end, w.dilations, w.auto)
     else:
         made = t.o.group_convolution(
-            x, _grouped(t, weights, group), w.strides, w.begin, w.end, w.dilations, w.auto
+            x, _grouped(t, node, group), w.strides, w.begin, w.end, w.dilations, w.auto
         )
     return _with_bias(t, node, made)
 
@@ -112,7 +105,7 @@ def conv_transpose(t: Translation, node: Node) -> Any:
         made = t.o.convolution_backprop_data(x, weights, w.strides, auto_pad="explicit", **given)
     else:
         made = t.o.group_convolution_backprop_data(
-            x, _grouped(t, weights, group), w.strides, auto_pad="explicit", **given
+            x, _grouped(t, node, group), w.strides, auto_pad="explicit", **given
         )
     return _with_bias(t, node, made)
 
@@ -120,12 +113,10 @@ def conv_transpose(t: Translation, node: Node) -> Any:
 @maps("DeformConv")
 def deform_conv(t: Translation, node: Node) -> Any:
     x, weights, offsets = (t.arg(node, i) for i in range(3))
-    bias, mask = t.option(node, 3), t.option(node, 4)
+    mask = t.option(node, 4)
     w = Window(node, t.rank(weights) - 2)
     made = t.o.deformable_convolution(
         x, offsets, weights, w.strides, w.begin, w.end, w.dilations, mask, "explicit", node.attr("group"),
         node.attr("offset_group"), True,
     )  # fmt: skip
-    if bias is None:
-        return made
-    return t.o.add(made, t.o.reshape(bias, t.i64([1, -1, 1, 1]), False))
+    return _with_bias(t, node, made, 3)

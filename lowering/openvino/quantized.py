@@ -9,6 +9,7 @@ import numpy as np
 from ...ir.core import Node, Value
 from ...ir.tensor import Tensor
 from ...ir.types import I4, I8, I16, U4, U8, U16, DType
+from .constants import reshaped
 from .movement import positive
 from .table import NoMapping, Translation, maps
 
@@ -142,14 +143,6 @@ def _blocked(t: Translation, node: Node, weights: Tensor, axis: int, block: int)
         made = t.o.subtract(made, t.o.convert(t.constant(reshaped(zero, each)), to))
     made = t.o.multiply(made, t.same_type(t.constant(reshaped(scale, each)).output(0), made.output(0)))
     return t.o.reshape(made, t.i64(list(shape)), False)
-
-
-def reshaped(tensor: Tensor, shape: tuple[int, ...], dtype: DType | None = None) -> Tensor:
-    """The same bytes in another shape, and as another element type where one is given."""
-    dtype = dtype or tensor.dtype
-    if tensor.file is not None:
-        return Tensor(dtype, shape, file=tensor.file, offset=tensor.offset)
-    return Tensor(dtype, shape, data=tensor.data())
 
 
 @maps("com.microsoft::MatMulNBits")

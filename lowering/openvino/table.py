@@ -10,6 +10,7 @@ what openvino has no operators for: then the model goes through openvino's own r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 from ...ir.core import Node, Value
 from ...ir.tensor import Tensor
 from ...ir.types import STR, DType, TensorType
-from .constants import DTYPE_OF, TYPE_NAMES, shared_constant
+from .constants import DTYPE_OF, TYPE_NAMES, reshaped, shared_constant
 from .package import openvino, operators
 
 Mapper = Callable[["Translation", Node], Any]
@@ -177,6 +178,15 @@ class Translation:
     def reshape(self, output: Any, shape: Sequence[int]) -> Any:
         """0 keeps an axis, -1 takes the rest."""
         return self.o.reshape(output, self.i64(list(shape)), True)
+
+    def shaped(self, node: Node, index: int, shape: Sequence[int]) -> Any:
+        """Operand `index` in a shape of fixed sizes, one of which may be -1: a constant stays one."""
+        tensor = self.known(node, index)
+        if tensor is None:
+            return self.o.reshape(self.arg(node, index), self.i64(list(shape)), False).output(0)
+        known = math.prod(size for size in shape if size != -1)
+        fixed = tuple(tensor.size // known if size == -1 else size for size in shape)
+        return self.constant(reshaped(tensor, fixed)).output(0)
 
     def transpose(self, output: Any, perm: Sequence[int]) -> Any:
         return self.o.transpose(output, self.i64(list(perm)))
