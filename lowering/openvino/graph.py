@@ -40,18 +40,20 @@ class Unmapped(Exception):
 def to_openvino(model: Model) -> Any:
     """The model as an `openvino.Model`, which must live as long as anything that is made of it.
 
+    Inputs that have defaults are constants in it: openvino has none that may be left out.
     Raises Unmapped where an operator has no mapping, UsageError where openvino is not installed.
     """
     missing = Counter(node.op.key for node in model.graph.walk() if node.op.key not in TABLE)
     if missing:
         raise Unmapped([f"there is no mapping for {key} ({count})" for key, count in sorted(missing.items())])
     graph = model.graph
-    if graph.defaults:
-        raise Unmapped(["some inputs may be left out"])
     t = Translation()
     parameters = []
     try:
         for name, value in zip(graph.input_names, graph.inputs):
+            if value in graph.defaults:
+                t.values[value] = t.constant(graph.defaults[value]).output(0)
+                continue
             parameter = t.parameter(value)
             parameter.friendly_name = name
             parameter.output(0).set_names({name})

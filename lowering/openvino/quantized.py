@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ...ir.core import Node, Value
+from ...ir.core import Node
 from ...ir.tensor import Tensor
-from ...ir.types import I4, I8, I16, U4, U8, U16, DType
+from ...ir.types import I4, I8, I16, I32, U4, U8, U16, DType
 from .constants import reshaped
 from .movement import positive
 from .table import NoMapping, Translation, maps
@@ -46,14 +46,12 @@ def _fake_quantize(t: Translation, node: Node, dtype: DType, integers: bool) -> 
 
 def _fake_quantize_computed(t: Translation, node: Node, x: Any, low: int, high: int) -> Any:
     """FakeQuantize to integers, kept as floats, by a scale that only the run knows."""
-    step, offset = node.inputs[1], node.input(2)
-    assert step is not None
-    scale = t.same_type(_shaped(t, node, x, step), x)
+    scale = t.same_type(_shaped(t, node, x, 1), x)
     bounds = []
     for limit in (low, high):
         bound = t.number(limit, x)
-        if offset is not None:
-            bound = t.o.subtract(bound, t.same_type(_shaped(t, node, x, offset), x))
+        if node.input(2) is not None:
+            bound = t.o.subtract(bound, t.same_type(_shaped(t, node, x, 2), x))
         bounds.append(t.o.multiply(bound, scale))
     return t.o.fake_quantize(x, *bounds, t.number(low, x), t.number(high, x), high - low + 1)
 
@@ -80,20 +78,35 @@ def dequantize_linear(t: Translation, node: Node) -> Any:
     if quantizer is not None and quantizer.op.key == "QuantizeLinear" and _same_scale(node, quantizer):
         # Through integers and back is one FakeQuantize, which openvino turns into int8 kernels.
         return _fake_quantize(t, quantizer, source.dtype, integers=False)
-    scale = node.inputs[1]
-    assert scale is not None
     to = t.type_of(node.output.dtype)
     tensor, block = source.const, node.attr("block_size")
     if block:
         if tensor is None or source.dtype not in _RANGES:
             raise NoMapping("its blocks are not those of a constant")
         return _blocked(t, node, tensor, positive(node.attr("axis"), len(tensor.shape)), block)
+    if tensor is not None and source.dtype is I32:
+        return _dequantized_bias(t, node, tensor)
     x = t.arg(node, 0)
     made = t.o.convert(x, to)
-    zero = node.input(2)
-    if zero is not None and not (zero.const is not None and not zero.const.array().astype(np.float32).any()):
-        made = t.o.subtract(made, t.o.convert(_shaped(t, node, x, zero), to))
-    return t.o.multiply(made, t.same_type(_shaped(t, node, x, scale), made.output(0)))
+    zero = t.known(node, 2)
+    if node.input(2) is not None and (zero is None or zero.array().astype(np.float32).any()):
+        made = t.o.subtract(made, t.o.convert(_shaped(t, node, x, 2), to))
+    return t.o.multiply(made, t.same_type(_shaped(t, node, x, 1), made.output(0)))
+
+
+def _dequantized_bias(t: Translation, node: Node, bias: Tensor) -> Any:
+    """A bias in floats: nothing runs it as integers, and a chain of operators keeps it from its convolution."""
+    scale, zero = t.known(node, 1), t.known(node, 2)
+    if scale is None or (node.input(2) is not None and zero is None):
+        raise NoMapping("its scale is not constant")
+    values = bias.array().astype(np.float64)
+    rank, axis = len(bias.shape), positive(node.attr("axis"), max(1, len(bias.shape)))
+    steps, offset = (
+        array if array.ndim == 0 or array.size == 1 else array.reshape([-1 if i == axis else 1 for i in range(rank)])
+        for array in (scale.array(), np.zeros((), np.int32) if zero is None else zero.array())
+    )
+    made = (values - offset) * steps.astype(np.float64)
+    return t.constant(Tensor.from_array(made.astype(node.output.dtype.numpy).reshape(bias.shape), node.output.dtype))
 
 
 def _same_scale(node: Node, quantizer: Node) -> bool:
@@ -111,9 +124,9 @@ def _same_scale(node: Node, quantizer: Node) -> bool:
     return one.const.size == 1 or node.attr("axis") == quantizer.attr("axis")
 
 
-def _shaped(t: Translation, node: Node, x: Any, value: Value) -> Any:
+def _shaped(t: Translation, node: Node, x: Any, index: int) -> Any:
     """A scale or zero point, shaped to broadcast over `x`."""
-    found = t.value(value)
+    found = t.arg(node, index)
     rank = t.rank(found)
     if rank == 0:
         return found
@@ -121,10 +134,10 @@ def _shaped(t: Translation, node: Node, x: Any, value: Value) -> Any:
         raise NoMapping("its scale has several dimensions")
     size = t.static(found, 0, "the number of scales")
     if size == 1:
-        return t.reshape(found, []).output(0)
+        return t.shaped(node, index, [])
     shape = [1] * t.rank(x)
     shape[positive(node.attr("axis"), t.rank(x))] = size
-    return t.o.reshape(found, t.i64(shape), False).output(0)
+    return t.shaped(node, index, shape)
 
 
 def _blocked(t: Translation, node: Node, weights: Tensor, axis: int, block: int) -> Any:

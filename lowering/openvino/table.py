@@ -184,8 +184,8 @@ class Translation:
         tensor = self.known(node, index)
         if tensor is None:
             return self.o.reshape(self.arg(node, index), self.i64(list(shape)), False).output(0)
-        known = math.prod(size for size in shape if size != -1)
-        fixed = tuple(tensor.size // known if size == -1 else size for size in shape)
+        rest = tensor.size // math.prod(size for size in shape if size != -1)
+        fixed = tuple(rest if size == -1 else size for size in shape)
         return self.constant(reshaped(tensor, fixed)).output(0)
 
     def transpose(self, output: Any, perm: Sequence[int]) -> Any:

@@ -25,6 +25,10 @@ def write_ir(model: Model, path: str, order: Order) -> Written:
     folder, name = os.path.split(os.path.abspath(path))
     stem = os.path.splitext(name)[0]
     notes: list[str] = []
+    graph = model.graph
+    if graph.defaults:
+        names = [name for name, value in zip(graph.input_names, graph.inputs) if value in graph.defaults]
+        notes.append(f"openvino: inputs that may be left out became constants: {', '.join(names)}")
     with tempfile.TemporaryDirectory(prefix=".geoc-openvino-", dir=folder) as scratch:
         try:
             made = to_openvino(model)
