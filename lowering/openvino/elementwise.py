@@ -29,7 +29,16 @@ def _unary(t: Translation, node: Node) -> Any:
 
 
 def _binary(t: Translation, node: Node) -> Any:
-    return getattr(t.o, _BINARY[node.op.name])(t.arg(node, 0), t.arg(node, 1))
+    a, b = t.arg(node, 0), t.arg(node, 1)
+    if node.op.commutative and _ones(a) > _ones(b):
+        a, b = b, a  # the CPU plugin takes the layout of the first one, and brings the other into it
+    return getattr(t.o, _BINARY[node.op.name])(a, b)
+
+
+def _ones(output: Any) -> int:
+    """How many axes are broadcast, leading ones that are absent left out."""
+    shape = output.get_partial_shape()
+    return 0 if shape.rank.is_dynamic else sum(d.is_static and d.get_length() == 1 for d in shape)
 
 
 def _variadic(t: Translation, node: Node) -> Any:

@@ -133,7 +133,15 @@ def expand(t: Translation, node: Node) -> Any:
 
 @maps("Tile")
 def tile(t: Translation, node: Node) -> Any:
-    return t.o.tile(t.arg(node, 0), t.arg(node, 1))
+    x, repeats = t.arg(node, 0), t.arg(node, 1)
+    if t.known(node, 1) is not None:
+        return t.o.tile(x, repeats)
+    # The CPU plugin's Tile leaves its result unwritten where the repeats come from outside: [r0, d0, r1, d1, ...] then.
+    sizes, rank = t.shape_of(x), t.rank(x)
+    pairs = t.o.concat([t.unsqueeze(repeats, [1]), t.unsqueeze(sizes, [1])], 1)
+    apart = t.unsqueeze(x, list(range(0, 2 * rank, 2)))
+    wide = t.o.broadcast(apart, t.o.reshape(pairs, t.i64([-1]), False), broadcast_spec="BIDIRECTIONAL")
+    return t.o.reshape(wide, t.o.multiply(repeats, sizes), False)
 
 
 @maps("Pad")

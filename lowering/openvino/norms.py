@@ -61,9 +61,20 @@ def rms_normalization(t: Translation, node: Node) -> Any:
 
 @maps("GroupNormalization")
 def group_normalization(t: Translation, node: Node) -> Any:
-    return t.o.group_normalization(
-        t.arg(node, 0), t.arg(node, 1), t.arg(node, 2), node.attr("num_groups"), node.attr("epsilon")
-    )
+    """Over [batch, groups, rest], which GroupNormalizationFusion recognises; the CPU plugin would take its operator
+    apart into more."""
+    x, groups = t.arg(node, 0), node.attr("num_groups")
+    dims = t.dims(x)
+    made = t.o.mvn(t.reshape(x, [0, groups, -1]), t.i64([2]), True, node.attr("epsilon"), "inside_sqrt")
+    open_sizes = dims[2:].count(None)
+    if dims[1] is None:
+        raise NoMapping("the number of channels is not fixed")
+    if open_sizes <= 1:
+        made = t.reshape(made, [0, dims[1], *(-1 if size is None else size for size in dims[2:])])
+    else:
+        made = t.o.reshape(made, t.shape_of(x), False)
+    scale, bias = (t.shaped(node, index, [1, -1] + [1] * (len(dims) - 2)) for index in (1, 2))
+    return t.o.add(t.o.multiply(made, scale), bias)
 
 
 @maps("InstanceNormalization")

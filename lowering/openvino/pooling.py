@@ -31,8 +31,13 @@ def average_pool(t: Translation, node: Node) -> Any:
     rounding = "ceil_torch" if node.attr("ceil_mode") else "floor"
     if any(d != 1 for d in w.dilations):
         raise NoMapping("it is dilated")
+    x = t.arg(node, 0)
+    sizes = t.dims(x)[2:]
+    if all(size is not None and size <= reach for size, reach in zip(sizes, kernel)) and not any(w.begin + w.end):
+        # One window that may be larger than the image, which openvino refuses; only what is inside counts.
+        return t.o.reduce_mean(x, t.i64(list(range(2, 2 + len(kernel)))), True)
     return t.o.avg_pool(
-        t.arg(node, 0), w.strides, w.begin, w.end, kernel, not node.attr("count_include_pad"), rounding, w.auto
+        x, w.strides, w.begin, w.end, kernel, not node.attr("count_include_pad"), rounding, w.auto
     )
 
 
