@@ -17,9 +17,33 @@ from ...conformance.cases import Case, node_cases
 from .running import run
 
 BATCHES = 4
-FEWEST = 1200  # cases that are written natively
-DEVIATIONS: dict[str, list[str]] = {}
-NOT_RUN: dict[str, list[str]] = {}
+FEWEST = 1300  # cases that are written natively
+_F8 = [f"{kind}_{source}_to_FLOAT8{to}" for kind in ("cast", "castlike") for source in ("FLOAT", "FLOAT16") for to in ("E4M3FN", "E5M2")]
+_DOUBLE = [f"{kind}_{pair}" for kind in ("cast", "castlike") for pair in ("FLOAT_to_DOUBLE", "FLOAT16_to_DOUBLE", "DOUBLE_to_FLOAT")]
+_WITH_EXPANDED = [name for base in (*_F8, *_DOUBLE) for name in ([base, f"{base}_expanded"] if "like" in base else [base])]
+# Each is a limit of the plugin: what openvino's own reader makes of the case deviates as well.
+DEVIATIONS: dict[str, list[str]] = {
+    "Convert gives the largest finite number for infinities": [f"test_{name}" for name in _WITH_EXPANDED],
+    "ReduceMax begins at the lowest finite number, so that rows of -inf are not seen as such": [
+        "test_reduce_max_empty_set",
+        "test_attention_23_fullymasked_qk_matmul_output_mode3_zero_expanded",
+        "test_attention_23_boolmask_fullymasked_row_nan_robustness_expanded",
+        "test_attention_4d_causal_nonpad_negative_offset_structural_empty_expanded",
+    ],
+    "FloorMod of infinities and zeros": [f"test_mod_float_edge_cases_fmod_0_float{bits}" for bits in (16, 32, 64)],
+    "Interpolate takes other points with antialias": [
+        "test_resize_downsample_scales_linear_antialias", "test_resize_downsample_sizes_linear_antialias",
+    ],
+    "Interpolate aligns corners to the rounded size, not to the scale": [
+        "test_resize_downsample_scales_linear_align_corners", "test_resize_downsample_scales_cubic_align_corners",
+    ],
+    "half a step away: FakeQuantize works in floats, and divides by the scale's inverse": [
+        "test_dynamicquantizelinear", "test_dynamicquantizelinear_expanded", "test_quantizelinear_uint16",
+    ],
+    "shifts by less than nothing or more than the width": [
+        f"test_bitshift_{way}_int32_{how}" for way in ("left", "right") for how in ("shift_ge_width", "negative_shift")
+    ],
+}  # fmt: skip
 
 
 def deviation(case: Case, found: list[Any]) -> str | None:
@@ -66,9 +90,8 @@ def outcomes(number: int) -> dict[str, str]:
 def test_node_cases(number: int) -> None:
     found = outcomes(number)
     listed = {name for names in DEVIATIONS.values() for name in names} & found.keys()
-    refused = {name for names in NOT_RUN.values() for name in names} & found.keys()
     wrong = {name: how for name, how in found.items() if how.startswith("differs")}
-    failed = {name: how for name, how in found.items() if how.startswith("refused")}
+    refused = {name: how for name, how in found.items() if how.startswith("refused")}
     assert wrong.keys() == listed, {n: wrong.get(n, "is right") for n in wrong.keys() ^ listed}
-    assert failed.keys() == refused, {n: failed.get(n, "is run") for n in failed.keys() ^ refused}
+    assert not refused
     assert sum(how != "fallback" for how in found.values()) >= FEWEST / BATCHES - 30
