@@ -31,7 +31,7 @@ def attention(t: Translation, node: Node) -> Any:
     wants_scores = len(node.outputs) > 3 and bool(node.outputs[3].uses)
     outputs: list[Any]
     if not wants_scores and not node.attr("softcap"):
-        scale = None if node.attr("scale") is None else t.number(node.attr("scale"), q)
+        q, scale = _scaled(t, q, node.attr("scale"))
         if mask is not None and t.rank(mask) < 2:
             mask = t.unsqueeze(mask, [0]).output(0)
         made = t.o.scaled_dot_product_attention(q, k, v, mask, scale, causal=plain)
@@ -46,6 +46,17 @@ def attention(t: Translation, node: Node) -> Any:
     if t.rank(t.arg(node, 0)) == 3:
         outputs[0] = t.reshape(t.transpose(made, [0, 2, 1, 3]), [0, 0, -1])
     return outputs[: len(node.outputs)]
+
+
+def _scaled(t: Translation, q: Any, scale: float | None) -> tuple[Any, Any]:
+    """The query with the scale in it, and a scale of 1: so the CPU plugin has no Transpose of the key."""
+    if scale is None:
+        size = t.dims(q)[3]
+        if size is None:
+            return q, None
+        scale = size**-0.5
+    one = t.number(1, q)
+    return (q if scale == 1 else t.o.multiply(q, t.number(scale, q)).output(0)), one
 
 
 def _heads(t: Translation, x: Any, heads: int | None) -> Any:
