@@ -26,6 +26,7 @@ from . import (  # noqa: F401  each fills the table
     quantized,
     recurrent,
 )
+from .stateful import caches, empty_cache
 from .table import TABLE, NoMapping, Translation
 
 
@@ -37,39 +38,63 @@ class Unmapped(Exception):
         self.reasons = reasons
 
 
-def to_openvino(model: Model) -> Any:
+def to_openvino(model: Model, stateful: bool = False) -> Any:
     """The model as an `openvino.Model`, which must live as long as anything that is made of it.
 
-    Inputs that have defaults are constants in it: openvino has none that may be left out.
+    Inputs that have defaults are constants in it: openvino has none that may be left out. `stateful`: key-value caches
+    are variables in it, see `stateful.caches`.
     Raises Unmapped where an operator has no mapping, UsageError where openvino is not installed.
     """
     missing = Counter(node.op.key for node in model.graph.walk() if node.op.key not in TABLE)
     if missing:
         raise Unmapped([f"there is no mapping for {key} ({count})" for key, count in sorted(missing.items())])
     graph = model.graph
+    kept = caches(graph) if stateful else {}
+    if stateful and not kept:
+        raise Unmapped(["it has no key-value cache"])
     t = Translation()
     parameters = []
-    try:
-        for name, value in zip(graph.input_names, graph.inputs):
+    for place, (name, value) in enumerate(zip(graph.input_names, graph.inputs)):
+        if place in kept:
+            continue
+        try:
             if value in graph.defaults:
                 t.values[value] = t.constant(graph.defaults[value]).output(0)
                 continue
             parameter = t.parameter(value)
-            parameter.friendly_name = name
-            parameter.output(0).set_names({name})
-            t.values[value] = parameter.output(0)
-            parameters.append(parameter)
-    except NoMapping as error:
-        raise Unmapped([f"input {name!r}: {error}"]) from error
+        except NoMapping as error:
+            raise Unmapped([f"input {name!r}: {error}"]) from error
+        parameter.friendly_name = name
+        parameter.output(0).set_names({name})
+        t.values[value] = parameter.output(0)
+        parameters.append(parameter)
+    for place in kept:
+        _read_cache(t, graph, place)
     translate(t, graph)
-    results = []
-    for name, value in zip(graph.output_names, graph.outputs):
+    results, sinks = [], []
+    for place, (name, value) in enumerate(zip(graph.output_names, graph.outputs)):
         output = t.value(value)
+        if place in kept.values():
+            past = next(i for i, o in kept.items() if o == place)
+            sinks.append(t.o.assign(output.get_node(), graph.input_names[past]))
+            continue
         output.add_names({name})
         results.append(t.o.result(output))
-    made = t.ov.Model(results, parameters, graph.name or "graph")
+    made = t.ov.Model(results, sinks, parameters, graph.name or "graph")
     made.geoc_constants = t.keep  # openvino knows only the addresses of these
     return made
+
+
+def _read_cache(t: Translation, graph: Graph, place: int) -> None:
+    """A variable for the cache that an input is, called like the input."""
+    value = graph.inputs[place]
+    assert isinstance(value.type, TensorType)
+    try:
+        start = empty_cache(t, graph, value, dict(t.values))
+        shape, type = t.partial_shape(value.type), t.type_of(value.type.dtype)
+    except NoMapping as error:
+        raise Unmapped([f"input {graph.input_names[place]!r}: {error}"]) from error
+    t.values[value] = t.o.read_value(start, graph.input_names[place], type, shape).output(0)
 
 
 def translate(t: Translation, graph: Graph) -> None:

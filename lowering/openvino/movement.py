@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -51,8 +52,9 @@ def flatten(t: Translation, node: Node) -> Any:
         return t.reshape(x, [0, -1])
     dims = t.dims(x)
     if None not in dims[:axis] or None not in dims[axis:]:
-        head, tail = ((-1 if None in part else int(np.prod(part))) for part in (dims[:axis], dims[axis:]))
-        return t.o.reshape(x, t.i64([head, tail]), False)
+        known = [[size for size in part if size is not None] for part in (dims[:axis], dims[axis:])]
+        both = [math.prod(part) if len(part) == length else -1 for part, length in zip(known, (axis, rank - axis))]
+        return t.o.reshape(x, t.i64(both), False)
     head = t.o.reduce_prod(t.o.gather(t.shape_of(x), t.i64(list(range(axis))), t.i64(0)), t.i64([0]), True)
     return t.o.reshape(x, t.o.concat([head, t.i64([-1])], 0), False)
 

@@ -23,11 +23,3 @@ def operators() -> Any:
 
     return opset15
 
-
-def make_stateful(model: Any, pairs: dict[str, str]) -> None:
-    """Turn inputs into variables that the output named beside each refills, in place. Names are those of tensors."""
-    from openvino.passes import MakeStateful, Manager
-
-    manager = Manager()
-    manager.register_pass(MakeStateful(pairs))
-    manager.run_passes(model)

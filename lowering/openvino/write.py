@@ -15,11 +15,12 @@ from .graph import Unmapped, to_openvino
 from .package import openvino
 
 
-def write_ir(model: Model, path: str, order: Order) -> Written:
-    """Write MODEL.xml and MODEL.bin, weights at full precision.
+def write_ir(model: Model, path: str, order: Order, stateful: bool = False) -> Written:
+    """Write MODEL.xml and MODEL.bin, weights at full precision; `stateful` with key-value caches as variables.
 
     A model with an operator that has no mapping is read by openvino's own ONNX reader, with a note that says so.
-    Raises UsageError where openvino is not installed, UnsupportedModel with its reader's reason.
+    Raises UsageError where openvino is not installed, UnsupportedModel with its reader's reason, and for a stateful
+    form with the reason why there is none.
     """
     ov = openvino()
     folder, name = os.path.split(os.path.abspath(path))
@@ -31,8 +32,10 @@ def write_ir(model: Model, path: str, order: Order) -> Written:
         notes.append(f"openvino: inputs that may be left out became constants: {', '.join(names)}")
     with tempfile.TemporaryDirectory(prefix=".geoc-openvino-", dir=folder) as scratch:
         try:
-            made = to_openvino(model)
+            made = to_openvino(model, stateful)
         except Unmapped as error:
+            if stateful:
+                raise UnsupportedModel(f"openvino: there is no stateful form of it: {error}") from error
             notes.append(f"openvino: written through its ONNX reader, because {error}")
             made = _read(ov, model, os.path.join(scratch, "model.onnx"), order)
         ov.save_model(made, os.path.join(scratch, f"{stem}.xml"), compress_to_fp16=False)
