@@ -29,6 +29,8 @@ from . import (  # noqa: F401  each fills the table
 from .stateful import caches, empty_cache
 from .table import TABLE, NoMapping, Translation
 
+BEAM = "beam_idx"  # as openvino's own exporters call it
+
 
 class Unmapped(Exception):
     """A model that has no openvino form here; `reasons` says why, one entry per operator with a count."""
@@ -42,7 +44,8 @@ def to_openvino(model: Model, stateful: bool = False) -> Any:
     """The model as an `openvino.Model`, which must live as long as anything that is made of it.
 
     Inputs that have defaults are constants in it: openvino has none that may be left out. `stateful`: key-value caches
-    are variables in it, see `stateful.caches`.
+    (see `stateful.caches`) are variables in it, and an input more, ``beam_idx`` i32[batch], says which row of the last
+    run each row continues; so openvino's generators want it, and so its plugins fuse the cache with the attention.
     Raises Unmapped where an operator has no mapping, UsageError where openvino is not installed.
     """
     missing = Counter(node.op.key for node in model.graph.walk() if node.op.key not in TABLE)
@@ -50,8 +53,8 @@ def to_openvino(model: Model, stateful: bool = False) -> Any:
         raise Unmapped([f"there is no mapping for {key} ({count})" for key, count in sorted(missing.items())])
     graph = model.graph
     kept = caches(graph) if stateful else {}
-    if stateful and not kept:
-        raise Unmapped(["it has no key-value cache"])
+    if stateful and (not kept or BEAM in graph.input_names):
+        raise Unmapped(["it has no key-value cache" if not kept else f"it has an input {BEAM} already"])
     t = Translation()
     parameters = []
     for place, (name, value) in enumerate(zip(graph.input_names, graph.inputs)):
@@ -68,8 +71,13 @@ def to_openvino(model: Model, stateful: bool = False) -> Any:
         parameter.output(0).set_names({name})
         t.values[value] = parameter.output(0)
         parameters.append(parameter)
-    for place in kept:
-        _read_cache(t, graph, place)
+    if kept:
+        rows = t.o.parameter(t.ov.PartialShape([-1]), t.ov.Type.i32)
+        rows.friendly_name = BEAM
+        rows.output(0).set_names({BEAM})
+        parameters.append(rows)
+        for place in kept:
+            _read_cache(t, graph, place, rows)
     translate(t, graph)
     results, sinks = [], []
     for place, (name, value) in enumerate(zip(graph.output_names, graph.outputs)):
@@ -85,7 +93,7 @@ def to_openvino(model: Model, stateful: bool = False) -> Any:
     return made
 
 
-def _read_cache(t: Translation, graph: Graph, place: int) -> None:
+def _read_cache(t: Translation, graph: Graph, place: int, rows: Any) -> None:
     """A variable for the cache that an input is, called like the input."""
     value = graph.inputs[place]
     assert isinstance(value.type, TensorType)
@@ -94,7 +102,8 @@ def _read_cache(t: Translation, graph: Graph, place: int) -> None:
         shape, type = t.partial_shape(value.type), t.type_of(value.type.dtype)
     except NoMapping as error:
         raise Unmapped([f"input {graph.input_names[place]!r}: {error}"]) from error
-    t.values[value] = t.o.read_value(start, graph.input_names[place], type, shape).output(0)
+    cache = t.o.read_value(start, graph.input_names[place], type, shape)
+    t.values[value] = t.o.gather(cache, rows, t.i64(0)).output(0)
 
 
 def translate(t: Translation, graph: Graph) -> None:

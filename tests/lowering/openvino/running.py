@@ -12,9 +12,10 @@ from geoc.ir.tensor import Tensor
 from geoc.lowering.openvino.constants import DTYPE_OF
 
 # f32: the plugin takes bf16 by itself where the processor has it. Group size 0: activations of compressed products
-# stay as they are.
+# stay as they are. The cache of a stateful model would be u8.
 CONFIG = {
     "INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
+    "KV_CACHE_PRECISION": "f32",
 }  # fmt: skip
 CORE = openvino.Core()
 # Element types that travel as bytes, because numpy has none for them.

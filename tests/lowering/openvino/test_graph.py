@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import openvino
 import pytest
@@ -166,3 +167,12 @@ def test_inputs_that_may_be_left_out_become_constants(tmp_path: Path) -> None:
     assert written.notes == ["openvino: inputs that may be left out became constants: w"]
     found = run(openvino.Core().read_model(tmp_path / "model.xml"), {"x": np.ones(2, np.float32)})
     assert found[0].tolist() == [2, 3]
+
+
+def test_the_reader_takes_what_the_limits_say_and_more(tmp_path: Path) -> None:
+    opset, ir = ORDER.target.max_opset, ORDER.target.max_ir
+    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["x2"])], "g", [x], [onnx.helper.make_tensor_value_info("x2", 1, [2])])
+    for numbers in ((opset, ir), (opset + 9, ir + 6)):
+        proto = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", numbers[0])], ir_version=numbers[1])
+        assert run(openvino.Core().read_model(proto.SerializeToString()), {"x": np.array([-1, 2], np.float32)})[0].tolist() == [0, 2]
