@@ -36,6 +36,8 @@ file, compiled by the CPU plugin with one thread and `INFERENCE_PRECISION_HINT` 
 on processors that have it). *native*: written operator by operator; else the reason why it went through the reader.
 *error*: against onnxruntime without optimization, relative to the largest value of an output. *nodes*: of the runtime
 model, without inputs, outputs and constants. *time*: ours over the reader's, medians of alternating runs.
+A model that quantizes as it runs makes whole steps of the rounding before it, and some are badly conditioned on made-up
+inputs: there the reader's error is as large.
 Made by `python tests/bench/openvino_reader.py --write`
 """
 
@@ -202,13 +204,17 @@ def summary(rows: dict[str, dict[str, Any]]) -> str:
     ran = [row for row in rows.values() if "error" in row.get("ours", {})]
     native = sum(not row["notes"] for row in ran)
     close = sum(row["ours"]["error"] <= LIMIT for row in ran)
+    alike = sum(
+        row["ours"]["error"] > LIMIT and row["ours"]["error"] <= 2 * row["reader"].get("error", 0.0) for row in ran
+    )
     both = [row for row in ran if "nodes" in row["reader"]]
     fewer = sum(row["ours"]["nodes"] <= row["reader"]["nodes"] for row in both)
     ratios = [row["time"]["ours"] / row["time"]["reader"] for row in ran if "time" in row]
     middle = f"{np.median(ratios):.2f}" if ratios else "-"
     return (
-        f"{len(ran)} models ran: {native} native, {close} within {LIMIT:g} of onnxruntime, {fewer} of {len(both)} with no "
-        f"more nodes than the reader gives; median time ratio {middle}, {sum(r <= 1.03 for r in ratios)} of "
+        f"{len(ran)} models ran: {native} native, {close} within {LIMIT:g} of onnxruntime and {alike} more as close to it "
+        f"as the reader's; {fewer} of {len(both)} with no more "
+        f"nodes than the reader gives; median time ratio {middle}, {sum(r <= 1.03 for r in ratios)} of "
         f"{len(ratios)} at most 1.03."
     )
 
