@@ -21,8 +21,8 @@ def attention(t: Translation, node: Node) -> Any:
     v = _heads(t, t.arg(node, 2), node.attr("kv_num_heads"))
     past = t.option(node, 4)
     if past is not None:
-        k = t.o.concat([past, k], 2).output(0)
-        v = t.o.concat([t.arg(node, 5), v], 2).output(0)
+        k = t.o.concat([past, k], 2)
+        v = t.o.concat([t.arg(node, 5), v], 2)
     present = [k, v]
     k, v = (_repeated(t, x, t.static(q, 1, "the number of heads")) for x in (k, v))
     causal = bool(node.attr("is_causal"))
@@ -33,7 +33,7 @@ def attention(t: Translation, node: Node) -> Any:
     if not wants_scores and not node.attr("softcap"):
         q, scale = _scaled(t, q, node.attr("scale"))
         if mask is not None and t.rank(mask) < 2:
-            mask = t.unsqueeze(mask, [0]).output(0)
+            mask = t.unsqueeze(mask, [0])
         made = t.o.scaled_dot_product_attention(q, k, v, mask, scale, causal=plain)
         if _may_hide_all(node):
             made = t.o.select(t.o.is_nan(made), t.number(0, q), made)
@@ -56,7 +56,7 @@ def _scaled(t: Translation, q: Any, scale: float | None) -> tuple[Any, Any]:
             return q, None
         scale = size**-0.5
     one = t.number(1, q)
-    return (q if scale == 1 else t.o.multiply(q, t.number(scale, q)).output(0)), one
+    return (q if scale == 1 else t.o.multiply(q, t.number(scale, q))), one
 
 
 def _heads(t: Translation, x: Any, heads: int | None) -> Any:
@@ -65,7 +65,7 @@ def _heads(t: Translation, x: Any, heads: int | None) -> Any:
         return x
     if not heads:
         raise NoMapping("the number of heads is not given")
-    return t.transpose(t.reshape(x, [0, 0, heads, -1]), [0, 2, 1, 3]).output(0)
+    return t.transpose(t.reshape(x, [0, 0, heads, -1]), [0, 2, 1, 3])
 
 
 def _repeated(t: Translation, x: Any, heads: int) -> Any:
@@ -76,7 +76,7 @@ def _repeated(t: Translation, x: Any, heads: int) -> Any:
     size = t.static(x, 3, "the size of a head")
     apart = t.unsqueeze(x, [2])
     copies = t.o.broadcast(apart, t.i64([1, 1, heads // own, 1, 1]), broadcast_spec="BIDIRECTIONAL")
-    return t.reshape(copies, [0, heads, -1, size]).output(0)
+    return t.reshape(copies, [0, heads, -1, size])
 
 
 def _is_square(node: Node) -> bool:
@@ -130,15 +130,15 @@ def _mask(t: Translation, node: Node, q: Any, k: Any, causal: bool) -> Any:
             zero = [0] * (t.rank(mask) - 1)
             boolean = mask.get_element_type() == t.ov.Type.boolean
             fill = t.number(0 if boolean else float("-inf"), mask)
-            mask = t.o.pad(mask, t.i64([*zero, 0]), t.i64([*zero, total - short]), "constant", fill).output(0)
+            mask = t.o.pad(mask, t.i64([*zero, 0]), t.i64([*zero, total - short]), "constant", fill)
     columns = None
     if causal or lengths is not None:
-        size = t.o.squeeze(t.size_at(k, 2), t.i64([0]))
+        size = t.scalar(t.size_at(k, 2))
         columns = t.o.range(t.i64(0), size, t.i64(1), "i64")
     if lengths is not None:
         seen = t.o.less(columns, t.unsqueeze(lengths, [1, 2, 3]))
     if causal:
-        length = t.o.squeeze(t.size_at(q, 2), t.i64([0]))
+        length = t.scalar(t.size_at(q, 2))
         rows = t.unsqueeze(t.o.range(t.i64(0), length, t.i64(1), "i64"), [1])
         if t.option(node, 4) is not None:
             rows = t.o.add(rows, t.size_at(t.arg(node, 4), 2))
@@ -147,10 +147,10 @@ def _mask(t: Translation, node: Node, q: Any, k: Any, causal: bool) -> Any:
         below = t.o.less_equal(columns, rows)
         seen = below if seen is None else t.o.logical_and(seen, below)
     if mask is None or seen is None:
-        return mask if seen is None else seen.output(0)
+        return mask if seen is None else seen
     if mask.get_element_type() == t.ov.Type.boolean:
-        return t.o.logical_and(mask, seen).output(0)
-    return t.o.select(seen, mask, t.number(float("-inf"), mask)).output(0)
+        return t.o.logical_and(mask, seen)
+    return t.o.select(seen, mask, t.number(float("-inf"), mask))
 
 
 def _primitives(t: Translation, node: Node, q: Any, k: Any, v: Any, mask: Any) -> tuple[Any, Any]:
@@ -185,7 +185,7 @@ def rotary_embedding(t: Translation, node: Node) -> Any:
     if rank == 3:
         if not heads:
             raise NoMapping("the number of heads is not given")
-        x = t.transpose(t.reshape(x, [0, 0, heads, -1]), [0, 2, 1, 3]).output(0)
+        x = t.transpose(t.reshape(x, [0, 0, heads, -1]), [0, 2, 1, 3])
     size = t.static(x, 3, "the size of a head")
     turned = node.attr("rotary_embedding_dim") or size
     rest = None
@@ -215,5 +215,5 @@ def rotary_embedding(t: Translation, node: Node) -> Any:
 
 def _angles(t: Translation, table: Any, places: Any) -> Any:
     """The rows of a cos or sin table [positions, size / 2] as [batch, 1, length, size / 2]."""
-    rows = table if places is None else t.o.gather(table, places, t.i64(0)).output(0)
+    rows = table if places is None else t.o.gather(table, places, t.i64(0))
     return t.unsqueeze(rows, [0, 1] if t.rank(rows) == 2 else [1])

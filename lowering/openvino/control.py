@@ -24,7 +24,7 @@ def body(t: Translation, graph: Graph, stacked: int = 0) -> tuple[Any, Translati
     for index, value in enumerate(graph.outputs):
         output = inner.value(value)
         if index >= len(graph.outputs) - stacked:
-            output = inner.unsqueeze(output, [0]).output(0)
+            output = inner.unsqueeze(output, [0])
         results.append(t.o.result(output))
     made = t.ov.Model(results, [*parameters, *inner.captured.values()], graph.name or "body")
     return made, inner, parameters, results
@@ -52,11 +52,11 @@ def loop(t: Translation, node: Node) -> Any:
     going = t.ov.op.Constant(t.ov.Type.boolean, t.ov.Shape([]), [True]) if going is None else going
     inside, inner, parameters, results = body(t, graph, scans)
     ends = [result.input_value(0) for result in results]
-    made = t.o.loop(_output(count), _output(going))
+    made = t.o.loop(t.out(count), t.out(going))
     made.set_function(inside)
     made.set_special_body_ports([0, 0])
     if graph.inputs[1].uses:
-        made.set_merged_input(parameters[1], _output(going), ends[0])
+        made.set_merged_input(parameters[1], t.out(going), ends[0])
     else:
         inside.remove_parameter(parameters[1])
     for index in range(carried):
@@ -66,7 +66,3 @@ def loop(t: Translation, node: Node) -> Any:
     outputs = [made.get_iter_value(end, -1) for end in ends[1 : 1 + carried]]
     outputs += [made.get_concatenated_slices(end, 0, 1, 1, -1, 0) for end in ends[1 + carried :]]
     return outputs
-
-
-def _output(made: Any) -> Any:
-    return made.output(0) if hasattr(made, "outputs") else made

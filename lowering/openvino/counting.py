@@ -61,14 +61,14 @@ def arg_max(t: Translation, node: Node) -> Any:
 def top_k(t: Translation, node: Node) -> Any:
     x, axis = t.arg(node, 0), node.attr("axis")
     mode = "max" if node.attr("largest") else "min"
-    k = t.o.squeeze(t.arg(node, 1), t.i64([0]))
+    k = t.scalar(t.arg(node, 1))
     return list(t.o.topk(x, k, axis, mode, "value", "i64", True).outputs())
 
 
 @maps("CumSum")
 def cum_sum(t: Translation, node: Node) -> Any:
     axis = t.arg(node, 1)
-    axis = axis if t.rank(axis) == 0 else t.o.squeeze(axis, t.i64([0]))
+    axis = axis if t.rank(axis) == 0 else t.scalar(axis)
     return t.o.cum_sum(t.arg(node, 0), axis, bool(node.attr("exclusive")), bool(node.attr("reverse")))
 
 
@@ -97,12 +97,12 @@ def constant_of_shape(t: Translation, node: Node) -> Any:
 @maps("OneHot")
 def one_hot(t: Translation, node: Node) -> Any:
     indices, depth, values = (t.arg(node, i) for i in range(3))
-    indices, depth = (t.o.convert(x, t.ov.Type.i64).output(0) if t.is_float(x) else x for x in (indices, depth))
-    depth = depth if t.rank(depth) == 0 else t.o.squeeze(depth, t.i64([0]))
+    indices, depth = (t.o.convert(x, t.ov.Type.i64) if t.is_float(x) else x for x in (indices, depth))
+    depth = depth if t.rank(depth) == 0 else t.scalar(depth)
     # Negative indices count from the end in ONNX, and give only zeros in openvino.
-    size = t.same_type(depth if not hasattr(depth, "output") else depth.output(0), indices)
+    size = t.same_type(depth, indices)
     indices = t.o.select(t.o.less(indices, t.number(0, indices)), t.o.add(indices, size), indices)
-    off, on = (t.o.squeeze(part, t.i64([0])) for part in t.o.split(values, t.i64(0), 2).outputs())
+    off, on = (t.scalar(part) for part in t.o.split(values, t.i64(0), 2).outputs())
     return t.o.one_hot(indices, depth, on, off, node.attr("axis"))
 
 
@@ -110,7 +110,7 @@ def one_hot(t: Translation, node: Node) -> Any:
 def eye_like(t: Translation, node: Node) -> Any:
     x, to = t.arg(node, 0), node.attr("dtype")
     type = x.get_element_type() if to is None else t.type_of(BY_ONNX[to])
-    rows, columns = (t.o.squeeze(t.size_at(x, axis), t.i64([0])) for axis in (0, 1))
+    rows, columns = (t.scalar(t.size_at(x, axis)) for axis in (0, 1))
     return t.o.eye(rows, columns, t.i64(node.attr("k") or 0), type.get_type_name())
 
 
@@ -119,7 +119,7 @@ def trilu(t: Translation, node: Node) -> Any:
     x, offset = t.arg(node, 0), t.option(node, 1)
     rank = t.rank(x)
     offset = t.i64(0) if offset is None else t.reshape(offset, [])
-    rows, columns = (t.o.squeeze(t.size_at(x, rank - axis), t.i64([0])) for axis in (2, 1))
+    rows, columns = (t.scalar(t.size_at(x, rank - axis)) for axis in (2, 1))
     down = t.unsqueeze(t.o.add(t.o.range(t.i64(0), rows, t.i64(1), "i64"), offset), [1])
     across = t.unsqueeze(t.o.range(t.i64(0), columns, t.i64(1), "i64"), [0])
     kept = (t.o.less_equal if node.attr("upper") else t.o.greater_equal)(down, across)
@@ -138,6 +138,6 @@ def hardmax(t: Translation, node: Node) -> Any:
     x = t.arg(node, 0)
     axis = positive(node.attr("axis"), t.rank(x))
     best = t.o.topk(x, t.i64(1), axis, "max", "value", "i64", True).output(1)
-    size = t.o.squeeze(t.size_at(x, axis), t.i64([0]))
+    size = t.scalar(t.size_at(x, axis))
     place = t.o.squeeze(best, t.i64([axis]))
     return t.o.one_hot(place, size, t.number(1, x), t.number(0, x), axis)

@@ -64,7 +64,7 @@ def mean(t: Translation, node: Node) -> Any:
 @maps("Div")
 def div(t: Translation, node: Node) -> Any:
     made = t.o.divide(t.arg(node, 0), t.arg(node, 1))
-    if not t.is_float(made.output(0)):
+    if not t.is_float(made):
         made.set_attribute("m_pythondiv", False)  # ONNX rounds integers towards zero
     return made
 

@@ -111,10 +111,12 @@ def translate(t: Translation, graph: Graph) -> None:
     for node in graph:
         try:
             _write(t, node)
+        except Unmapped:  # of a region
+            raise
         except NoMapping as error:
             raise Unmapped([f"{node.op.key} {_name(node)}: {error}"]) from error
-        except (RuntimeError, TypeError) as error:  # what openvino's operators and their bindings raise
-            reason = " ".join(str(error).split())[:200]
+        except Exception as error:  # openvino's operators and bindings raise many kinds; none may end the command
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             raise Unmapped([f"{node.op.key} {_name(node)}: openvino refuses it: {reason}"]) from error
 
 
@@ -122,9 +124,9 @@ def _write(t: Translation, node: Node) -> None:
     made = TABLE[node.op.key](t, node)
     outputs = made if isinstance(made, list) else [made]
     for value, output in zip(node.outputs, outputs):
-        if hasattr(output, "outputs"):  # a node with one output
+        if hasattr(output, "outputs"):
             output.friendly_name = value.hint or output.friendly_name
-            output = output.output(0)
+            output = t.out(output)
         type = value.type
         if isinstance(type, TensorType):
             if output.get_partial_shape().rank.is_dynamic:

@@ -86,7 +86,7 @@ def slice_(t: Translation, node: Node) -> Any:
     axes, steps = t.option(node, 3), t.option(node, 4)
     if steps is None:
         count = t.static(starts, 0, "the number of axes that are sliced")
-        steps = t.same_type(t.i64([1] * count).output(0), starts)
+        steps = t.same_type(t.i64([1] * count), starts)
     return t.o.slice(t.arg(node, 0), starts, ends, steps, axes)
 
 

@@ -60,7 +60,7 @@ def _grouped(t: Translation, node: Node, group: int) -> Any:
 def _with_bias(t: Translation, node: Node, made: Any, index: int = 2) -> Any:
     if t.option(node, index) is None:
         return made
-    return t.o.add(made, t.shaped(node, index, [1, -1] + [1] * (t.rank(made.output(0)) - 2)))
+    return t.o.add(made, t.shaped(node, index, [1, -1] + [1] * (t.rank(made) - 2)))
 
 
 @maps("Conv")

@@ -40,7 +40,7 @@ def _fake_quantize(t: Translation, node: Node, dtype: DType, integers: bool) -> 
     offset = np.zeros_like(steps) if zero is None else zero.array().astype(np.float32)
     bounds = [_along(t, x, ((limit - offset) * steps).astype(np.float32), node) for limit in (low, high)]
     ends = [np.array(limit, np.float32) for limit in (low, high)] if integers else bounds
-    of = [t.same_type(_floats(t, b).output(0), x) for b in (*bounds, *ends)]
+    of = [t.same_type(_floats(t, b), x) for b in (*bounds, *ends)]
     return t.o.fake_quantize(x, *of, high - low + 1)
 
 
@@ -91,7 +91,7 @@ def dequantize_linear(t: Translation, node: Node) -> Any:
     zero = t.known(node, 2)
     if node.input(2) is not None and (zero is None or zero.array().astype(np.float32).any()):
         made = t.o.subtract(made, t.o.convert(_shaped(t, node, x, 2), to))
-    return t.o.multiply(made, t.same_type(_shaped(t, node, x, 1), made.output(0)))
+    return t.o.multiply(made, t.same_type(_shaped(t, node, x, 1), made))
 
 
 def _dequantized_bias(t: Translation, node: Node, bias: Tensor) -> Any:
@@ -154,7 +154,7 @@ def _blocked(t: Translation, node: Node, weights: Tensor, axis: int, block: int)
     each = (*apart[: axis + 1], 1, *apart[axis + 2 :])
     if zero is not None and zero.array().astype(np.float32).any():
         made = t.o.subtract(made, t.o.convert(t.constant(reshaped(zero, each)), to))
-    made = t.o.multiply(made, t.same_type(t.constant(reshaped(scale, each)).output(0), made.output(0)))
+    made = t.o.multiply(made, t.same_type(t.constant(reshaped(scale, each)), made))
     return t.o.reshape(made, t.i64(list(shape)), False)
 
 
@@ -176,8 +176,8 @@ def matmul_nbits(t: Translation, node: Node) -> Any:
     to = x.get_element_type()
     made = t.o.convert(t.constant(reshaped(weights, (n, blocks, block), dtype)), to)
     made = t.o.subtract(made, t.o.convert(_zero_points(t, zeros, dtype, n, blocks), to))
-    scale = t.constant(reshaped(scales, (n, blocks, 1))).output(0)
-    made = t.o.reshape(t.o.multiply(made, t.same_type(scale, made.output(0))), t.i64([n, k]), False)
+    scale = t.constant(reshaped(scales, (n, blocks, 1)))
+    made = t.o.reshape(t.o.multiply(made, t.same_type(scale, made)), t.i64([n, k]), False)
     product = t.o.matmul(x, made, False, True)
     bias = t.option(node, 5)
     return product if bias is None else t.o.add(product, bias)

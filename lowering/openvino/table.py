@@ -121,34 +121,38 @@ class Translation:
         """A scalar of the element type of `like`."""
         return self.constant(Tensor.of(value, DTYPE_OF[like.get_element_type().get_type_name()]))
 
-    # Types
+    # Types; each takes an output, or a node that has one
 
-    def rank(self, output: Any) -> int:
+    def out(self, made: Any) -> Any:
+        """The output of a node that has one; an output as it is."""
+        return made.output(0) if hasattr(made, "outputs") else made
+
+    def rank(self, made: Any) -> int:
         """NoMapping where it is unknown."""
-        rank = output.get_partial_shape().rank
+        rank = self.out(made).get_partial_shape().rank
         if rank.is_dynamic:
             raise NoMapping("the number of dimensions is unknown")
         return int(rank.get_length())
 
-    def dims(self, output: Any) -> list[int | None]:
+    def dims(self, made: Any) -> list[int | None]:
         """Sizes by axis, None where they are not fixed. NoMapping where the rank is unknown."""
-        self.rank(output)
-        return [d.get_length() if d.is_static else None for d in output.get_partial_shape()]
+        self.rank(made)
+        return [d.get_length() if d.is_static else None for d in self.out(made).get_partial_shape()]
 
-    def static(self, output: Any, axis: int, what: str) -> int:
+    def static(self, made: Any, axis: int, what: str) -> int:
         """The size of an axis. NoMapping where it is not fixed."""
-        size = self.dims(output)[axis]
+        size = self.dims(made)[axis]
         if size is None:
             raise NoMapping(f"{what} is not fixed")
         return size
 
-    def is_float(self, output: Any) -> bool:
-        return bool(output.get_element_type().is_real())
+    def is_float(self, made: Any) -> bool:
+        return bool(made.get_element_type().is_real())
 
-    def same_type(self, output: Any, like: Any) -> Any:
-        """`output`, converted where its element type is another."""
+    def same_type(self, made: Any, like: Any) -> Any:
+        """`made` in the element type of `like`."""
         wanted = like.get_element_type()
-        return output if output.get_element_type() == wanted else self.o.convert(output, wanted)
+        return made if made.get_element_type() == wanted else self.o.convert(made, wanted)
 
     def partial_shape(self, type: TensorType) -> Any:
         """Fixed sizes as they are, all others open."""
@@ -165,19 +169,19 @@ class Translation:
 
     # Pieces that several operators need
 
-    def shape_of(self, output: Any) -> Any:
-        return self.o.shape_of(output, "i64")
+    def shape_of(self, made: Any) -> Any:
+        return self.o.shape_of(made, "i64")
 
-    def size_at(self, output: Any, axis: int) -> Any:
+    def size_at(self, made: Any, axis: int) -> Any:
         """The size of an axis as i64[1]."""
-        size = self.dims(output)[axis]
+        size = self.dims(made)[axis]
         if size is not None:
             return self.i64([size])
-        return self.o.gather(self.shape_of(output), self.i64([axis]), self.i64(0))
+        return self.o.gather(self.shape_of(made), self.i64([axis]), self.i64(0))
 
-    def reshape(self, output: Any, shape: Sequence[int]) -> Any:
+    def reshape(self, made: Any, shape: Sequence[int]) -> Any:
         """0 keeps an axis, -1 takes the rest."""
-        return self.o.reshape(output, self.i64(list(shape)), True)
+        return self.o.reshape(made, self.i64(list(shape)), True)
 
     def shaped(self, node: Node, index: int, shape: Sequence[int]) -> Any:
         """Operand `index` in a shape of fixed sizes, one of which may be -1: a constant stays one."""
@@ -188,8 +192,12 @@ class Translation:
         fixed = tuple(rest if size == -1 else size for size in shape)
         return self.constant(reshaped(tensor, fixed)).output(0)
 
-    def transpose(self, output: Any, perm: Sequence[int]) -> Any:
-        return self.o.transpose(output, self.i64(list(perm)))
+    def transpose(self, made: Any, perm: Sequence[int]) -> Any:
+        return self.o.transpose(made, self.i64(list(perm)))
 
-    def unsqueeze(self, output: Any, axes: Sequence[int]) -> Any:
-        return self.o.unsqueeze(output, self.i64(list(axes))) if axes else output
+    def unsqueeze(self, made: Any, axes: Sequence[int]) -> Any:
+        return self.o.unsqueeze(made, self.i64(list(axes))) if axes else made
+
+    def scalar(self, made: Any) -> Any:
+        """The element of a tensor [1] as []."""
+        return self.o.squeeze(made, self.i64([0]))
