@@ -22,6 +22,7 @@ from ...ir.types import STR, DType, TensorType
 from .constants import DTYPE_OF, TYPE_NAMES, reshaped, shared_constant
 from .package import openvino, operators
 
+LARGE = 1 << 20  # bytes
 Mapper = Callable[["Translation", Node], Any]
 TABLE: dict[str, Mapper] = {}
 
@@ -109,8 +110,11 @@ class Translation:
         return getattr(self.ov.Type, name)
 
     def constant(self, tensor: Tensor) -> Any:
-        """A Constant over a tensor's bytes."""
+        """A Constant over a tensor's bytes; for a large tensor of equal elements the Broadcast of one of them."""
         self.type_of(tensor.dtype)
+        if tensor.splat is not None and tensor.nbytes > LARGE:
+            one = shared_constant(self.ov, Tensor.of(tensor.splat, tensor.dtype), self.keep)
+            return self.o.broadcast(one, self.i64(tensor.shape))
         return shared_constant(self.ov, tensor, self.keep)
 
     def i64(self, values: int | Sequence[int]) -> Any:
