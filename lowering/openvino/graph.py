@@ -10,6 +10,7 @@ are not copied.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from ...ir.core import Graph, Model, Node
@@ -29,6 +30,7 @@ from . import (  # noqa: F401  each fills the table
 from .stateful import caches, empty_cache
 from .table import TABLE, NoMapping, Translation
 
+Profile = Mapping[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]
 BEAM = "beam_idx"  # as openvino's own exporters call it
 
 
@@ -40,12 +42,13 @@ class Unmapped(Exception):
         self.reasons = reasons
 
 
-def to_openvino(model: Model, stateful: bool = False) -> Any:
+def to_openvino(model: Model, stateful: bool = False, profile: Profile | None = None) -> Any:
     """The model as an `openvino.Model`, which must live as long as anything that is made of it.
 
     Inputs that have defaults are constants in it: openvino has none that may be left out. `stateful`: key-value caches
     (see `stateful.caches`) are variables in it, and an input more, ``beam_idx`` i32[batch], says which row of the last
     run each row continues; so openvino's generators want it, and so its plugins fuse the cache with the attention.
+    `profile`: the smallest, the best and the largest shape of inputs by name; the ends become bounds.
     Raises Unmapped where an operator has no mapping, UsageError where openvino is not installed.
     """
     missing = Counter(node.op.key for node in model.graph.walk() if node.op.key not in TABLE)
@@ -64,7 +67,8 @@ def to_openvino(model: Model, stateful: bool = False) -> Any:
             if value in graph.defaults:
                 t.values[value] = t.constant(graph.defaults[value]).output(0)
                 continue
-            parameter = t.parameter(value)
+            shapes = (profile or {}).get(name)
+            parameter = t.parameter(value, (shapes[0], shapes[2]) if shapes else None)
         except NoMapping as error:
             raise Unmapped([f"input {name!r}: {error}"]) from error
         parameter.friendly_name = name

@@ -23,6 +23,7 @@ from .constants import DTYPE_OF, TYPE_NAMES, reshaped, shared_constant
 from .package import openvino, operators
 
 LARGE = 1 << 20  # bytes
+Ends = tuple[tuple[int, ...], tuple[int, ...]]
 Mapper = Callable[["Translation", Node], Any]
 TABLE: dict[str, Mapper] = {}
 
@@ -158,18 +159,20 @@ class Translation:
         wanted = like.get_element_type()
         return made if made.get_element_type() == wanted else self.o.convert(made, wanted)
 
-    def partial_shape(self, type: TensorType) -> Any:
-        """Fixed sizes as they are, all others open."""
+    def partial_shape(self, type: TensorType, ends: Ends | None = None) -> Any:
+        """Fixed sizes as they are, all others open, or from the smallest to the largest shape of `ends`."""
         if type.shape is None:
             return self.ov.PartialShape.dynamic()
-        return self.ov.PartialShape([d if isinstance(d, int) else -1 for d in type.shape])
+        low, high = ends or ((0,) * len(type.shape), (-1,) * len(type.shape))
+        pairs = [(d, d) if isinstance(d, int) else (least, most) for d, least, most in zip(type.shape, low, high)]
+        return self.ov.PartialShape([self.ov.Dimension(*pair) for pair in pairs])
 
-    def parameter(self, value: Value) -> Any:
+    def parameter(self, value: Value, ends: Ends | None = None) -> Any:
         """A Parameter for an input of ours. NoMapping for what is no tensor of numbers."""
         type = value.type
         if not isinstance(type, TensorType) or type.dtype is STR:
             raise NoMapping(f"there is no type {type}")
-        return self.o.parameter(self.partial_shape(type), self.type_of(type.dtype))
+        return self.o.parameter(self.partial_shape(type, ends), self.type_of(type.dtype))
 
     # Pieces that several operators need
 

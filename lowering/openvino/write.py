@@ -32,7 +32,7 @@ def write_ir(model: Model, path: str, order: Order, stateful: bool = False) -> W
         notes.append(f"openvino: inputs that may be left out became constants: {', '.join(names)}")
     with tempfile.TemporaryDirectory(prefix=".geoc-openvino-", dir=folder) as scratch:
         try:
-            made = to_openvino(model, stateful)
+            made = to_openvino(model, stateful, order.profile)
         except Unmapped as error:
             if stateful:
                 raise UnsupportedModel(f"openvino: there is no stateful form of it: {error}") from error

@@ -64,6 +64,13 @@ def test_open_sizes_stay_open_and_fixed_ones_fixed() -> None:
     assert str(made.outputs[0].get_partial_shape()) == "[?,3,?]"
 
 
+def test_a_profile_bounds_open_sizes() -> None:
+    model = parsed("graph @main(%x: f32[N,3,M], %z: f32[N]) -> (%y) {\n  %y = Exp(%x)\n}")
+    made = to_openvino(model, profile={"x": ((1, 3, 4), (2, 3, 8), (8, 3, 16))})
+    assert [str(port.get_partial_shape()) for port in made.inputs] == ["[1..8,3,4..16]", "[?]"]
+    assert str(made.outputs[0].get_partial_shape()) == "[1..8,3,4..16]"
+
+
 def test_one_value_as_two_outputs_and_an_input_as_output() -> None:
     model = parsed("graph @main(%x: f32[2]) -> (%y) {\n  %y = Neg(%x)\n}")
     graph = model.graph
