@@ -29,7 +29,8 @@ def write_ir(model: Model, path: str, order: Order, stateful: bool = False) -> W
     graph = model.graph
     if graph.defaults:
         names = [name for name, value in zip(graph.input_names, graph.inputs) if value in graph.defaults]
-        notes.append(f"openvino: inputs that may be left out became constants: {', '.join(names)}")
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        notes.append(f"openvino: inputs that may be left out became constants: {', '.join(names[:3])}{more}")
     with tempfile.TemporaryDirectory(prefix=".geoc-openvino-", dir=folder) as scratch:
         try:
             made = to_openvino(model, stateful, order.profile)

@@ -188,7 +188,7 @@ def render(rows: dict[str, dict[str, Any]]) -> str:
         if "ours" not in row:
             continue
         ours, theirs, times = row["ours"], row["reader"], row.get("time")
-        how = "native" if not row["notes"] else row["notes"][0].split("because ")[-1][:110].replace("|", "/")
+        how = (fallback(row) or "native").replace("|", "/")
         cells = [name, how]
         cells += [shown(ours.get("error")), shown(theirs.get("error"))]
         cells += [str(ours.get("nodes", "does not run")), str(theirs.get("nodes", "does not run"))]
@@ -204,7 +204,7 @@ def render(rows: dict[str, dict[str, Any]]) -> str:
 
 def summary(rows: dict[str, dict[str, Any]]) -> str:
     ran = [row for row in rows.values() if "error" in row.get("ours", {})]
-    native = sum(not row["notes"] for row in ran)
+    native = sum(fallback(row) is None for row in ran)
     close = sum(row["ours"]["error"] <= LIMIT for row in ran)
     alike = sum(
         row["ours"]["error"] > LIMIT and row["ours"]["error"] <= 2 * row["reader"].get("error", 0.0) for row in ran
@@ -219,6 +219,11 @@ def summary(rows: dict[str, dict[str, Any]]) -> str:
         f"nodes than the reader gives; median time ratio {middle}, {sum(r <= 1.03 for r in ratios)} of "
         f"{len(ratios)} at most 1.03."
     )
+
+
+def fallback(row: dict[str, Any]) -> str | None:
+    """Why a model went through the reader; None where it did not."""
+    return next((note.split("because ")[-1][:110] for note in row["notes"] if "because" in note), None)
 
 
 def shown(error: float | None) -> str:
