@@ -1,10 +1,14 @@
-"""Pools, and operators that read an image at other places: Resize, GridSample, RoiAlign."""
+"""Pools, and operators that read an image at other places: Resize, GridSample, RoiAlign, NonMaxSuppression."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ...ir.core import Node
+from ...ir.tensor import Tensor
+from ...ir.types import I64
 from .products import Window
 from .table import NoMapping, Translation, maps
 
@@ -106,3 +110,29 @@ def roi_align(t: Translation, node: Node) -> Any:
         t.arg(node, 0), t.arg(node, 1), t.arg(node, 2), node.attr("output_height"), node.attr("output_width"),
         node.attr("sampling_ratio"), node.attr("spatial_scale"), "avg", mode,
     )  # fmt: skip
+
+
+@maps("NonMaxSuppression")
+def non_max_suppression(t: Translation, node: Node) -> Any:
+    boxes, scores = t.arg(node, 0), t.arg(node, 1)
+    most, overlap, least = (t.option(node, i) for i in (2, 3, 4))
+    if most is None:
+        return t.constant(Tensor.of(np.zeros((0, 3)), I64))  # none, says ONNX
+    overlap = t.number(0, boxes) if overlap is None else overlap
+    least = t.number(float("-inf"), scores) if least is None else least
+    most, overlap, least = (t.reshape(x, []) if t.rank(x) else x for x in (most, overlap, least))
+    corners = "center" if node.attr("center_point_box") else "corner"
+    made = t.o.non_max_suppression(
+        boxes, scores, most, overlap, least, box_encoding=corners, sort_result_descending=False, output_type="i64"
+    )
+    return [made.output(0)]
+
+
+@maps("Col2Im")
+def col2im(t: Translation, node: Node) -> Any:
+    size, block = t.arg(node, 1), t.arg(node, 2)
+    count = t.static(size, 0, "the number of dimensions")
+    if count != 2:
+        raise NoMapping("it is not of two dimensions")
+    w = Window(node, count)
+    return t.o.col2im(t.arg(node, 0), size, block, w.strides, w.dilations, w.begin, w.end)
