@@ -184,8 +184,10 @@ def prelu(t: Translation, node: Node) -> Any:
 
 @maps("HardSigmoid")
 def hard_sigmoid(t: Translation, node: Node) -> Any:
+    """As three operators, which the CPU plugin fuses into what is before; its HardSigmoid is fused with nothing."""
     x = t.arg(node, 0)
-    return t.o.hard_sigmoid(x, t.number(node.attr("alpha"), x), t.number(node.attr("beta"), x))
+    line = t.o.add(t.o.multiply(x, t.number(node.attr("alpha"), x)), t.number(node.attr("beta"), x))
+    return t.o.clamp(line, 0.0, 1.0)
 
 
 @maps("ThresholdedRelu")
