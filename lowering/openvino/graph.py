@@ -35,11 +35,7 @@ BEAM = "beam_idx"  # as openvino's own exporters call it
 
 
 class Unmapped(Exception):
-    """A model that has no openvino form here; `reasons` says why, one entry per operator with a count."""
-
-    def __init__(self, reasons: list[str]) -> None:
-        super().__init__(", ".join(reasons))
-        self.reasons = reasons
+    """A model that has no openvino form here; the message says why, with the operators and how many there are."""
 
 
 def to_openvino(model: Model, stateful: bool = False, profile: Profile | None = None) -> Any:
@@ -53,11 +49,12 @@ def to_openvino(model: Model, stateful: bool = False, profile: Profile | None = 
     """
     missing = Counter(node.op.key for node in model.graph.walk() if node.op.key not in TABLE)
     if missing:
-        raise Unmapped([f"there is no mapping for {key} ({count})" for key, count in sorted(missing.items())])
+        counted = ", ".join(f"{key} ({count})" for key, count in sorted(missing.items()))
+        raise Unmapped(f"there is no mapping for {counted}")
     graph = model.graph
     kept = caches(graph) if stateful else {}
     if stateful and (not kept or BEAM in graph.input_names):
-        raise Unmapped(["it has no key-value cache" if not kept else f"it has an input {BEAM} already"])
+        raise Unmapped("it has no key-value cache" if not kept else f"it has an input {BEAM} already")
     t = Translation()
     parameters = []
     for place, (name, value) in enumerate(zip(graph.input_names, graph.inputs)):
@@ -70,7 +67,7 @@ def to_openvino(model: Model, stateful: bool = False, profile: Profile | None = 
             shapes = (profile or {}).get(name)
             parameter = t.parameter(value, (shapes[0], shapes[2]) if shapes else None)
         except NoMapping as error:
-            raise Unmapped([f"input {name!r}: {error}"]) from error
+            raise Unmapped(f"input {name!r}: {error}") from error
         parameter.friendly_name = name
         parameter.output(0).set_names({name})
         t.values[value] = parameter.output(0)
@@ -105,7 +102,7 @@ def _read_cache(t: Translation, graph: Graph, place: int, rows: Any) -> None:
         start = empty_cache(t, graph, value, dict(t.values))
         shape, type = t.partial_shape(value.type), t.type_of(value.type.dtype)
     except NoMapping as error:
-        raise Unmapped([f"input {graph.input_names[place]!r}: {error}"]) from error
+        raise Unmapped(f"input {graph.input_names[place]!r}: {error}") from error
     cache = t.o.read_value(start, graph.input_names[place], type, shape)
     t.values[value] = t.o.gather(cache, rows, t.i64(0)).output(0)
 
@@ -118,10 +115,10 @@ def translate(t: Translation, graph: Graph) -> None:
         except Unmapped:  # of a region
             raise
         except NoMapping as error:
-            raise Unmapped([f"{node.op.key} {_name(node)}: {error}"]) from error
+            raise Unmapped(f"{node.op.key} {_name(node)}: {error}") from error
         except Exception as error:  # openvino's operators and bindings raise many kinds; none may end the command
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            raise Unmapped([f"{node.op.key} {_name(node)}: openvino refuses it: {reason}"]) from error
+            raise Unmapped(f"{node.op.key} {_name(node)}: openvino refuses it: {reason}") from error
 
 
 def _write(t: Translation, node: Node) -> None:
