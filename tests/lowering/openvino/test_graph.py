@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import resource
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from geoc.ir.infer import infer_graph
 from geoc.ir.tensor import Tensor
 from geoc.ir.text import parse_model
 from geoc.ir.types import BF16, F16, F32, I4, U4, DType
+from geoc.lowering import targets
 from geoc.lowering.backend import Order
 from geoc.lowering.onnx import model_bytes
 from geoc.lowering.openvino.graph import Unmapped, to_openvino
@@ -183,3 +185,9 @@ def test_the_reader_takes_what_the_limits_say_and_more(tmp_path: Path) -> None:
     for numbers in ((opset, ir), (opset + 9, ir + 6)):
         proto = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", numbers[0])], ir_version=numbers[1])
         assert run(openvino.Core().read_model(proto.SerializeToString()), {"x": np.array([-1, 2], np.float32)})[0].tolist() == [0, 2]
+
+
+def test_one_file_imports_the_package() -> None:
+    root = Path(targets.__file__).resolve().parents[2]
+    files = [path for folder in ("ir", "passes", "frontends", "lowering", "tools") for path in (root / folder).rglob("*.py")]
+    assert [path.name for path in files if re.search(r"^\s*(import|from) openvino\b", path.read_text(), re.M)] == ["package.py"]
