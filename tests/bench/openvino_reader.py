@@ -157,8 +157,10 @@ def ratio(our: Any, their: Any, feeds: dict[str, Any], budget: float) -> dict[st
         request.infer(given)
     times: list[list[float]] = [[], []]
     end = time.perf_counter() + budget
-    while time.perf_counter() < end or len(times[0]) < 5:
-        for each, request in zip(times, requests):
+    order = list(zip(times, requests))
+    while time.perf_counter() < end or len(times[0]) < 6:
+        order.reverse()
+        for each, request in order:
             begun = time.perf_counter()
             request.infer()
             each.append(time.perf_counter() - begun)
@@ -235,6 +237,7 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--rows", help="a file that rows are kept in, so that a second call goes on where one ended")
+    parser.add_argument("--again", action="store_true", help="measure the rows of --only again")
     parser.add_argument("--budget", type=float, default=3.0, help="seconds of timed runs for each model")
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -244,7 +247,7 @@ def main() -> None:
     kept = Path(arguments.rows) if arguments.rows else None
     rows: dict[str, dict[str, Any]] = json.loads(kept.read_text()) if kept is not None and kept.exists() else {}
     for name, path in models().items():
-        if not re.search(arguments.only, name) or name in rows:
+        if not re.search(arguments.only, name) or (name in rows and not arguments.again):
             continue
         command = [sys.executable, __file__, "--one", str(path), "--budget", str(arguments.budget)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
