@@ -37,7 +37,8 @@ on processors that have it). *native*: written operator by operator; else the re
 *error*: against onnxruntime without optimization, relative to the largest value of an output. *nodes*: of the runtime
 model, without inputs, outputs and constants. *ms*: medians of alternating runs; *time*: the median ratio of neighbouring runs.
 A model that quantizes as it runs makes whole steps of the rounding before it, and some are badly conditioned on made-up
-inputs: there the reader's error is as large.
+inputs: there the reader's error is as large. Other work ran on the machine meanwhile: rows above 1.03 were measured again,
+for longer (`--again`).
 Made by `python tests/bench/openvino_reader.py --write`
 """
 
