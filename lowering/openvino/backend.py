@@ -16,16 +16,25 @@ class OpenVino(Backend):
     default: ClassVar[str] = "openvino"
 
     def limits(self, version: str | None) -> tuple[int, int]:
-        return 23, 11
+        # Its reader checks neither number (2026.4.1 reads a Relu declared at opsets 17 to 40 and IR versions 9 to 20),
+        # and refuses operators that it does not know by name: so these are the newest that onnx 1.23 defines.
+        return 28, 14
 
     def emitters(self) -> dict[str, Emitter]:
-        return {**super().emitters(), "openvino": Emitter(".xml", _write_ir)}
+        own = {"openvino": Emitter(".xml", _write_ir), "openvino-stateful": Emitter(".stateful.xml", _write_stateful)}
+        return {**super().emitters(), **own}
 
 
 def _write_ir(model: Model, path: str, order: Order) -> Written:
     from .write import write_ir
 
     return write_ir(model, path, order)
+
+
+def _write_stateful(model: Model, path: str, order: Order) -> Written:
+    from .write import write_ir
+
+    return write_ir(model, path, order, stateful=True)
 
 
 BACKEND = OpenVino()

@@ -8,40 +8,51 @@ from dataclasses import replace
 from typing import Any
 
 from ...ir.core import Model
-from ...ir.errors import UnsupportedModel, UsageError
+from ...ir.errors import UnsupportedModel
 from ..backend import Order, Written
 from ..emit import write_onnx
+from .graph import Unmapped, to_openvino
+from .package import openvino
 
 
-def write_ir(model: Model, path: str, order: Order) -> Written:
-    """Write MODEL.xml and MODEL.bin, weights at full precision.
+def write_ir(model: Model, path: str, order: Order, stateful: bool = False) -> Written:
+    """Write MODEL.xml and MODEL.bin, weights at full precision; `stateful` with key-value caches as variables.
 
-    Raises UsageError where openvino is not installed, UnsupportedModel with its reader's reason.
+    A model with an operator that has no mapping is read by openvino's own ONNX reader, with a note that says so.
+    Raises UsageError where openvino is not installed, UnsupportedModel with its reader's reason, and for a stateful
+    form with the reason why there is none.
     """
     ov = openvino()
     folder, name = os.path.split(os.path.abspath(path))
     stem = os.path.splitext(name)[0]
+    notes: list[str] = []
+    graph = model.graph
+    if graph.defaults:
+        names = [name for name, value in zip(graph.input_names, graph.inputs) if value in graph.defaults]
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        notes.append(f"openvino: inputs that may be left out became constants: {', '.join(names[:3])}{more}")
     with tempfile.TemporaryDirectory(prefix=".geoc-openvino-", dir=folder) as scratch:
-        source = os.path.join(scratch, "model.onnx")
-        write_onnx(model, source, replace(order, weights=None))
         try:
-            made = ov.Core().read_model(source)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:300]
-            raise UnsupportedModel(f"openvino's reader does not take it: {reason}") from error
+            made = to_openvino(model, stateful, order.profile)
+        except Unmapped as error:
+            if stateful:
+                raise UnsupportedModel(f"openvino: there is no stateful form of it: {error}") from error
+            notes.append(f"openvino: written through its ONNX reader, because {error}")
+            made = _read(ov, model, os.path.join(scratch, "model.onnx"), order)
         ov.save_model(made, os.path.join(scratch, f"{stem}.xml"), compress_to_fp16=False)
         files = {}
         for suffix in (".bin", ".xml"):
             final = os.path.join(folder, stem + suffix)
             os.replace(os.path.join(scratch, stem + suffix), final)
             files[final] = os.path.getsize(final)
-    return Written(files)
+    return Written(files, notes=notes)
 
 
-def openvino() -> Any:
-    """The package. UsageError with the line that installs it."""
+def _read(ov: Any, model: Model, source: str, order: Order) -> Any:
+    """What openvino's reader makes of the model as an ONNX file."""
+    write_onnx(model, source, replace(order, weights=None))
     try:
-        import openvino
-    except ImportError:
-        raise UsageError("this needs openvino: pip install 'geoc[openvino]'") from None
-    return openvino
+        return ov.Core().read_model(source)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UnsupportedModel(f"openvino's reader does not take it: {reason}") from error

@@ -1,0 +1,61 @@
+"""Key-value caches that stay inside the model: variables instead of inputs and outputs.
+
+A cache is an input [batch, heads, past, size] that an output continues: along its open axis what is new is appended, by
+an Attention or a Concat.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...ir.core import Graph, Value
+from ...ir.tensor import Tensor
+from ...ir.types import TensorType
+from .table import NoMapping, Translation
+
+
+def caches(graph: Graph) -> dict[int, int]:
+    """The places of inputs that are caches, each with the place of the output that continues it."""
+    found = {}
+    for place, output in enumerate(graph.outputs):
+        past = _continued(output)
+        if past is not None and past.graph is graph and past not in graph.defaults:
+            found[past.index] = place
+    return found
+
+
+def _continued(output: Value) -> Value | None:
+    """What an output appends to; None where it appends nothing."""
+    node = output.producer
+    if node is None:
+        return None
+    if node.op.key == "Attention" and output.index in (1, 2):
+        return node.input(3 + output.index)
+    if node.op.key == "Concat" and len(node.inputs) == 2 and output.rank == 4 and node.attr("axis") in (2, -2):
+        return node.inputs[0]
+    return None
+
+
+def empty_cache(t: Translation, graph: Graph, value: Value, known: dict[Value, Any]) -> Any:
+    """The initial value of a cache: no past, and the batch of an input in `known` that has the same batch size.
+
+    Raises NoMapping where no input tells the batch size or the other sizes are open.
+    """
+    type = value.type
+    assert isinstance(type, TensorType) and type.shape is not None
+    batch, heads, _, size = type.shape
+    if not isinstance(heads, int) or not isinstance(size, int):
+        raise NoMapping("the heads of a cache are not fixed")
+    if isinstance(batch, int):
+        rows = t.i64([batch])
+    else:
+        rows = None
+        for other in graph.inputs:
+            axes = [axis for axis, dim in enumerate(other.shape or ()) if dim == batch]
+            if other in known and axes:
+                rows = t.o.gather(t.shape_of(known[other]), t.i64([axes[0]]), t.i64(0))
+                break
+        if rows is None:
+            raise NoMapping("no input tells how many rows a cache has")
+    zero = t.constant(Tensor.of(0, type.dtype))
+    return t.o.broadcast(zero, t.o.concat([rows, t.i64([heads, 0, size])], 0))
