@@ -164,7 +164,8 @@ class Judge:
         folder = tempfile.mkdtemp(prefix="geoc-check-")
         try:
             path = os.path.join(folder, "model.onnx")
-            self._write(emulated(model) if has_bfloat16(model) else model, path)
+            is_half = self.max_error is not None or has_bfloat16(model)
+            self._write(emulated(model) if is_half else model, path)
             return self.compare_file(path)
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -20,7 +20,6 @@ from .network import FIXED, Network, Place, halved, is_single, place_of_maker, p
 from .slots import half_operands, half_results
 from .speed import HalfSpeed
 
-HIDDEN = -30000.0  # what hides a logit in fp16; the sum of two is still a number
 _TYPES = {"fp16": F16, "bf16": BF16}
 
 
@@ -71,7 +70,7 @@ class Autocast(Pass):
             return False
         created: list[Node] = []
         with ctx.rewrite(self.name, "", changes, created):
-            _Rewriter(half, opset, places, islands.hidden, created).run(model)
+            _Rewriter(half, opset, places, islands, created).run(model)
         return True
 
 
@@ -97,12 +96,13 @@ class _Rewriter:
     """Changes types, converts constants, and inserts casts where a value crosses."""
 
     def __init__(
-        self, half: DType, opset: int, places: set[Place], hidden: frozenset[Value], created: list[Node]
+        self, half: DType, opset: int, places: set[Place], islands: Islands, created: list[Node]
     ) -> None:
         self.half = half
         self.opset = opset
         self.places = places
-        self.hidden = hidden
+        self.hidden = islands.hidden
+        self.hiding = islands.hiding
         self.created = created
         self.casts: dict[tuple[Value, DType], Value] = {}
         self.constants: dict[tuple[Value, bool], Value] = {}
@@ -146,7 +146,7 @@ class _Rewriter:
         if node.op.key == "Cast":
             node.attrs["to"] = self.half.onnx
         elif node.op.key == "ConstantOfShape":
-            node.attrs["value"] = _halved(node.attrs.get("value") or Tensor.of([0.0], F32), self.half, False)
+            node.attrs["value"] = _halved(node.attrs.get("value") or Tensor.of([0.0], F32), self.half)
 
     def converted(self, value: Value) -> Value:
         """The half form of a constant; one for all who read it."""
@@ -154,7 +154,7 @@ class _Rewriter:
         found = self.constants.get((value, is_mask))
         if found is None:
             assert value.const is not None
-            found = constant(_halved(value.const, self.half, is_mask), value.hint)
+            found = constant(_halved(value.const, self.half, self.hiding if is_mask else None), value.hint)
             self.constants[value, is_mask] = found
         return found
 
@@ -168,7 +168,7 @@ class _Rewriter:
             b = Builder(scope, scope.first) if maker is None else Builder(scope, maker.next, maker.loc)
             source = value
             if dtype is F16 and value in self.hidden:
-                source = b.node("Max", [value, b.const(HIDDEN, F32)]).output
+                source = b.node("Max", [value, b.const(self.hiding, F32)]).output
             found = b.node("Cast", [source], {"to": dtype.onnx}, outputs=[value.hint]).output
             self.casts[value, dtype] = found
             self.created += b.created
@@ -179,10 +179,10 @@ def _values(graph: Graph) -> list[Value]:
     return [*graph.inputs, *(value for node in graph for value in node.outputs)]
 
 
-def _halved(tensor: Tensor, half: DType, is_mask: bool) -> Tensor:
-    """The tensor in half precision, computed when it is read; what hides logits is clamped to `HIDDEN`."""
+def _halved(tensor: Tensor, half: DType, hiding: float | None = None) -> Tensor:
+    """The tensor in half precision, computed when it is read; what hides logits is clamped to `hiding`."""
     kind = half.numpy
-    low, high = (HIDDEN, -HIDDEN) if is_mask and half is F16 else (-LARGEST, LARGEST)
+    low, high = (-LARGEST, LARGEST) if hiding is None else (hiding, -hiding)
 
     def compute(array: Array) -> Array:
         limited = np.clip(array, low, high) if half is F16 else array

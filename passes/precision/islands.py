@@ -23,6 +23,10 @@ VANISHES = 2.0**-20  # of a constant: four bits are left of it, and of 2^-25 not
 LIMIT = 512.0  # what a value may reach on calibration inputs: 128 times below the largest number
 # Logits this large are wrong by 3 % in fp16: half a unit in the last place of 64 is 2^-5.
 LOGITS = 64.0
+# What hides a logit in fp16. Numbers of this size are 32 apart, so that a score of up to 16 that is added changes
+# nothing: a row that is hidden as a whole gives the mean of the values, as in single precision. Two of them overflow.
+HIDING, HIDING_TWICE = -49152.0, -24576.0
+_HIDES = 1e4  # how far below zero a mask says "not at all"
 ANGLE = 8.0  # of Sin and Cos: half a unit in the last place is 2^-8 radians there
 
 _EXACT = frozenset((
@@ -48,6 +52,18 @@ class Islands:
         self.ranges = ranges
         self.limit = limit
         self.hidden = _hidden(model) if half is F16 else frozenset()
+        self.hiding = HIDING_TWICE if self._adds_masks() else HIDING
+
+    def _adds_masks(self) -> bool:
+        """True if two masks may be added to each other, so that what each hides with is added as well."""
+        adds = {v.producer for v in self.hidden if v.producer is not None and v.producer.op.key == "Add"}
+        return any(all(v is not None and self._may_hide(v) for v in node.inputs) for node in adds)
+
+    def _may_hide(self, value: Value) -> bool:
+        if value.const is not None:
+            return _extent(value.const)[0] > _HIDES
+        reach = self._range(value)
+        return value in self.hidden if reach is None else reach.low < -_HIDES
 
     def reason(self, node: Node) -> str:
         """Why a node stays, "" where it need not."""

@@ -66,5 +66,21 @@ def test_inputs_and_outputs_keep_their_type() -> None:
     assert [n.output.dtype for n in copy.walk() if n.op.key == "Neg"] == [F32]
 
 
+def test_fp16_is_rounded_between_nodes_as_well() -> None:
+    text = """geoc 1
+opset "" 21
+
+graph @main(%x: f16[3]) -> (%y) {
+  weight %far: f16[] = -49152.0
+  %a = Add(%x, %far)
+  %y = Sub(%a, %far)
+}
+"""
+    x = np.float16([1.0, -7.0, 40.0])
+    (found,) = onnxruntime.InferenceSession(model_bytes(emulated(model_of(text)), max_opset=21, max_ir=10)).run(None, {"x": x})
+    far = np.float16(-49152.0)
+    assert found.dtype == np.float16 and np.array_equal(found, (x + far) - far)
+
+
 def test_other_models_have_none() -> None:
     assert not has_bfloat16(model_of(TEXT.replace("bf16", "f16").replace("to=16", "to=10")))

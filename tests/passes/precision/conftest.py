@@ -18,6 +18,7 @@ from geoc.passes.base import Context
 from geoc.passes.manager import run_pipeline
 from geoc.passes.precision.autocast import Autocast
 from geoc.passes.precision.ranges import Range
+from geoc.tools.emulate import emulated
 from geoc.tools.ranges import Watcher
 
 # A machine on which arithmetic decides and nothing is lost by casting what is small.
@@ -61,11 +62,11 @@ def autocast(model: Model, *feeds: Feeds, **options: Any) -> Model:
 
 
 def run(model: Model, feeds: Feeds) -> list[Any]:
-    """The outputs in onnxruntime without optimizations."""
+    """The outputs in onnxruntime without optimizations, half precision rounded after each node."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
-    data = model_bytes(model, max_opset=21, max_ir=10)
+    data = model_bytes(emulated(model), max_opset=21, max_ir=10)
     return list(onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"]).run(None, feeds))
 
 
