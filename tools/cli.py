@@ -166,6 +166,8 @@ def _check_values(values: dict[str, Any]) -> None:
     for key in ("bisect_limit", "seed"):
         if values.get(key, 0) < 0:
             raise UsageError(f"--{key.replace('_', '-')} takes no negative number")
+    if values.get("threads", 1) < 1:
+        raise UsageError("--threads takes a number from 1 on")
 
 
 def _colour(stream: Any) -> bool:

@@ -16,6 +16,7 @@ from ..ir.core import Model
 from ..ir.errors import FormatError, InvalidModel, UnsupportedModel
 from ..lowering.backend import Order
 from ..lowering.emit import write_onnx
+from ..lowering.onnx.save import is_inside
 from ..lowering.targets import get_target
 from ..passes.base import Context, Instrument, Place
 from ..passes.instruments import Refusals, Tally, Timing
@@ -145,6 +146,8 @@ class Compilation:
         written = [path for path in (settings.report, settings.remarks) if path is not None]
         for output in self.written:
             written += [output.path, output.path + ".data"]
+            if output.emitter.is_folder:
+                written += [path for path in self.inputs if is_inside(path, output.path)]
         if settings.dump_dir is not None:
             written += [*old_dumps(settings.dump_dir), os.path.join(settings.dump_dir, TRACE)]
         protect(written, self.inputs)
@@ -249,8 +252,15 @@ class Compilation:
         self.progress.stage("writing", 0.9, 1.0)
         make_folder(self.written)
         report.after.bytes = 0
-        shapes, precision = profile(model, self.shapes), settings.precision or ""
-        order = Order(self.target, settings.opset, settings.weights, shapes, precision)
+        order = Order(
+            self.target,
+            settings.opset,
+            settings.weights,
+            profile(model, self.shapes),
+            settings.precision or "",
+            self.shapes.symbols,
+            settings.threads,
+        )
         for output in self.written:
             try:
                 result = output.emitter.write(model, output.path, order)

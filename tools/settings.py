@@ -30,6 +30,7 @@ class Settings:
     precision: str | None = None
     max_error: float | None = None
     emit: tuple[str, ...] = ()
+    threads: int | None = None
     opset: int | None = None
     weights: str = "reuse"
     dump_dir: str | None = None
@@ -73,6 +74,8 @@ class Settings:
             words.append(f"--max-error={self.max_error:g}")
         if self.emit:
             words.append(f"--emit={','.join(self.emit)}")
+        if self.threads is not None:
+            words += ["--threads", str(self.threads)]
         if self.opset is not None:
             words += ["--opset", str(self.opset)]
         if self.weights != "reuse":

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...ir.core import Model
+from ...ir.types import BF16
 from ..backend import Backend, Emitter, Order, Unsupported, Written
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class OnnxRuntime(Backend):
         }
 
     def emitters(self) -> dict[str, Emitter]:
-        return {**super().emitters(), "ort": Emitter(".ort", _write_flatbuffer)}
+        return {**super().emitters(), "ort": Emitter(".ort", _write_flatbuffer), "triton": Emitter("/", _write_triton)}
 
     def unsupported(self, model: Model, target: Target, choice: Any) -> list[Unsupported]:
         from .kernels import without_kernel
@@ -45,6 +46,17 @@ def _write_flatbuffer(model: Model, path: str, order: Order) -> Written:
     from .flatbuffer import write_flatbuffer
 
     return write_flatbuffer(model, path, order)
+
+
+def _write_triton(model: Model, path: str, order: Order) -> Written:
+    from ..emit import write_onnx
+    from ..triton import TYPES, Service, write_model_directory
+
+    types = frozenset(TYPES) - {BF16}
+    service = Service(
+        "onnxruntime", "onnxruntime_onnx", "model.onnx", "KIND_CPU", types, write_onnx, "intra_op_thread_count"
+    )
+    return write_model_directory(model, path, order, service)
 
 
 BACKEND = OnnxRuntime()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from ...ir.core import Model
+from ...ir.types import BF16, STR
 from ..backend import Backend, Emitter, Order, Written
 
 
@@ -19,13 +20,22 @@ class OpenVino(Backend):
         return 23, 11
 
     def emitters(self) -> dict[str, Emitter]:
-        return {**super().emitters(), "openvino": Emitter(".xml", _write_ir)}
+        return {**super().emitters(), "openvino": Emitter(".xml", _write_ir), "triton": Emitter("/", _write_triton)}
 
 
 def _write_ir(model: Model, path: str, order: Order) -> Written:
     from .write import write_ir
 
     return write_ir(model, path, order)
+
+
+def _write_triton(model: Model, path: str, order: Order) -> Written:
+    from ..triton import TYPES, Service, write_model_directory
+
+    # Triton's backend runs on the CPU and has neither bfloat16 nor strings at the interface.
+    types = frozenset(TYPES) - {BF16, STR}
+    service = Service("openvino", "", "model.xml", "KIND_CPU", types, _write_ir, "CPU_THREADS_NUM")
+    return write_model_directory(model, path, order, service)
 
 
 BACKEND = OpenVino()

@@ -37,8 +37,8 @@ def test_what_goes_where(emit: tuple[str, ...], output: str | None, expected: li
         ((), "out.txt", r"the suffix '.txt' says nothing about what to write; there are \.gir, \.onnx, \.ort"),
         ((), "out", "no suffix"),
         (("onnx",), "out.gir", r"--emit onnx writes a file that ends in \.onnx"),
-        (("onx",), "out.onnx", "ONNX Runtime takes gir, onnx, ort, not 'onx'; did you mean onnx"),
-        (("openvino",), "out.xml", "ONNX Runtime takes gir, onnx, ort, not 'openvino'"),
+        (("onx",), "out.onnx", "ONNX Runtime takes gir, onnx, ort, triton, not 'onx'; did you mean onnx"),
+        (("openvino",), "out.xml", "ONNX Runtime takes gir, onnx, ort, triton, not 'openvino'"),
     ],
 )
 def test_what_is_refused(emit: tuple[str, ...], output: str, message: str) -> None:
