@@ -38,8 +38,9 @@ _BATCH = re.compile(r"batch|^(b|n|bs|bsz)$", re.IGNORECASE)
 class Service(NamedTuple):
     """How Triton runs the files of one runtime.
 
-    `platform` "": the backend has none. `threads` is the parameter that takes a number of threads, "" for none;
-    `types` are the element types that inputs and outputs may have there.
+    `platform` "": the backend has none. `types` are the element types that inputs and outputs may have there.
+    `threads` is the parameter that takes a number of threads, "" for none; `batching` are parameters that it needs
+    where requests are put together; `scalars` False: it takes no input without dimensions.
     """
 
     backend: str
@@ -49,6 +50,8 @@ class Service(NamedTuple):
     types: frozenset[DType]
     write: Callable[[Model, str, Order], Written]
     threads: str = ""
+    batching: tuple[tuple[str, str], ...] = ()
+    scalars: bool = True
 
 
 def write_model_directory(model: Model, path: str, order: Order, service: Service) -> Written:
@@ -109,8 +112,10 @@ def configuration(model: Model, name: str, order: Order, service: Service, max_b
     if max_batch:
         lines.append("dynamic_batching { }")
     lines += ["instance_group [", "  {", "    count: 1", f"    kind: {service.kind}", "  }", "]"]
+    parameters = list(service.batching if max_batch else ())
     if order.threads and service.threads:
-        lines.append(f'parameters {{ key: "{service.threads}" value: {{ string_value: "{order.threads}" }} }}')
+        parameters.append((service.threads, str(order.threads)))
+    lines += [f'parameters {{ key: "{key}" value: {{ string_value: "{text}" }} }}' for key, text in parameters]
     return "\n".join(lines) + "\n"
 
 
@@ -120,6 +125,8 @@ def _tensor(field: str, name: str, value: Value, service: Service, max_batch: in
         raise UnsupportedModel(f"Triton takes tensors of a known number of dimensions; {field} {name!r} is {type}")
     if type.dtype not in TYPES or type.dtype not in service.types:
         raise UnsupportedModel(f"Triton's backend {service.backend} takes no {type.dtype}: {field} {name!r}")
+    if not type.shape and field == "input" and not service.scalars:
+        raise UnsupportedModel(f"Triton's backend {service.backend} takes no input without dimensions: {name!r}")
     dims = [dim if isinstance(dim, int) else -1 for dim in type.shape[1 if max_batch else 0 :]]
     if not dims:  # requests hold at least one dimension
         dims, extra = [1], ["reshape: { shape: [ ] }", *extra]

@@ -37,8 +37,8 @@ OPTIONS: tuple[Option, ...] = (
            "order, which --max-error limits (default: the source's, at -O3 auto)"),
     Option(("--max-error",), "1%", "text", "the mean relative L2 error of each output that a lower precision may "
            "make (default 1% with auto)"),
-    Option(("--emit",), "KINDS", "list", "what to write, with commas: onnx, gir, ort, triton, and what else the target "
-           "has (default: what -o ends in, or the target's own); several go into the folder -o"),
+    Option(("--emit",), "KINDS", "list", "what to write, with commas: onnx, gir, ort, run, triton, and what else the "
+           "target has (default: what -o ends in, or the target's own); several go into the folder -o"),
     Option(("--threads",), "N", "int", "how many threads the runtime is to use; written into what is emitted "
            "(default: the runtime's own choice)"),
     Option(("--opset",), "N", "int", "write this opset (default: the source's, raised where needed)"),

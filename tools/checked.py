@@ -115,6 +115,7 @@ def _judge(run: Compilation, model: Model) -> Judge | None:
         reference = run.reference(model)
         judge = Judge(reference, model, run.export, run.shapes, run.settings.seed)
         judge.prepare()
+        run.example = judge.runs[0].feeds
         return judge
     except CannotCheck as error:
         reason = str(error)

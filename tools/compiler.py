@@ -25,6 +25,7 @@ from ..passes.pipelines import Item, level_items, names, parse, render, with_rul
 from ..passes.registry import Registry
 from .calibration import Calibration
 from .emitting import make_folder, outputs_of
+from .example import example_of
 from .files import files_of, load_any, protect, reused_spans, weight_bytes
 from .precision import Attempt, attempts
 from .progress import Progress
@@ -32,6 +33,7 @@ from .report import NOT_CHECKED, Accuracy, GraphSize, Refusal, Report
 from .selection import selected
 from .settings import Settings
 from .shapes import profile, read_shapes, specialise
+from .versions import geoc_version
 from .watch import TRACE, Outputs, old_dumps
 
 CHECK_MAX = 500_000_000  # bytes of weights up to which the default is to compare
@@ -48,6 +50,7 @@ class Compilation:
         self.report = Report(level=None if settings.passes is not None else settings.level)
         self.calibration: Calibration | None = None  # where a pass wants to see numbers
         self.scratch: str | None = None
+        self.example: dict[str, Any] = {}  # inputs on which the source ran
         self._reference: str | None = None
         self._in_place = settings.source if isinstance(settings.source, Model) else None
         self._used_source = False
@@ -260,6 +263,8 @@ class Compilation:
             settings.precision or "",
             self.shapes.symbols,
             settings.threads,
+            self._metadata(),
+            lambda: self.example or example_of(model, self.shapes, settings.seed),
         )
         for output in self.written:
             try:
@@ -274,6 +279,12 @@ class Compilation:
             report.after.bytes += sum(result.files.values())
             if settings.weights == "reuse" and output.kind == "onnx":
                 self._count_reused(model, output.path)
+
+    def _metadata(self) -> dict[str, str]:
+        """Where the file comes from, for its metadata; paths without their folders."""
+        found = {"geoc.version": geoc_version(), "geoc.target": self.settings.target}
+        command = self.settings.without_folders().command()
+        return {**found, "geoc.command": command} if command else found
 
     def _count_reused(self, model: Model, output: str) -> None:
         """Data of the source that the output refers to is part of its size, and worth a word."""

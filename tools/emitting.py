@@ -37,13 +37,19 @@ def outputs_of(backend: Backend, emit: Sequence[str], output: str | None, source
         return []
     if len(emit) > 1:
         stem = os.path.splitext(os.path.basename(source or "model"))[0]
-        return [Output(kind, _in_folder(output, kind, stem, known[kind]), known[kind]) for kind in emit]
+        needed = [known[kind].needs for kind in emit if known[kind].needs]
+        kinds = list(dict.fromkeys([*needed, *emit]))
+        return [Output(kind, _in_folder(output, kind, stem, known[kind]), known[kind]) for kind in kinds]
     kind = emit[0] if emit else _kind_of(output, known)
     if known[kind].is_folder:
         return [Output(kind, output.rstrip(os.sep), known[kind])]
     if not output.lower().endswith(known[kind].suffix):
         raise UsageError(f"--emit {kind} writes a file that ends in {known[kind].suffix}", source=output)
-    return [Output(kind, output, known[kind])]
+    found = [Output(kind, output, known[kind])]
+    if known[kind].needs:
+        below = known[known[kind].needs]
+        found.insert(0, Output(known[kind].needs, output[: -len(known[kind].suffix)] + below.suffix, below))
+    return found
 
 
 def _in_folder(folder: str, kind: str, stem: str, emitter: Emitter) -> str:

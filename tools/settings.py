@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -46,6 +46,17 @@ class Settings:
     def path(self) -> str | None:
         """The source's path; None for a model in memory."""
         return os.fspath(self.source) if isinstance(self.source, (str, os.PathLike)) else None
+
+    def without_folders(self) -> Settings:
+        """The same with the names of files alone."""
+        name = os.path.basename
+        return replace(
+            self,
+            source=self.source if self.path is None else name(self.path),
+            output=None if self.output is None else name(self.output),
+            rules=tuple(map(name, self.rules)),
+            plugin=tuple(map(name, self.plugin)),
+        )
 
     def command(self) -> str:
         """The command line that does the same; "" where the source is not a file."""

@@ -33,13 +33,31 @@ class OnnxRuntime(Backend):
         }
 
     def emitters(self) -> dict[str, Emitter]:
-        return {**super().emitters(), "ort": Emitter(".ort", _write_flatbuffer), "triton": Emitter("/", _write_triton)}
+        return {
+            **super().emitters(),
+            "onnx": Emitter(".onnx", _write_onnx),
+            "ort": Emitter(".ort", _write_flatbuffer),
+            "run": Emitter(".run.py", _write_script, "onnx"),
+            "triton": Emitter("/", _write_triton),
+        }
 
     def unsupported(self, model: Model, target: Target, choice: Any) -> list[Unsupported]:
         from .kernels import without_kernel
 
         nodes = without_kernel(model, choice.opsets, choice.spellings)
         return [Unsupported(node, "onnxruntime has no CPU kernel for it at these element types") for node in nodes]
+
+
+def _write_onnx(model: Model, path: str, order: Order) -> Written:
+    from .session import write_with_options
+
+    return write_with_options(model, path, order)
+
+
+def _write_script(model: Model, path: str, order: Order) -> Written:
+    from .script import write_script
+
+    return write_script(model, path, order)
 
 
 def _write_flatbuffer(model: Model, path: str, order: Order) -> Written:
@@ -49,12 +67,11 @@ def _write_flatbuffer(model: Model, path: str, order: Order) -> Written:
 
 
 def _write_triton(model: Model, path: str, order: Order) -> Written:
-    from ..emit import write_onnx
     from ..triton import TYPES, Service, write_model_directory
 
     types = frozenset(TYPES) - {BF16}
     service = Service(
-        "onnxruntime", "onnxruntime_onnx", "model.onnx", "KIND_CPU", types, write_onnx, "intra_op_thread_count"
+        "onnxruntime", "onnxruntime_onnx", "model.onnx", "KIND_CPU", types, _write_onnx, "intra_op_thread_count"
     )
     return write_model_directory(model, path, order, service)
 

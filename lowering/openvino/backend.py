@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from ...ir.core import Model
-from ...ir.types import BF16, STR
+from ...ir.errors import UsageError
+from ...ir.types import BF16, F64, STR
 from ..backend import Backend, Emitter, Order, Written
 
 
@@ -32,9 +33,15 @@ def _write_ir(model: Model, path: str, order: Order) -> Written:
 def _write_triton(model: Model, path: str, order: Order) -> Written:
     from ..triton import TYPES, Service, write_model_directory
 
-    # Triton's backend runs on the CPU and has neither bfloat16 nor strings at the interface.
-    types = frozenset(TYPES) - {BF16, STR}
-    service = Service("openvino", "", "model.xml", "KIND_CPU", types, _write_ir, "CPU_THREADS_NUM")
+    # What its README and its table of types say: CPUs only, no scalars, and batches below the largest are an error
+    # unless they are padded.
+    if order.target.hardware.cores is None:
+        raise UsageError(f"Triton's OpenVINO backend runs on CPUs, not {order.target.name}", source="--emit triton")
+    types = frozenset(TYPES) - {BF16, F64, STR}
+    padding = (("ENABLE_BATCH_PADDING", "YES"),)
+    service = Service(
+        "openvino", "", "model.xml", "KIND_CPU", types, _write_ir, "INFERENCE_NUM_THREADS", padding, scalars=False
+    )
     return write_model_directory(model, path, order, service)
 
 

@@ -193,7 +193,7 @@ def test_openvino(tokens: Path, tmp_path: Path) -> None:
     geoc.compile(tokens, tmp_path / "served", target="openvino-cpu", emit="triton", threads=2)
     found = read(tmp_path / "served")
     assert (found.backend, found.platform) == ("openvino", "")
-    assert {p.key: p.value.string_value for p in found.parameters} == {"CPU_THREADS_NUM": "2"}
+    assert {p.key: p.value.string_value for p in found.parameters} == {"INFERENCE_NUM_THREADS": "2", "ENABLE_BATCH_PADDING": "YES"}
     assert sorted(p.name for p in (tmp_path / "served" / "1").iterdir()) == ["model.bin", "model.xml"]
     compiled = openvino.Core().compile_model(tmp_path / "served" / "1" / "model.xml", "CPU")
     assert {i.any_name for i in compiled.inputs} == {row.name for row in found.input}
