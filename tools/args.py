@@ -39,6 +39,8 @@ OPTIONS: tuple[Option, ...] = (
            "make (default 1% with auto)"),
     Option(("--emit",), "KINDS", "list", "what to write, with commas: onnx, gir, ort, run, triton, and what else the "
            "target has (default: what -o ends in, or the target's own); several go into the folder -o"),
+    Option(("--io-precision",), "fp32|fp16|bf16", "fp32|fp16|bf16", "what float inputs and outputs are declared as "
+           "(default: as in the source)"),
     Option(("--threads",), "N", "int", "how many threads the runtime is to use; written into what is emitted "
            "(default: the runtime's own choice)"),
     Option(("--opset",), "N", "int", "write this opset (default: the source's, raised where needed)"),

@@ -113,7 +113,7 @@ def _judge(run: Compilation, model: Model) -> Judge | None:
     run.progress.stage("running the source", 0.05, 0.1)
     try:
         reference = run.reference(model)
-        judge = Judge(reference, model, run.export, run.shapes, run.settings.seed)
+        judge = Judge(reference, model, run.export, run.shapes, run.settings.seed, run.interface)
         judge.prepare()
         run.example = judge.runs[0].feeds
         return judge
@@ -205,7 +205,8 @@ class _Repair:
         if bad == 0 and self.unsupported is not None:
             raise self.unsupported  # nothing that passes did: what was asked for cannot hold the model
         if bad == 0:
-            verdict.message += "; wrong before any rewrite: import, inference or export is to blame"
+            declared = "" if self.run.interface is None else f"{self.run.interface} inputs and outputs, "
+            verdict.message += f"; wrong before any rewrite: {declared}import, inference or export is to blame"
             return False
         if last.count != bad:  # the full run was the first bad one
             last = Last()

@@ -22,6 +22,7 @@ from ..passes.base import Context, Instrument, Place
 from ..passes.instruments import Refusals, Tally, Timing
 from ..passes.manager import run_pipeline
 from ..passes.pipelines import Item, level_items, names, parse, render, with_rules
+from ..passes.precision.interface import Interface
 from ..passes.registry import Registry
 from .calibration import Calibration
 from .emitting import make_folder, outputs_of
@@ -116,11 +117,19 @@ class Compilation:
 
     def choose(self, attempt: Attempt) -> None:
         """Make the pipeline that of one of the attempts."""
-        items = plan(self.settings, self.registry, self.target.pipeline, attempt.items)
+        more = attempt.items
+        if self.settings.io_precision is not None:
+            more += parse(f"interface{{to={self.settings.io_precision}}}")
+        items = plan(self.settings, self.registry, self.target.pipeline, more)
         self.steps = self.registry.resolve(items)
         self.precision = attempt.precision
         self.report.pipeline = render(items)
         self.report.precision = attempt.precision
+
+    @property
+    def interface(self) -> str | None:
+        """What the pipeline declares float inputs and outputs as; None where it leaves them alone."""
+        return next((step.to for step in reversed(self.steps) if isinstance(step, Interface)), None)
 
     @property
     def is_lossy(self) -> bool:
@@ -281,7 +290,9 @@ class Compilation:
                 self._count_reused(model, output.path)
 
     def _metadata(self) -> dict[str, str]:
-        """Where the file comes from, for its metadata; paths without their folders."""
+        """Where the file comes from, for its metadata; paths without their folders. At -O0 it is the source's own."""
+        if self.settings.passes is None and self.settings.level == 0:
+            return {}
         found = {"geoc.version": geoc_version(), "geoc.target": self.settings.target}
         command = self.settings.without_folders().command()
         return {**found, "geoc.command": command} if command else found

@@ -31,6 +31,7 @@ class Settings:
     max_error: float | None = None
     emit: tuple[str, ...] = ()
     threads: int | None = None
+    io_precision: str | None = None
     opset: int | None = None
     weights: str = "reuse"
     dump_dir: str | None = None
@@ -85,6 +86,8 @@ class Settings:
             words.append(f"--max-error={self.max_error:g}")
         if self.emit:
             words.append(f"--emit={','.join(self.emit)}")
+        if self.io_precision is not None:
+            words.append(f"--io-precision={self.io_precision}")
         if self.threads is not None:
             words += ["--threads", str(self.threads)]
         if self.opset is not None:

@@ -106,6 +106,11 @@ def test_metadata_says_where_a_file_comes_from(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_import_and_export_alone_add_nothing(tmp_path: Path) -> None:
+    geoc.compile(saved(relu_chain(), tmp_path / "m.onnx"), tmp_path / "out.onnx", level=0)
+    assert metadata(tmp_path / "out.onnx") == {}
+
+
 def test_a_written_file_read_and_written_again_keeps_its_metadata(tmp_path: Path) -> None:
     first, second, third = (tmp_path / f"{name}.onnx" for name in ("first", "second", "third"))
     geoc.compile(saved(quantized(), tmp_path / "m.onnx"), first, threads=2)
