@@ -28,7 +28,8 @@ class Option(NamedTuple):
 OPTIONS: tuple[Option, ...] = (
     Option(("-O", "--level"), "0|1|2|3", "int", "how much to do: 0 import and export, 1 clean up in standard "
            "operators, 2 every lossless rewrite (default), 3 the target's precisions as well"),
-    Option(("--target",), "NAME[,key=value]", "text", "what the result is for (default cpu; see `geoc targets`)"),
+    Option(("--target",), "NAME[,key=value]", "text", "what the result is for (default cpu; see `geoc targets`); "
+           "fastest-cpu measures onnxruntime and OpenVINO here and takes the faster"),
     Option(("-o", "--output"), "OUT", "text", "where to write; its suffix says what: .onnx, .gir, ... "
            "(default MODEL.geoc.onnx)"),
     Option(("--shape",), "NAME=1,3,224,224|SYM=8", "texts", "fix an input's shape or a symbolic dimension; "

@@ -198,7 +198,11 @@ class Judge:
                 found.append(session.run(self.output_names, run.feeds))
             except refusals() as error:
                 return Verdict(False, float("inf"), message=f"does not run at {run.shape}: {first_line(error)}")
-        return self._exactly(found) if self.max_error is None else self._within(found, self.max_error)
+        return self.compare_results(found)
+
+    def compare_results(self, results: list[list[Any]]) -> Verdict:
+        """Compare outputs in the order of the graph's, for each of `runs`, from whatever computed them."""
+        return self._exactly(results) if self.max_error is None else self._within(results, self.max_error)
 
     def _within(self, results: list[list[Any]], limit: float) -> Verdict:
         """Compare by the relative L2 error of each output, its mean over the runs."""

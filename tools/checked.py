@@ -115,7 +115,7 @@ def _judge(run: Compilation, model: Model) -> Judge | None:
         reference = run.reference(model)
         judge = Judge(reference, model, run.export, run.shapes, run.settings.seed, run.interface)
         judge.prepare()
-        run.example = judge.runs[0].feeds
+        run.judge = judge
         return judge
     except CannotCheck as error:
         reason = str(error)

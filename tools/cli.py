@@ -140,11 +140,9 @@ def settings_of(arguments: Arguments) -> Any:
 
             values["max_error"] = read_error(values["max_error"])
         if "output" not in values:
-            from ..lowering.targets import get_target
             from .emitting import default_output
 
-            backend = get_target(values.get("target", "cpu")).backend
-            values["output"] = default_output(source, backend, values.get("emit", ()))
+            values["output"] = default_output(source, values.get("target", "cpu"), values.get("emit", ()))
     return Settings(source=source, **values)
 
 

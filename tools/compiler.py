@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from contextlib import ExitStack
 from time import perf_counter
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ..ir.core import Model
 from ..ir.errors import FormatError, InvalidModel, UnsupportedModel
@@ -25,17 +25,20 @@ from ..passes.pipelines import Item, level_items, names, parse, render, with_rul
 from ..passes.precision.interface import Interface
 from ..passes.registry import Registry
 from .calibration import Calibration
-from .emitting import make_folder, outputs_of
+from .emitting import FASTEST, Output, make_folder, outputs_of
 from .example import example_of
-from .files import files_of, load_any, protect, reused_spans, weight_bytes
+from .files import files_of, load_any, need_folders, protect, reused_spans, weight_bytes
 from .precision import Attempt, attempts
 from .progress import Progress
-from .report import NOT_CHECKED, Accuracy, GraphSize, Refusal, Report
+from .report import NOT_CHECKED, Accuracy, GraphSize, Report, group_refusals
 from .selection import selected
 from .settings import Settings
 from .shapes import profile, read_shapes, specialise
 from .versions import geoc_version
 from .watch import TRACE, Outputs, old_dumps
+
+if TYPE_CHECKING:
+    from .check import Judge
 
 CHECK_MAX = 500_000_000  # bytes of weights up to which the default is to compare
 
@@ -51,7 +54,7 @@ class Compilation:
         self.report = Report(level=None if settings.passes is not None else settings.level)
         self.calibration: Calibration | None = None  # where a pass wants to see numbers
         self.scratch: str | None = None
-        self.example: dict[str, Any] = {}  # inputs on which the source ran
+        self.judge: Judge | None = None  # what the result was compared by
         self._reference: str | None = None
         self._in_place = settings.source if isinstance(settings.source, Model) else None
         self._used_source = False
@@ -83,11 +86,7 @@ class Compilation:
         self.report.seconds = perf_counter() - begun
         self.report.again = self.settings.command()
         if self.settings.report is not None:
-            import json
-
-            from ..lowering.emit import write_text
-
-            write_text(self.settings.report, json.dumps(self.report.to_json(), indent=2) + "\n")
+            self.report.write(self.settings.report)
         return self.report
 
     # Before the passes
@@ -110,10 +109,7 @@ class Compilation:
         report.target_description = self.target.describe().partition("(")[2].rstrip(")")
         if settings.output is not None:
             report.output = settings.output
-        for path in (settings.output, settings.report):
-            folder = os.path.dirname((path or "").rstrip(os.sep)) or "."
-            if not os.path.isdir(folder):
-                raise FileNotFoundError(2, "no such folder to write to", folder)
+        need_folders(settings.output, settings.report)
 
     def choose(self, attempt: Attempt) -> None:
         """Make the pipeline that of one of the attempts."""
@@ -246,7 +242,7 @@ class Compilation:
     # After the passes
 
     def _write(self, model: Model) -> None:
-        report, settings = self.report, self.settings
+        report = self.report
         report.rewrites = {
             f"{name}.{rule}" if rule else name: count
             for (name, rule), count in sorted(self.tally.counts.items())
@@ -259,12 +255,14 @@ class Compilation:
                 self.log.write(self.timing.text() + "\n")
         report.after = GraphSize.of(model, weight_bytes(model))
         self.outputs.flush()
-        if not self.written or not report.ok:
-            return
-        self.progress.stage("writing", 0.9, 1.0)
-        make_folder(self.written)
-        report.after.bytes = 0
-        order = Order(
+        if self.written and report.ok:
+            self.progress.stage("writing", 0.9, 1.0)
+            self.write(model, self.written)
+
+    def order(self, model: Model) -> Order:
+        """How the settings want `model` written."""
+        settings = self.settings
+        return Order(
             self.target,
             settings.opset,
             settings.weights,
@@ -273,9 +271,22 @@ class Compilation:
             self.shapes.symbols,
             settings.threads,
             self._metadata(),
-            lambda: self.example or example_of(model, self.shapes, settings.seed),
+            lambda: self.example(model),
         )
-        for output in self.written:
+
+    def example(self, model: Model) -> dict[str, Any]:
+        """Inputs on which the source ran, or some that were only made up; {} where none can be."""
+        if self.judge is not None:
+            return self.judge.runs[0].feeds
+        return example_of(model, self.shapes, self.settings.seed)
+
+    def write(self, model: Model, outputs: list[Output]) -> None:
+        """Write the finished model, and say in the report what was written."""
+        report = self.report
+        make_folder(outputs)
+        report.after.bytes = 0
+        order = self.order(model)
+        for output in outputs:
             try:
                 result = output.emitter.write(model, output.path, order)
             except OSError as error:
@@ -286,7 +297,7 @@ class Compilation:
             report.notes += result.notes
             report.engine = result.engine or report.engine
             report.after.bytes += sum(result.files.values())
-            if settings.weights == "reuse" and output.kind == "onnx":
+            if self.settings.weights == "reuse" and output.kind == "onnx":
                 self._count_reused(model, output.path)
 
     def _metadata(self) -> dict[str, str]:
@@ -325,19 +336,6 @@ def plan(
     return (*items, *more)
 
 
-def group_refusals(found: Refusals) -> list[Refusal]:
-    """Equal refusals as one, with their count."""
-    grouped: dict[tuple[str, str, str], Refusal] = {}
-    for remark in found.found:
-        what = f"{remark.pass_name} {remark.rule}".strip()
-        key = (what, remark.message, remark.unlock)
-        if key in grouped:
-            grouped[key].count += 1
-        else:
-            grouped[key] = Refusal(what, remark.message, 1, remark.unlock)
-    return list(grouped.values())
-
-
 def _replace(model: Model, new: Model) -> None:
     """Make `model` hold what `new` holds."""
     for name in Model.__slots__:
@@ -346,5 +344,9 @@ def _replace(model: Model, new: Model) -> None:
 
 
 def compile_settings(settings: Settings, log: TextIO | None = None) -> Report:
-    """Run one compilation."""
+    """Run one compilation, or those that ``fastest-cpu`` chooses between."""
+    if settings.target == FASTEST:
+        from .fastest import compile_fastest
+
+        return compile_fastest(settings, log)
     return Compilation(settings, log).run()

@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 from ..ir.errors import UsageError
 from ..lowering.backend import Backend, Emitter
+from ..lowering.targets import get_target
+
+FASTEST = "fastest-cpu"  # the target that chooses between runtimes by measuring
 
 
 class Output(NamedTuple):
@@ -69,9 +72,15 @@ def _kind_of(output: str, known: dict[str, Emitter]) -> str:
     return max(fitting, key=lambda kind: len(known[kind].suffix))
 
 
-def default_output(source: str, backend: Backend, emit: Sequence[str]) -> str:
-    """Where the result goes when nobody says: MODEL.geoc.SUFFIX beside the source, for several forms a folder."""
+def default_output(source: str, target: str, emit: Sequence[str]) -> str:
+    """Where the result goes when nobody says: MODEL.geoc.SUFFIX beside the source, for several forms a folder.
+
+    Without a suffix where that is decided by measuring. Raises UsageError for a target that does not exist.
+    """
     stem = os.path.splitext(source)[0] + ".geoc"
+    if target == FASTEST:
+        return stem
+    backend = get_target(target).backend
     if len(emit) > 1:
         return stem
     found = backend.emitters().get(emit[0] if emit else backend.default)

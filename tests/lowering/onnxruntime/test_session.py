@@ -74,7 +74,7 @@ def session_of(path: Path, disabled: list[str]) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"], disabled_optimizers=disabled)
 
 
-def test_the_recorded_option_makes_a_quantized_product_with_a_bias_faster(tmp_path: Path) -> None:
+def test_the_recorded_option_speeds_up_a_quantized_product_with_a_bias(tmp_path: Path) -> None:
     out = tmp_path / "out.onnx"
     geoc.compile(saved(quantized(), tmp_path / "m.onnx"), out)
     disabled, _ = options_of(metadata(out))
