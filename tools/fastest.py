@@ -35,6 +35,7 @@ _TARGETS = f"--target={ONNXRUNTIME} or --target={OPENVINO}"
 RUNS = 40
 PATIENCE = 20.0  # seconds after which no further run begins, once there were a few
 FEWEST_RUNS = 5
+TRIES = 3  # of each measurement
 SHORTEST = 1e-3  # seconds that one measurement takes at the least: short models run several times in it
 
 Feeds = dict[str, Any]
@@ -114,7 +115,9 @@ def compile_fastest(settings: Settings, log: TextIO | None = None) -> Report:
 
 
 def measure(calls: Mapping[str, Callable[[], Any]], choices: tuple[str, ...], threads: int, shape: str) -> Speed:
-    """Time all `calls` in turn, forwards and backwards; the fastest of `choices` by its median is taken."""
+    """Time all `calls` in turn, forwards and backwards; of `choices` the one is taken that is the fastest of them in
+    the median of the ratios, run by run.
+    """
     repeats = {}
     for name, call in calls.items():
         call()  # the first run allocates
@@ -127,16 +130,20 @@ def measure(calls: Mapping[str, Callable[[], Any]], choices: tuple[str, ...], th
         for name in list(calls)[:: -1 if number % 2 else 1]:
             times[name].append(_seconds(calls[name], repeats[name]))
     middle = {name: median(found) for name, found in times.items()}
-    taken = min(choices, key=lambda name: middle[name])
+    taken = min(choices, key=lambda name: _spread(times[name], times[choices[0]])[0])
     ratios = {name: _spread(times[name], times[taken]) for name in calls if name != taken}
     return Speed(taken, middle, ratios, len(times[taken]), threads, shape)
 
 
 def _seconds(call: Callable[[], Any], repeats: int) -> float:
-    begun = perf_counter()
-    for _ in range(repeats):
-        call()
-    return (perf_counter() - begun) / repeats
+    """Of one run, the best of a few tries: another process can only add to it."""
+    best = float("inf")
+    for _ in range(TRIES):
+        begun = perf_counter()
+        for _ in range(repeats):
+            call()
+        best = min(best, perf_counter() - begun)
+    return best / repeats
 
 
 def _spread(times: list[float], least: list[float]) -> tuple[float, float, float]:
@@ -228,10 +235,17 @@ def _onnxruntime(path: str, threads: int, model: Model | None = None) -> Call:
 
 
 def _openvino(path: str, threads: int) -> Call:
-    """Runs a file in OpenVINO, in the precision that it says: the default is bf16 where the CPU has it."""
+    """Runs a file in OpenVINO, in the precision that it says: the default is bf16 where the CPU has it.
+
+    Threads are not bound to cores, as onnxruntime's are not: on a machine with other work a bound thread waits for its
+    core, and takes three times as long in the median (1.6 ms became 5.5).
+    """
     import openvino
 
-    options = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+    options = {
+        "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32",
+        "ENABLE_CPU_PINNING": False,
+    }  # fmt: skip
     try:
         compiled = openvino.Core().compile_model(path, "CPU", options)
     except RuntimeError as error:
