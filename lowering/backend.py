@@ -63,12 +63,13 @@ class Emitter(NamedTuple):
     """One form that a model can be written in: ``write(model, path, order)``, all or nothing.
 
     `suffix` ends with a slash where a folder is written. `needs` names the form that must lie beside it under the
-    same stem.
+    same stem. `threads`: it holds the number of threads that the runtime is to use.
     """
 
     suffix: str
     write: Callable[[Model, str, Order], Written]
     needs: str = ""
+    threads: bool = False
 
     @property
     def is_folder(self) -> bool:

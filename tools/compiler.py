@@ -297,6 +297,8 @@ class Compilation:
             report.notes += result.notes
             report.engine = result.engine or report.engine
             report.after.bytes += sum(result.files.values())
+            if self.settings.threads is not None and not output.emitter.threads:
+                report.notes.append(f"--threads is not in what is written as {output.kind}; give it to what loads that")
             if self.settings.weights == "reuse" and output.kind == "onnx":
                 self._count_reused(model, output.path)
 

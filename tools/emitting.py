@@ -28,7 +28,8 @@ class Output(NamedTuple):
 def outputs_of(backend: Backend, emit: Sequence[str], output: str | None, source: str | None) -> list[Output]:
     """What is to be written; [] where `output` is None. `source` is the model's path, for names in a folder.
 
-    Raises UsageError for a form that the backend does not know and a suffix that does not fit.
+    What a form needs beside it comes behind it. Raises UsageError for a form that the backend does not know and a
+    suffix that does not fit.
     """
     known = backend.emitters()
     for kind in emit:
@@ -41,7 +42,7 @@ def outputs_of(backend: Backend, emit: Sequence[str], output: str | None, source
     if len(emit) > 1:
         stem = os.path.splitext(os.path.basename(source or "model"))[0]
         needed = [known[kind].needs for kind in emit if known[kind].needs]
-        kinds = list(dict.fromkeys([*needed, *emit]))
+        kinds = list(dict.fromkeys([*emit, *needed]))
         return [Output(kind, _in_folder(output, kind, stem, known[kind]), known[kind]) for kind in kinds]
     kind = emit[0] if emit else _kind_of(output, known)
     if known[kind].is_folder:
@@ -51,7 +52,7 @@ def outputs_of(backend: Backend, emit: Sequence[str], output: str | None, source
     found = [Output(kind, output, known[kind])]
     if known[kind].needs:
         below = known[known[kind].needs]
-        found.insert(0, Output(known[kind].needs, output[: -len(known[kind].suffix)] + below.suffix, below))
+        found.append(Output(known[kind].needs, output[: -len(known[kind].suffix)] + below.suffix, below))
     return found
 
 

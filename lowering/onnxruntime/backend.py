@@ -35,10 +35,10 @@ class OnnxRuntime(Backend):
     def emitters(self) -> dict[str, Emitter]:
         return {
             **super().emitters(),
-            "onnx": Emitter(".onnx", _write_onnx),
-            "ort": Emitter(".ort", _write_flatbuffer),
-            "run": Emitter(".run.py", _write_script, "onnx"),
-            "triton": Emitter("/", _write_triton),
+            "onnx": Emitter(".onnx", _write_onnx, threads=True),
+            "ort": Emitter(".ort", _write_flatbuffer, threads=True),
+            "run": Emitter(".run.py", _write_script, needs="onnx", threads=True),
+            "triton": Emitter("/", _write_triton, threads=True),
         }
 
     def unsupported(self, model: Model, target: Target, choice: Any) -> list[Unsupported]:
@@ -68,12 +68,17 @@ def _write_flatbuffer(model: Model, path: str, order: Order) -> Written:
 
 def _write_triton(model: Model, path: str, order: Order) -> Written:
     from ..triton import TYPES, Service, write_model_directory
+    from .session import disabled_optimizers
 
     types = frozenset(TYPES) - {BF16}
     service = Service(
         "onnxruntime", "onnxruntime_onnx", "model.onnx", "KIND_CPU", types, _write_onnx, "intra_op_thread_count"
     )
-    return write_model_directory(model, path, order, service)
+    written = write_model_directory(model, path, order, service)
+    disabled = disabled_optimizers(model)
+    if disabled:
+        written.notes.append(f"Triton cannot disable {', '.join(disabled)}, which makes this model slower")
+    return written
 
 
 BACKEND = OnnxRuntime()

@@ -21,7 +21,8 @@ class OpenVino(Backend):
         return 23, 11
 
     def emitters(self) -> dict[str, Emitter]:
-        return {**super().emitters(), "openvino": Emitter(".xml", _write_ir), "triton": Emitter("/", _write_triton)}
+        triton = Emitter("/", _write_triton, threads=True)
+        return {**super().emitters(), "openvino": Emitter(".xml", _write_ir), "triton": triton}
 
 
 def _write_ir(model: Model, path: str, order: Order) -> Written:

@@ -209,6 +209,32 @@ def test_tensorrt_needs_a_gpu(tokens: Path, tmp_path: Path, capsys: pytest.Captu
     assert not (tmp_path / "m").exists()
 
 
+def test_tensorrt_serves_an_engine(tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from geoc.lowering.backend import Order, Written
+    from geoc.lowering.tensorrt import backend
+
+    def built(model: geoc.Model, path: str, order: Order) -> Written:
+        for name in (path, path + ".cache"):
+            Path(name).write_bytes(b"plan")
+        return Written({path + ".cache": 4, path: 4})
+
+    monkeypatch.setattr(backend, "_write_engine", built)
+    geoc.compile(tokens, tmp_path / "served", target="a100", emit="triton", shape=["batch=1:4:16", "seq=8:16:32"])
+    found = read(tmp_path / "served")
+    assert (found.backend, found.platform, found.max_batch_size) == ("tensorrt", "tensorrt_plan", 16)
+    assert [(g.count, g.kind) for g in found.instance_group] == [(1, ENUMS["Kind"].index("GPU"))]
+    assert [p.name for p in (tmp_path / "served" / "1").iterdir()] == ["model.plan"]
+
+
+def test_openvino_serves_on_cpus_only_and_no_scalars(tokens: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    with pytest.raises(UsageError, match="runs on CPUs, not openvino-gpu"):
+        geoc.compile(tokens, tmp_path / "m", target="openvino-gpu", emit="triton")
+    model = finish([helper.make_node("Neg", ["x"], ["y"])], [("x", TensorProto.FLOAT, [])], [("y", TensorProto.FLOAT, [])])
+    with pytest.raises(UnsupportedModel, match="openvino takes no input without dimensions: 'x'"):
+        geoc.compile(saved(model, tmp_path / "m.onnx"), tmp_path / "m", target="openvino-cpu", emit="triton")
+
+
 def test_several_forms_and_the_default_place(tokens: Path, tmp_path: Path) -> None:
     assert main([str(tokens), "--emit=onnx,triton", "-o", str(tmp_path / "all"), "-q"]) == 0
     assert read(tmp_path / "all" / "triton" / "tokens").name == "tokens"

@@ -162,8 +162,23 @@ def test_where_there_is_no_script(tmp_path: Path) -> None:
                     [("y", TensorProto.BFLOAT16, ["n"])])  # fmt: skip
     with pytest.raises(UnsupportedModel, match="takes no bf16 from numpy: output 'y'"):
         geoc.compile(saved(bfloat, tmp_path / "m.onnx"), tmp_path / "out.run.py", check="off")
+    assert not (tmp_path / "out.onnx").exists()
     with pytest.raises(UsageError, match="not 'run'"):
         geoc.compile(tmp_path / "m.onnx", tmp_path / "out.run.py", target="a100", emit="run")
+
+
+def test_a_model_in_memory_is_saved_with_its_script(tmp_path: Path) -> None:
+    files = geoc.save(geoc.load(embedding()), tmp_path / "m.run.py")
+    assert files == [str(tmp_path / "m.run.py"), str(tmp_path / "m.onnx")]
+    assert run_script(tmp_path / "m.run.py").startswith("y float32 ")
+
+
+@pytest.mark.parametrize(("target", "output", "held"), [("cpu", "m.onnx", True), ("openvino-cpu", "m.xml", False),
+                                                        ("cpu", "m.gir", False)])  # fmt: skip
+def test_a_form_without_threads_says_so(target: str, output: str, held: bool, tmp_path: Path) -> None:
+    path = saved(relu_chain(), tmp_path / "source.onnx")
+    notes = geoc.compile(path, tmp_path / output, target=target, threads=2).notes
+    assert any("--threads is not in" in note for note in notes) != held
 
 
 def test_threads_are_a_number_from_one_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
