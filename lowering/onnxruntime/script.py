@@ -85,6 +85,8 @@ def _made(example: Any, dtype: str) -> str:
         return f'np.full({shape}, "geoc", dtype=object)'
     if dtype == BOOL.numpy.name:
         return f"np.ones({shape}, dtype=bool)"
+    if not example.size:
+        return f"np.zeros({shape}, dtype=np.{dtype})"
     if example.dtype.kind not in "iu":
         return f"rng.standard_normal({shape}).astype(np.{dtype})"
     if example.size <= _FEW:

@@ -157,6 +157,21 @@ def test_integers_stay_inside_the_table_they_index(check: str, tmp_path: Path) -
     assert "disabled" not in (tmp_path / "all" / "tokens.run.py").read_text()
 
 
+def test_inputs_of_other_kinds(tmp_path: Path) -> None:
+    kinds = {"s": TensorProto.STRING, "b": TensorProto.BOOL, "h": TensorProto.FLOAT16, "d": TensorProto.DOUBLE}
+    shapes: dict[str, list[str | int]] = {name: [2, 3] for name in kinds}
+    kinds |= {"empty": TensorProto.INT64, "scalar": TensorProto.INT32}
+    shapes |= {"empty": [2, 0], "scalar": []}
+    nodes = [helper.make_node("Identity", [name], [f"{name}_out"]) for name in kinds]
+    model = finish(nodes, [(n, k, shapes[n]) for n, k in kinds.items()],
+                   [(f"{n}_out", k, shapes[n]) for n, k in kinds.items()])  # fmt: skip
+    geoc.compile(saved(model, tmp_path / "m.onnx"), tmp_path / "out.run.py")
+    assert run_script(tmp_path / "out.run.py").splitlines() == [
+        "s_out object (2, 3)", "b_out bool (2, 3)", "h_out float16 (2, 3)", "d_out float64 (2, 3)",
+        "empty_out int64 (2, 0)", "scalar_out int32 ()",
+    ]  # fmt: skip
+
+
 def test_where_there_is_no_script(tmp_path: Path) -> None:
     bfloat = finish([helper.make_node("Identity", ["x"], ["y"])], [("x", TensorProto.BFLOAT16, ["n"])],
                     [("y", TensorProto.BFLOAT16, ["n"])])  # fmt: skip
