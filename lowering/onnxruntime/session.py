@@ -3,7 +3,8 @@
     geoc.session.disabled_optimizers    names with commas, for `InferenceSession(..., disabled_optimizers=[...])`
     geoc.session.intra_op_num_threads   for `SessionOptions.intra_op_num_threads`, where --threads was given
 
-onnxruntime does not read them by itself; ``--emit run`` writes a script that sets them.
+onnxruntime does not read them by itself; ``--emit run`` writes a script that sets them. Above -O0 a compilation adds
+``geoc.version``, ``geoc.target`` and ``geoc.command`` (the command line, files without their folders).
 """
 
 from __future__ import annotations

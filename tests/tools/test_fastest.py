@@ -81,6 +81,15 @@ def test_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert low <= middle <= high and name != report.speed.taken
 
 
+def test_text_without_a_comparison(perceptron: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fastest, "RUNS", 5)
+    text = perceptron.with_suffix(".gir")
+    geoc.save(geoc.load(perceptron), text, weights="inline")
+    report = geoc.compile(text, perceptron.with_name("out"), target="fastest-cpu", check="off")
+    assert report.ok and report.accuracy.status == "NOT CHECKED" and report.speed.runs == 5
+    assert Path(report.output).exists()
+
+
 def test_speed_is_judged_by_interleaved_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fastest, "RUNS", 8)
     order: list[str] = []

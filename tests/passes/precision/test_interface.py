@@ -85,6 +85,35 @@ def test_what_stays(body: str) -> None:
     assert print_model(model) == before
 
 
+def test_inputs_that_are_outputs_or_have_defaults_or_are_captured(tmp_path: Path) -> None:
+    text = """geoc 1
+opset "" 21
+
+graph @main(%x: f32[2], %c: bool[], %d: f32[1] = [2]) -> (%x: f32[2] as "same", %y: f32[2], %z: f32[2]) {
+  %y: f32[2] = If(%c)
+    with else_branch = () -> (%n) {
+      %n: f32[2] = Neg(%x)
+    }
+    with then_branch = () -> (%h) {
+      %a: f16[2] = Cast(%x) {to=10}
+      %h: f32[2] = Cast(%a) {to=1}
+    }
+  %z: f32[2] = Mul(%x, %d)
+}
+"""
+    (tmp_path / "m.gir").write_text(text)
+    report = geoc.compile(tmp_path / "m.gir", tmp_path / "out.onnx", io_precision="fp16", check="each")
+    assert report.ok and not report.repairs
+    session = onnxruntime.InferenceSession(str(tmp_path / "out.onnx"))
+    found = {i.name: i.type for i in session.get_overridable_initializers()}
+    assert found in ({"d": "tensor(float)"}, {})
+    assert [o.type for o in session.get_outputs()] == ["tensor(float16)"] * 3
+    x = np.float16([1.5, -3])
+    for flag, wanted in ((True, x), (False, -x)):
+        same, y, z = session.run(None, {"x": x, "c": np.array(flag)})
+        assert same.tolist() == x.tolist() and y.tolist() == wanted.tolist() and z.tolist() == (2 * x).tolist()
+
+
 def test_numbers_as_text_keep_the_type_that_spells_them() -> None:
     body = "graph @main(%x: f32[2]) -> (%y: str[2]) {\n  %y: str[2] = Cast(%x) {to=8}\n}"
     _, found = interface(body, "fp16")
