@@ -76,15 +76,22 @@ def _redeclare_input(graph: Graph, value: Value, dtype: DType, created: list[Nod
     back: Value | None = None
     for node, index in list(value.uses):
         target = node.attr("to") if node.op.key == "Cast" else None
-        if target == dtype.onnx and node.graph is graph:
+        if target == dtype.onnx and not _is_returned(node, graph):
+            assert node.graph is not None
             node.output.replace_with(value)
-            graph.erase(node)
+            node.graph.erase(node)
         elif target is None or target == STR.onnx:  # as text a number depends on its type
             if back is None:
                 b = Builder(graph, graph.first)
                 back = b.node("Cast", [value], {"to": old.onnx}, outputs=[value.hint]).output
                 created += b.created
             node.set_input(index, back)
+
+
+def _is_returned(node: Node, main: Graph) -> bool:
+    """True if an inner graph returns what the node makes: it must be made there."""
+    graph = node.graph
+    return graph is not main and graph is not None and any(user is graph.ret for user, _ in node.output.uses)
 
 
 def _redeclared_output(graph: Graph, value: Value, dtype: DType, created: list[Node]) -> Value:

@@ -105,13 +105,28 @@ graph @main(%x: f32[2], %c: bool[], %d: f32[1] = [2]) -> (%x: f32[2] as "same", 
     report = geoc.compile(tmp_path / "m.gir", tmp_path / "out.onnx", io_precision="fp16", check="each")
     assert report.ok and not report.repairs
     session = onnxruntime.InferenceSession(str(tmp_path / "out.onnx"))
-    found = {i.name: i.type for i in session.get_overridable_initializers()}
-    assert found in ({"d": "tensor(float)"}, {})
+    assert {i.name: i.type for i in session.get_overridable_initializers()} == {"d": "tensor(float)"}
+    assert report.after.casts == 4  # x to Neg and Mul, inside the branch, and two outputs
     assert [o.type for o in session.get_outputs()] == ["tensor(float16)"] * 3
     x = np.float16([1.5, -3])
     for flag, wanted in ((True, x), (False, -x)):
         same, y, z = session.run(None, {"x": x, "c": np.array(flag)})
         assert same.tolist() == x.tolist() and y.tolist() == wanted.tolist() and z.tolist() == (2 * x).tolist()
+
+
+def test_a_branch_that_returns_a_cast_of_an_input_keeps_it() -> None:
+    body = """graph @main(%x: f32[2], %c: bool[]) -> (%y: f16[2]) {
+      %y: f16[2] = If(%c)
+        with else_branch = () -> (%n) {
+          %n: f16[2] = Cast(%x) {to=10}
+        }
+        with then_branch = () -> (%h) {
+          %a: f16[2] = Cast(%x) {to=10}
+          %h: f16[2] = Neg(%a)
+        }
+    }"""
+    types, found = interface(body, "fp16")
+    assert types["x"] == "f16" and found.count("Cast(") == 1 and "Neg(%x)" in found
 
 
 def test_numbers_as_text_keep_the_type_that_spells_them() -> None:
