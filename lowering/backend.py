@@ -35,7 +35,10 @@ class Order:
 
     `opset` None: the source's, raised where needed. `weights`: ``reuse``, ``copy`` or ``inline``; None is inline while
     one file can hold them. `profile`: for inputs of symbolic shape the smallest, the best and the largest shape.
-    `precision`: what was asked for, "" for nothing in particular.
+    `precision`: what was asked for, "" for nothing in particular. `symbols`: the sizes that symbolic dimensions were
+    given, one or (smallest, best, largest). `threads`: how many the runtime is to use, where it was said.
+    `metadata`: entries for the ``metadata_props`` of ONNX files, over the model's own; an empty text takes one away.
+    `example` gives inputs like those that the model runs on, by name.
     """
 
     target: Target
@@ -43,6 +46,10 @@ class Order:
     weights: str | None = "reuse"
     profile: Mapping[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
     precision: str = ""
+    symbols: Mapping[str, int | tuple[int, int, int]] = field(default_factory=dict)
+    threads: int | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    example: Callable[[], Mapping[str, Any]] = dict
 
 
 @dataclass
@@ -59,10 +66,21 @@ class Written:
 
 
 class Emitter(NamedTuple):
-    """One form that a model can be written in: ``write(model, path, order)``, all or nothing."""
+    """One form that a model can be written in: ``write(model, path, order)``, all or nothing.
+
+    `suffix` ends with a slash where a folder is written. `needs` names the form that must lie beside it under the
+    same stem. `threads`: it holds the number of threads that the runtime is to use.
+    """
 
     suffix: str
     write: Callable[[Model, str, Order], Written]
+    needs: str = ""
+    threads: bool = False
+
+    @property
+    def is_folder(self) -> bool:
+        """True if `path` is a folder."""
+        return self.suffix.endswith("/")
 
 
 class Unsupported(NamedTuple):

@@ -19,8 +19,11 @@ def write_onnx(model: Model, path: str, order: Order) -> Written:
     if weights is None:
         weights = "inline" if model.weight_bytes < INLINE_MAX else "copy"
     target = order.target
+    metadata = {**model.metadata, **order.metadata}
+    metadata = {key: text for key, text in metadata.items() if text or key not in order.metadata}
     saved = save_onnx(
-        model, path, opset=order.opset, weights=weights, max_opset=target.max_opset, max_ir=target.max_ir
+        model, path, opset=order.opset, weights=weights, max_opset=target.max_opset, max_ir=target.max_ir,
+        metadata=metadata,
     )  # fmt: skip
     return Written(dict(saved.files), saved.opset)
 

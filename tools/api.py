@@ -50,13 +50,16 @@ def save(
     from ..lowering.onnx import save_onnx
     from ..lowering.targets import get_target
     from .emitting import outputs_of
+    from .example import example_of
+    from .shapes import Shapes
 
     path = os.fspath(path)
     chosen = get_target(target or "cpu")
-    (output,) = outputs_of(chosen.backend, (), path, None)
-    if target is None and output.kind == "onnx":
+    outputs = outputs_of(chosen.backend, (), path, None)
+    if target is None and outputs[0].kind == "onnx":
         return list(save_onnx(model, path, opset=opset, weights=weights).files)
-    return list(output.emitter.write(model, path, Order(chosen, opset, weights)).files)
+    order = Order(chosen, opset, weights, example=lambda: example_of(model, Shapes(), 0))
+    return [file for output in outputs for file in output.emitter.write(model, output.path, order).files]
 
 
 def compile(
@@ -76,6 +79,8 @@ def compile(
     max_error: float | None = None,
     emit: str | Names = (),
     fallback: str = "cpu",
+    threads: int | None = None,
+    io_precision: str | None = None,
     opset: int | None = None,
     weights: str = "reuse",
     dump_dir: str | None = None,
@@ -109,6 +114,8 @@ def compile(
             max_error=max_error,
             emit=_names(emit),
             fallback=fallback,
+            threads=threads,
+            io_precision=io_precision,
             opset=opset,
             weights=weights,
             dump_dir=dump_dir,

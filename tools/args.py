@@ -28,7 +28,8 @@ class Option(NamedTuple):
 OPTIONS: tuple[Option, ...] = (
     Option(("-O", "--level"), "0|1|2|3", "int", "how much to do: 0 import and export, 1 clean up in standard "
            "operators, 2 every lossless rewrite (default), 3 the target's precisions as well"),
-    Option(("--target",), "NAME[,key=value]", "text", "what the result is for (default cpu; see `geoc targets`)"),
+    Option(("--target",), "NAME[,key=value]", "text", "what the result is for (default cpu; see `geoc targets`); "
+           "fastest-cpu measures onnxruntime and OpenVINO here and takes the faster"),
     Option(("-o", "--output"), "OUT", "text", "where to write; its suffix says what: .onnx, .gir, ... "
            "(default MODEL.geoc.onnx)"),
     Option(("--shape",), "NAME=1,3,224,224|SYM=8", "texts", "fix an input's shape or a symbolic dimension; "
@@ -37,8 +38,12 @@ OPTIONS: tuple[Option, ...] = (
            "order, which --max-error limits (default: the source's, at -O3 auto)"),
     Option(("--max-error",), "1%", "text", "the mean relative L2 error of each output that a lower precision may "
            "make (default 1% with auto)"),
-    Option(("--emit",), "KINDS", "list", "what to write, with commas: onnx, gir, ort, and what else the target has "
-           "(default: what -o ends in, or the target's own); several go into the folder -o"),
+    Option(("--emit",), "KINDS", "list", "what to write, with commas: onnx, gir, ort, run, triton, and what else the "
+           "target has (default: what -o ends in, or the target's own); several go into the folder -o"),
+    Option(("--io-precision",), "fp32|fp16|bf16", "fp32|fp16|bf16", "what float inputs and outputs are declared as "
+           "(default: as in the source)"),
+    Option(("--threads",), "N", "int", "how many threads the runtime is to use; written into what is emitted "
+           "(default: the runtime's own choice)"),
     Option(("--fallback",), "TARGET|none", "text", "what runs the nodes that the target cannot (default cpu); none "
            "makes them an error that names them"),
     Option(("--opset",), "N", "int", "write this opset (default: the source's, raised where needed)"),

@@ -25,6 +25,7 @@ import numpy as np
 from ..ir.core import Model, Value
 from ..ir.tensor import Tensor
 from ..ir.types import BF16, F16, F32, F64, TensorType
+from .declared import Declared
 from .differences import difference, l2_error
 from .emulate import emulated, has_bfloat16
 from .inputs import InputMaker, Sizes
@@ -75,7 +76,8 @@ class _Run:
 class Judge:
     """Holds inputs and reference outputs of one source model, and compares others with it.
 
-    `reference` is the file of the unoptimized model; `write(model, path)` writes a model for onnxruntime.
+    `reference` is the file of the unoptimized model; `write(model, path)` writes a model for onnxruntime. `interface`:
+    what results declare their float inputs and outputs as (``fp16``), where that is not what the source does.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Judge:
         write: Callable[[Model, str], Any],
         shapes: Shapes,
         seed: int = 0,
+        interface: str | None = None,
     ) -> None:
         self.reference = reference
         self.output_names = list(model.graph.output_names)
@@ -96,6 +99,9 @@ class Judge:
         self._limit = _float_limit(model)
         self._noise_units = NOISE_UNITS_QUANTIZED if _quantizes(model) else NOISE_UNITS
         self._tables = _tables(model)
+        self._declared = None if interface is None else Declared(model, interface)
+        if self._declared is not None:
+            self._limit = max(self._limit, self._declared.limit)
         self._unstable: dict[str, str] = {}  # outputs whose limit was raised, and why
 
     @property
@@ -144,13 +150,13 @@ class Judge:
             raise CannotCheck("every output is empty on the inputs made up for it")
 
     def _try(self, session: Any, sizes: Sizes) -> str:
-        feeds = self._maker.feeds(sizes, len(self.runs))
+        feeds = self._feeds(sizes)
         begun = perf_counter()
         try:
             outputs = session.run(self.output_names, feeds)
             if any(_has_nan(out) for out in outputs):
                 # A mask that hides all, read the other way round: what is no number compares with nothing.
-                other = self._maker.feeds(sizes, len(self.runs), inverted=True)
+                other = self._feeds(sizes, inverted=True)
                 again = session.run(self.output_names, other)
                 if not any(_has_nan(out) for out in again):
                     feeds, outputs = other, again
@@ -159,8 +165,19 @@ class Judge:
         self.runs.append(_Run(_shape_text(feeds), feeds, outputs, perf_counter() - begun))
         return ""
 
+    def _feeds(self, sizes: Sizes, inverted: bool = False) -> dict[str, Any]:
+        feeds = self._maker.feeds(sizes, len(self.runs), inverted=inverted)
+        if self._declared is None:
+            return feeds
+        return {name: self._declared.rounded(value) for name, value in feeds.items()}
+
     def compare(self, model: Model) -> Verdict:
-        """Write `model`, run it on the recorded inputs and compare. A model that does not run is wrong."""
+        """Write `model`, run it on the recorded inputs and compare. A model that does not run is wrong.
+
+        Where its inputs and outputs have other float types than the source's, values are cast on the way.
+        """
+        if self._declared is not None:
+            model = self._declared.restored(model)
         folder = tempfile.mkdtemp(prefix="geoc-check-")
         try:
             path = os.path.join(folder, "model.onnx")
@@ -182,7 +199,11 @@ class Judge:
                 found.append(session.run(self.output_names, run.feeds))
             except refusals() as error:
                 return Verdict(False, float("inf"), message=f"does not run at {run.shape}: {first_line(error)}")
-        return self._exactly(found) if self.max_error is None else self._within(found, self.max_error)
+        return self.compare_results(found)
+
+    def compare_results(self, results: list[list[Any]]) -> Verdict:
+        """Compare outputs in the order of the graph's, for each of `runs`, from whatever computed them."""
+        return self._exactly(results) if self.max_error is None else self._within(results, self.max_error)
 
     def _within(self, results: list[list[Any]], limit: float) -> Verdict:
         """Compare by the relative L2 error of each output, its mean over the runs."""

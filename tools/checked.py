@@ -113,8 +113,9 @@ def _judge(run: Compilation, model: Model) -> Judge | None:
     run.progress.stage("running the source", 0.05, 0.1)
     try:
         reference = run.reference(model)
-        judge = Judge(reference, model, run.export, run.shapes, run.settings.seed)
+        judge = Judge(reference, model, run.export, run.shapes, run.settings.seed, run.interface)
         judge.prepare()
+        run.judge = judge
         return judge
     except CannotCheck as error:
         reason = str(error)
@@ -208,7 +209,8 @@ class _Repair:
             verdict.message += "; the target has no form of the model before it, so that no rewrite can be blamed"
             return False
         if bad == 0:
-            verdict.message += "; wrong before any rewrite: import, inference or export is to blame"
+            declared = "" if self.run.interface is None else f"{self.run.interface} inputs and outputs, "
+            verdict.message += f"; wrong before any rewrite: {declared}import, inference or export is to blame"
             return False
         if last.count != bad:  # the full run was the first bad one
             last = Last()

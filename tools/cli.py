@@ -140,11 +140,9 @@ def settings_of(arguments: Arguments) -> Any:
 
             values["max_error"] = read_error(values["max_error"])
         if "output" not in values:
-            from ..lowering.targets import get_target
             from .emitting import default_output
 
-            backend = get_target(values.get("target", "cpu")).backend
-            values["output"] = default_output(source, backend, values.get("emit", ()))
+            values["output"] = default_output(source, values.get("target", "cpu"), values.get("emit", ()))
     return Settings(source=source, **values)
 
 
@@ -166,6 +164,8 @@ def _check_values(values: dict[str, Any]) -> None:
     for key in ("bisect_limit", "seed"):
         if values.get(key, 0) < 0:
             raise UsageError(f"--{key.replace('_', '-')} takes no negative number")
+    if values.get("threads", 1) < 1:
+        raise UsageError("--threads takes a number from 1 on")
 
 
 def _colour(stream: Any) -> bool:

@@ -10,30 +10,33 @@ import shutil
 import tempfile
 from contextlib import ExitStack
 from time import perf_counter
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from ..ir.clone import clone_model
 from ..ir.core import Model
 from ..ir.errors import FormatError, InvalidModel, UnsupportedModel
-from ..lowering.backend import Order, Unsupported
+from ..lowering.backend import Order
 from ..lowering.emit import write_onnx
-from ..lowering.parts import describe, write_parts
+from ..lowering.onnx.save import is_inside
 from ..lowering.targets import get_target
 from ..passes.base import Context, Instrument, Place
 from ..passes.instruments import Refusals, Tally, Timing
 from ..passes.manager import run_pipeline
 from ..passes.pipelines import Item, level_items, names, parse, render, with_rules
+from ..passes.precision.interface import Interface
 from ..passes.registry import Registry
 from .calibration import Calibration
-from .emitting import make_folder, outputs_of
-from .files import files_of, load_any, protect, reused_spans, weight_bytes
+from .emitting import FASTEST, outputs_of
+from .files import files_of, load_any, need_folders, protect, weight_bytes
 from .precision import Attempt, attempts
 from .progress import Progress
-from .report import NOT_CHECKED, Accuracy, GraphSize, Refusal, Report
+from .report import NOT_CHECKED, Accuracy, GraphSize, Report, group_refusals
 from .selection import selected
 from .settings import Settings
-from .shapes import profile, read_shapes, specialise
+from .shapes import read_shapes, specialise
 from .watch import TRACE, Outputs, old_dumps
+
+if TYPE_CHECKING:
+    from .check import Judge
 
 CHECK_MAX = 500_000_000  # bytes of weights up to which the default is to compare
 
@@ -49,6 +52,7 @@ class Compilation:
         self.report = Report(level=None if settings.passes is not None else settings.level)
         self.calibration: Calibration | None = None  # where a pass wants to see numbers
         self.scratch: str | None = None
+        self.judge: Judge | None = None  # what the result was compared by
         self._reference: str | None = None
         self._in_place = settings.source if isinstance(settings.source, Model) else None
         self._used_source = False
@@ -80,11 +84,7 @@ class Compilation:
         self.report.seconds = perf_counter() - begun
         self.report.again = self.settings.command()
         if self.settings.report is not None:
-            import json
-
-            from ..lowering.emit import write_text
-
-            write_text(self.settings.report, json.dumps(self.report.to_json(), indent=2) + "\n")
+            self.report.write(self.settings.report)
         return self.report
 
     # Before the passes
@@ -108,18 +108,23 @@ class Compilation:
         report.target_description = self.target.describe().partition("(")[2].rstrip(")")
         if settings.output is not None:
             report.output = settings.output
-        for path in (settings.output, settings.report):
-            folder = os.path.dirname((path or "").rstrip(os.sep)) or "."
-            if not os.path.isdir(folder):
-                raise FileNotFoundError(2, "no such folder to write to", folder)
+        need_folders(settings.output, settings.report)
 
     def choose(self, attempt: Attempt) -> None:
         """Make the pipeline that of one of the attempts."""
-        items = plan(self.settings, self.registry, self.target.pipeline, attempt.items)
+        more = attempt.items
+        if self.settings.io_precision is not None:
+            more += parse(f"interface{{to={self.settings.io_precision}}}")
+        items = plan(self.settings, self.registry, self.target.pipeline, more)
         self.steps = self.registry.resolve(items)
         self.precision = attempt.precision
         self.report.pipeline = render(items)
         self.report.precision = attempt.precision
+
+    @property
+    def interface(self) -> str | None:
+        """What the pipeline declares float inputs and outputs as; None where it leaves them alone."""
+        return next((step.to for step in reversed(self.steps) if isinstance(step, Interface)), None)
 
     @property
     def is_lossy(self) -> bool:
@@ -148,6 +153,8 @@ class Compilation:
         written = [path for path in (settings.report, settings.remarks) if path is not None]
         for output in self.written:
             written += [output.path, output.path + ".data"]
+            if output.emitter.is_folder:
+                written += [path for path in self.inputs if is_inside(path, output.path)]
         if settings.dump_dir is not None:
             written += [*old_dumps(settings.dump_dir), os.path.join(settings.dump_dir, TRACE)]
         protect(written, self.inputs)
@@ -234,7 +241,7 @@ class Compilation:
     # After the passes
 
     def _write(self, model: Model) -> None:
-        report, settings = self.report, self.settings
+        report = self.report
         report.rewrites = {
             f"{name}.{rule}" if rule else name: count
             for (name, rule), count in sorted(self.tally.counts.items())
@@ -247,57 +254,11 @@ class Compilation:
                 self.log.write(self.timing.text() + "\n")
         report.after = GraphSize.of(model, weight_bytes(model))
         self.outputs.flush()
-        if not self.written or not report.ok:
-            return
-        self.progress.stage("writing", 0.9, 1.0)
-        make_folder(self.written)
-        report.after.bytes = 0
-        shapes, precision = profile(model, self.shapes), settings.precision or ""
-        order = Order(self.target, settings.opset, settings.weights, shapes, precision)
-        refused = self._refused(model)
-        for output in self.written:
-            try:
-                if refused and self.fallback is not None and output.kind != "gir":
-                    parts = clone_model(model)[0] if len(self.written) > 1 else model
-                    result = write_parts(parts, output.path, order, output.emitter, self.fallback, refused)
-                else:
-                    result = output.emitter.write(model, output.path, order)
-            except OSError as error:
-                error.filename = error.filename or output.path
-                raise
-            report.opset = result.opset or report.opset
-            report.files += result.files
-            report.notes += result.notes
-            report.engine = result.engine or report.engine
-            report.after.bytes += sum(result.files.values())
-            if settings.weights == "reuse" and output.kind == "onnx":
-                self._count_reused(model, output.path)
+        if self.written and report.ok:
+            self.progress.stage("writing", 0.9, 1.0)
+            from .writing import write_outputs
 
-    def _refused(self, model: Model) -> list[Unsupported]:
-        """What the target cannot run and another does. UnsupportedModel where none shall."""
-        found = self.target.backend.unsupported(model, self.target, self.settings.opset)
-        if not found:
-            return []
-        said = describe(found)
-        if self.fallback is None:
-            name = self.target.name
-            raise UnsupportedModel(f"{name} cannot run {len(found)} nodes: {said}; --fallback=cpu runs them")
-        if self.fallback.runtime == self.target.runtime:  # nothing else to turn to
-            self.report.notes.append(f"{self.target.runtime} cannot run {len(found)} nodes: {said}")
-            return []
-        return found
-
-    def _count_reused(self, model: Model, output: str) -> None:
-        """Data of the source that the output refers to is part of its size, and worth a word."""
-        spans = reused_spans(model, os.path.dirname(os.path.abspath(output)))
-        files = list(dict.fromkeys(path for path, _, _ in spans))
-        if files:
-            self.report.reused = files
-            self.report.after.bytes += sum(length for _, _, length in spans)
-            more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-            self.report.notes.append(
-                f"needs the source's data: {os.path.basename(files[0])}{more}; --weights=copy writes its own"
-            )
+            write_outputs(self, model, self.written)
 
 
 def plan(
@@ -315,19 +276,6 @@ def plan(
     return (*items, *more)
 
 
-def group_refusals(found: Refusals) -> list[Refusal]:
-    """Equal refusals as one, with their count."""
-    grouped: dict[tuple[str, str, str], Refusal] = {}
-    for remark in found.found:
-        what = f"{remark.pass_name} {remark.rule}".strip()
-        key = (what, remark.message, remark.unlock)
-        if key in grouped:
-            grouped[key].count += 1
-        else:
-            grouped[key] = Refusal(what, remark.message, 1, remark.unlock)
-    return list(grouped.values())
-
-
 def _replace(model: Model, new: Model) -> None:
     """Make `model` hold what `new` holds."""
     for name in Model.__slots__:
@@ -336,5 +284,9 @@ def _replace(model: Model, new: Model) -> None:
 
 
 def compile_settings(settings: Settings, log: TextIO | None = None) -> Report:
-    """Run one compilation."""
+    """Run one compilation, or those that ``fastest-cpu`` chooses between."""
+    if settings.target == FASTEST:
+        from .fastest import compile_fastest
+
+        return compile_fastest(settings, log)
     return Compilation(settings, log).run()

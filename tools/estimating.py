@@ -21,6 +21,7 @@ _PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0,
 def targets_verb(arguments: Arguments) -> int:
     """``geoc targets``: a line for each, or all that is known of those that are named."""
     from ..lowering.targets import get_target, list_targets
+    from .emitting import FASTEST
 
     if arguments.words:
         print("\n\n".join(_full(get_target(name)) for name in arguments.words))
@@ -28,6 +29,7 @@ def targets_verb(arguments: Arguments) -> int:
     for name in list_targets():
         target = get_target(name)
         print(f"{name:<17}{target.runtime:<13}{target.description}")
+    print(f"{FASTEST:<17}{'either':<13}the faster of cpu and openvino-cpu, measured on this machine")
     return 0
 
 

@@ -117,3 +117,11 @@ def protect(outputs: list[str], inputs: list[str]) -> None:
         for path in inputs:
             if _same(output, path):
                 raise UsageError(f"would overwrite the input {path}; give another -o", source=output)
+
+
+def need_folders(*paths: str | None) -> None:
+    """Raise FileNotFoundError unless the folders are there that files are to be written to."""
+    for path in paths:
+        folder = os.path.dirname((path or "").rstrip(os.sep)) or "."
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(2, "no such folder to write to", folder)

@@ -142,7 +142,7 @@ def _row(option: Option) -> str:
     else:
         joint = "=" if option.flags[-1].startswith("--") and option.takes else " "
         head = ", ".join(option.flags) + (joint + option.takes if option.takes else "")
-    lines = textwrap.wrap(option.text, _WIDTH - _COLUMN)
+    lines = textwrap.wrap(option.text, _WIDTH - _COLUMN, break_on_hyphens=False)
     head = f"  {head}"
     if len(head) >= _COLUMN:
         lines.insert(0, "")

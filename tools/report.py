@@ -13,6 +13,7 @@ from ..ir.types import BF16, F16
 
 if TYPE_CHECKING:
     from ..ir.core import Model
+    from ..passes.instruments import Refusals
 
 SCHEMA = 1
 """Version of the JSON; raised when a field changes its meaning or goes away."""
@@ -98,6 +99,30 @@ class Repair:
 
 
 @dataclass
+class Speed:
+    """What was measured: the median seconds of a run by name, and how many times as long others took as `taken`.
+
+    `ratios` are (median, lower, upper) over `runs` interleaved runs, the ends at a tenth and nine tenths of them.
+    """
+
+    taken: str
+    seconds: dict[str, float]
+    ratios: dict[str, tuple[float, float, float]]
+    runs: int
+    threads: int
+    shape: str
+
+    def line(self) -> str:
+        """For the summary, behind MEASURED."""
+        found = [
+            f"x{middle:.2f} ({low:.2f} to {high:.2f}) against {name}"
+            for name, (middle, low, high) in self.ratios.items()
+        ]
+        where = f"{self.runs} interleaved runs, {self.threads} thread{'s' * (self.threads > 1)}, shape {self.shape}"
+        return f"took {self.taken}, {self.seconds[self.taken] * 1e3:.3g} ms: {', '.join(found)}; {where}"
+
+
+@dataclass
 class Report:
     """Everything the summary says. `model` is the optimized model; `ok` False means checked and wrong."""
 
@@ -120,6 +145,7 @@ class Report:
     refused: list[Refusal] = field(default_factory=list)
     repairs: list[Repair] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    speed: Speed | None = None
     timing: dict[str, Any] | None = None
     again: str = ""
     model: Any = field(default=None, repr=False)
@@ -142,8 +168,16 @@ class Report:
             self.model = model
         del data["model"]
         data["seconds"] = round(self.seconds, 3)
-        data["speed"] = {"status": "NOT MEASURED"}
+        data["speed"] = {"status": "NOT MEASURED"} if self.speed is None else {"status": "MEASURED", **data["speed"]}
         return {"schema": SCHEMA, "geoc": geoc_version(), "ok": self.ok, **data}
+
+    def write(self, path: str) -> None:
+        """Write the JSON to a file. Raises OSError."""
+        import json
+
+        from ..lowering.emit import write_text
+
+        write_text(path, json.dumps(self.to_json(), indent=2) + "\n")
 
     def __str__(self) -> str:
         return self.summary()
@@ -167,7 +201,10 @@ class Report:
             lines.append(f"engine    {self.engine['layers']} layers -> {kernels} kernels, {fused} of them attention")
         lines.append(f"accuracy  {self._accuracy_line(paint)}")
         lines.extend(f"          {note}" for note in self.accuracy.notes)
-        lines.append(f"speed     {paint('NOT MEASURED', 'yellow')}")
+        if self.speed is None:
+            lines.append(f"speed     {paint('NOT MEASURED', 'yellow')}")
+        else:
+            lines.append(f"speed     {paint('MEASURED', 'green')}  {self.speed.line()}")
         for repair in self.repairs:
             lines.append(f"{paint('repaired', 'red')}  {repair.what}: {repair.why}")
         for refusal in self.refused:
@@ -217,6 +254,19 @@ class Report:
         error = "equal" if not found.error else f"largest error {found.error:.1e}"
         limit = "" if found.limit is None else f" (limit {found.limit:.0e})"
         return f"{paint(CHECKED, 'green')}  {error}{limit} of an output's largest value, {where}"
+
+
+def group_refusals(found: Refusals) -> list[Refusal]:
+    """Equal refusals as one, with their count."""
+    grouped: dict[tuple[str, str, str], Refusal] = {}
+    for remark in found.found:
+        what = f"{remark.pass_name} {remark.rule}".strip()
+        key = (what, remark.message, remark.unlock)
+        if key in grouped:
+            grouped[key].count += 1
+        else:
+            grouped[key] = Refusal(what, remark.message, 1, remark.unlock)
+    return list(grouped.values())
 
 
 def megabytes(count: int) -> str:

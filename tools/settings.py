@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -31,6 +31,8 @@ class Settings:
     max_error: float | None = None
     emit: tuple[str, ...] = ()
     fallback: str = "cpu"
+    threads: int | None = None
+    io_precision: str | None = None
     opset: int | None = None
     weights: str = "reuse"
     dump_dir: str | None = None
@@ -46,6 +48,17 @@ class Settings:
     def path(self) -> str | None:
         """The source's path; None for a model in memory."""
         return os.fspath(self.source) if isinstance(self.source, (str, os.PathLike)) else None
+
+    def without_folders(self) -> Settings:
+        """The same with the names of files alone."""
+        name = os.path.basename
+        return replace(
+            self,
+            source=self.source if self.path is None else name(self.path),
+            output=None if self.output is None else name(self.output),
+            rules=tuple(map(name, self.rules)),
+            plugin=tuple(map(name, self.plugin)),
+        )
 
     def command(self) -> str:
         """The command line that does the same; "" where the source is not a file."""
@@ -76,6 +89,10 @@ class Settings:
             words.append(f"--emit={','.join(self.emit)}")
         if self.fallback != "cpu":
             words.append(f"--fallback={self.fallback}")
+        if self.io_precision is not None:
+            words.append(f"--io-precision={self.io_precision}")
+        if self.threads is not None:
+            words += ["--threads", str(self.threads)]
         if self.opset is not None:
             words += ["--opset", str(self.opset)]
         if self.weights != "reuse":

@@ -9,7 +9,7 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...ir.collector import paused_collector
@@ -146,11 +146,13 @@ def to_message(
     opset: int | None = None,
     max_opset: int | None = None,
     max_ir: int | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> tuple[ModelProto, int, int]:
     """The model's message, its opset of the default domain and its IR version. Raises UnsupportedModel."""
     choice = choose(model, opset=opset, limit=max_opset)
     version = ir_version(model, choice.opsets[""], max_ir)
-    return Writer(model, choice, place).run(version), choice.opsets[""], version
+    proto = Writer(model, choice, place).run(version, model.metadata if metadata is None else metadata)
+    return proto, choice.opsets[""], version
 
 
 def save_onnx(
@@ -161,14 +163,16 @@ def save_onnx(
     weights: str = "reuse",
     max_opset: int | None = None,
     max_ir: int | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> SaveResult:
     """Write a model to `path`, all or nothing.
 
     `weights`: ``reuse`` refers to the source's data files where they lie beside or below the output and writes what
     was inline inline; ``copy`` writes one data file ``PATH.data`` beside the model; ``inline`` puts everything into
     the model file. A model too large for one file gets a data file under ``reuse`` as well.
-    `max_opset`, `max_ir`: the newest that the runtime loads. Raises UnsupportedModel where the model cannot be held,
-    UsageError if `path` is a file the model is still being read from, OSError where writing fails.
+    `max_opset`, `max_ir`: the newest that the runtime loads. `metadata` takes the place of the model's.
+    Raises UnsupportedModel where the model cannot be held, UsageError if `path` is a file the model is still being read
+    from, OSError where writing fails.
     """
     if weights not in ("reuse", "copy", "inline"):
         raise UsageError(f"weights must be reuse, copy or inline, not {weights!r}")
@@ -178,9 +182,9 @@ def save_onnx(
     if os.path.isdir(target):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
     data = _DataFile(os.path.basename(data_path)) if weights == "copy" else None
-    limits = {"opset": opset, "max_opset": max_opset, "max_ir": max_ir}
+    options = {"opset": opset, "max_opset": max_opset, "max_ir": max_ir, "metadata": metadata}
     place = _Placement(folder, data, weights == "reuse")
-    chunks, proto = _encode(model, place, limits)
+    chunks, proto = _encode(model, place, options)
     if total_size(chunks) > INLINE_LIMIT:
         if weights == "inline":
             raise UnsupportedModel(
@@ -188,7 +192,7 @@ def save_onnx(
             )
         data = data or _DataFile(os.path.basename(data_path))
         place = _Placement(folder, data, weights == "reuse")
-        chunks, proto = _encode(model, place, limits)
+        chunks, proto = _encode(model, place, options)
     written = [target] if data is None or not data.size else [target, data_path]
     _protect(written, [model.source, *(file.path for file in place.sources)])
     for file in place.sources:
@@ -203,9 +207,9 @@ def save_onnx(
     return SaveResult(_opset_of(proto), proto.ir_version or 0, files)
 
 
-def _encode(model: Model, place: _Placement, limits: dict[str, Any]) -> tuple[list[Any], ModelProto]:
+def _encode(model: Model, place: _Placement, options: dict[str, Any]) -> tuple[list[Any], ModelProto]:
     with paused_collector():
-        proto, _, _ = to_message(model, place, **limits)
+        proto, _, _ = to_message(model, place, **options)
         return encode_model(proto), proto
 
 

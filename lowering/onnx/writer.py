@@ -72,8 +72,8 @@ class Writer:
         self._attributes: dict[tuple[str, str | None, Any], AttributeProto] = {}
         self._declare = model.typed
 
-    def run(self, ir_version: int) -> ModelProto:
-        """The message. Payloads inside are what `place` put there."""
+    def run(self, ir_version: int, metadata: Mapping[str, str]) -> ModelProto:
+        """The message, with this metadata. Payloads inside are what `place` put there."""
         model = self.model
         info = model.info
         graph = self._main(model.graph)
@@ -90,7 +90,7 @@ class Writer:
                 OperatorSetIdProto(domain=domain, version=version)
                 for domain, version in self.opsets.items()
             ],
-            metadata_props=_entries(model.metadata),
+            metadata_props=_entries(metadata),
             training_info=[v for k, v in model.opaque.items() if k.startswith("training_info")],
             configuration=[v for k, v in model.opaque.items() if k.startswith("configuration")],
             functions=functions,

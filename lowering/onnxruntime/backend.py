@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ...ir.core import Model, Node
+from ...ir.types import BF16
 from ..backend import Backend, Emitter, Order, Unsupported, Written
 
 if TYPE_CHECKING:
@@ -32,7 +33,13 @@ class OnnxRuntime(Backend):
         }
 
     def emitters(self) -> dict[str, Emitter]:
-        return {**super().emitters(), "ort": Emitter(".ort", _write_flatbuffer)}
+        return {
+            **super().emitters(),
+            "onnx": Emitter(".onnx", _write_onnx, threads=True),
+            "ort": Emitter(".ort", _write_flatbuffer, threads=True),
+            "run": Emitter(".run.py", _write_script, needs="onnx", threads=True),
+            "triton": Emitter("/", _write_triton, threads=True),
+        }
 
     def unsupported(self, model: Model, target: Target, opset: int | None = None) -> list[Unsupported]:
         from ..onnx.opset import choose
@@ -47,10 +54,37 @@ class OnnxRuntime(Backend):
         return [Unsupported(node, reason) for node, reason in found.items()]
 
 
+def _write_onnx(model: Model, path: str, order: Order) -> Written:
+    from .session import write_with_options
+
+    return write_with_options(model, path, order)
+
+
+def _write_script(model: Model, path: str, order: Order) -> Written:
+    from .script import write_script
+
+    return write_script(model, path, order)
+
+
 def _write_flatbuffer(model: Model, path: str, order: Order) -> Written:
     from .flatbuffer import write_flatbuffer
 
     return write_flatbuffer(model, path, order)
+
+
+def _write_triton(model: Model, path: str, order: Order) -> Written:
+    from ..triton import TYPES, Service, write_model_directory
+    from .session import disabled_optimizers
+
+    types = frozenset(TYPES) - {BF16}
+    service = Service(
+        "onnxruntime", "onnxruntime_onnx", "model.onnx", "KIND_CPU", types, _write_onnx, "intra_op_thread_count"
+    )
+    written = write_model_directory(model, path, order, service)
+    disabled = disabled_optimizers(model)
+    if disabled:
+        written.notes.append(f"Triton cannot disable {', '.join(disabled)}, which makes this model slower")
+    return written
 
 
 BACKEND = OnnxRuntime()

@@ -9,7 +9,7 @@ from dataclasses import replace
 from ...ir.core import Model
 from ...ir.errors import UnsupportedModel, UsageError
 from ..backend import Order, Written
-from ..emit import write_onnx
+from .session import write_with_options
 
 
 def write_flatbuffer(model: Model, path: str, order: Order) -> Written:
@@ -25,7 +25,7 @@ def write_flatbuffer(model: Model, path: str, order: Order) -> Written:
     folder = os.path.dirname(os.path.abspath(path))
     with tempfile.TemporaryDirectory(prefix=".geoc-ort-", dir=folder) as scratch:
         source, made = os.path.join(scratch, "model.onnx"), os.path.join(scratch, "model.ort")
-        opset = write_onnx(model, source, replace(order, weights=None)).opset
+        opset = write_with_options(model, source, replace(order, weights=None)).opset
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.optimized_model_filepath = made

@@ -34,11 +34,11 @@ def test_what_goes_where(emit: tuple[str, ...], output: str | None, expected: li
 @pytest.mark.parametrize(
     ("emit", "output", "message"),
     [
-        ((), "out.txt", r"the suffix '.txt' says nothing about what to write; there are \.gir, \.onnx, \.ort"),
+        ((), "out.txt", r"the suffix '.txt' says nothing about what to write; there are \.gir, \.onnx, \.ort, \.run\.py"),
         ((), "out", "no suffix"),
         (("onnx",), "out.gir", r"--emit onnx writes a file that ends in \.onnx"),
-        (("onx",), "out.onnx", "ONNX Runtime takes gir, onnx, ort, not 'onx'; did you mean onnx"),
-        (("openvino",), "out.xml", "ONNX Runtime takes gir, onnx, ort, not 'openvino'"),
+        (("onx",), "out.onnx", "ONNX Runtime takes gir, onnx, ort, run, triton, not 'onx'; did you mean onnx"),
+        (("openvino",), "out.xml", "ONNX Runtime takes gir, onnx, ort, run, triton, not 'openvino'"),
     ],
 )
 def test_what_is_refused(emit: tuple[str, ...], output: str, message: str) -> None:
@@ -47,11 +47,11 @@ def test_what_is_refused(emit: tuple[str, ...], output: str, message: str) -> No
 
 
 def test_names_by_default() -> None:
-    openvino = get_target("openvino-cpu").backend
-    assert default_output("m/a.onnx", CPU, ()) == "m/a.geoc.onnx"
-    assert default_output("m/a.onnx", CPU, ("ort",)) == "m/a.geoc.ort"
-    assert default_output("m/a.onnx", CPU, ("onnx", "gir")) == "m/a.geoc"
-    assert default_output("m/a.onnx", openvino, ()) == "m/a.geoc.xml"
+    assert default_output("m/a.onnx", "cpu", ()) == "m/a.geoc.onnx"
+    assert default_output("m/a.onnx", "cpu", ("ort",)) == "m/a.geoc.ort"
+    assert default_output("m/a.onnx", "cpu", ("onnx", "gir")) == "m/a.geoc"
+    assert default_output("m/a.onnx", "openvino-cpu", ()) == "m/a.geoc.xml"
+    assert default_output("m/a.onnx", "fastest-cpu", ()) == "m/a.geoc"
 
 
 def test_several_forms_go_into_a_folder(chain_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -100,8 +100,10 @@ def test_what_does_not_build_names_the_node(tmp_path: Path) -> None:
     graph = helper.make_graph([node], "main", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [3, 3])],
                               [helper.make_tensor_value_info("y", TensorProto.FLOAT, [])])  # fmt: skip
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
-    with pytest.raises(UnsupportedModel, match="Det '/head/Det'"):
-        geoc.compile(tmp_path / "m.onnx", tmp_path / "o.rtx.engine", target="a100", emit="rtx-engine")
+    with pytest.raises(UnsupportedModel, match="Det '/head/Det'"):  # from the parser, had geoc not known
+        build_apart(str(tmp_path / "m.onnx"), str(tmp_path / "o.rtx.engine"), "8.0", {})
+    with pytest.raises(UnsupportedModel, match="Det at /head/Det: it has no layer for it"):
+        geoc.compile(tmp_path / "m.onnx", tmp_path / "o.rtx.engine", target="a100", emit="rtx-engine", fallback="none")
     assert not (tmp_path / "o.rtx.engine").exists()
 
 

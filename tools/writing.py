@@ -1,0 +1,111 @@
+"""Writing the result of a compilation in every form that was asked for, and saying in the report what was written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..ir.clone import clone_model
+from ..ir.core import Model
+from ..ir.errors import UnsupportedModel
+from ..lowering.backend import Order, Unsupported
+from ..lowering.parts import describe, write_parts
+from .emitting import Output, make_folder
+from .example import example_of
+from .files import reused_spans
+from .shapes import profile
+from .versions import geoc_version
+
+if TYPE_CHECKING:
+    from .compiler import Compilation
+
+WHOLE = frozenset(("gir", "run", "triton"))  # forms that hold the whole model, whoever runs its nodes
+
+
+def write_outputs(run: Compilation, model: Model, outputs: Sequence[Output]) -> None:
+    """Write the finished model. Raises UnsupportedModel where a form cannot hold it, OSError."""
+    report, settings = run.report, run.settings
+    make_folder(outputs)
+    report.after.bytes = 0
+    order = order_of(run, model)
+    refused = _refused(run, model)
+    for output in outputs:
+        try:
+            if refused and run.fallback is not None and output.kind not in WHOLE:
+                parts = clone_model(model)[0] if len(outputs) > 1 else model
+                result = write_parts(parts, output.path, order, output.emitter, run.fallback, refused)
+            else:
+                result = output.emitter.write(model, output.path, order)
+        except OSError as error:
+            error.filename = error.filename or output.path
+            raise
+        report.opset = result.opset or report.opset
+        report.files += result.files
+        report.notes += result.notes
+        report.engine = result.engine or report.engine
+        report.after.bytes += sum(result.files.values())
+        if settings.threads is not None and not output.emitter.threads:
+            report.notes.append(f"--threads is not in what is written as {output.kind}; give it to what loads that")
+        if settings.weights == "reuse" and output.kind == "onnx":
+            _count_reused(run, model, output.path)
+
+
+def example_feeds(run: Compilation, model: Model) -> dict[str, Any]:
+    """Inputs on which the source ran, or some that were only made up; {} where none can be."""
+    if run.judge is not None:
+        return run.judge.runs[0].feeds
+    return example_of(model, run.shapes, run.settings.seed)
+
+
+def order_of(run: Compilation, model: Model) -> Order:
+    """How the settings want `model` written."""
+    settings = run.settings
+    return Order(
+        run.target,
+        settings.opset,
+        settings.weights,
+        profile(model, run.shapes),
+        settings.precision or "",
+        run.shapes.symbols,
+        settings.threads,
+        _metadata(run),
+        lambda: example_feeds(run, model),
+    )
+
+
+def _refused(run: Compilation, model: Model) -> list[Unsupported]:
+    """What the target cannot run and another does. UnsupportedModel where none shall."""
+    found = run.target.backend.unsupported(model, run.target, run.settings.opset)
+    if not found:
+        return []
+    said = describe(found)
+    if run.fallback is None:
+        raise UnsupportedModel(f"{run.target.name} cannot run {len(found)} nodes: {said}; --fallback=cpu runs them")
+    if run.fallback.runtime == run.target.runtime:  # nothing else to turn to
+        run.report.notes.append(f"{run.target.runtime} cannot run {len(found)} nodes: {said}")
+        return []
+    return found
+
+
+def _metadata(run: Compilation) -> dict[str, str]:
+    """Where the file comes from, for its metadata; paths without their folders. At -O0 it is the source's own."""
+    settings = run.settings
+    if settings.passes is None and settings.level == 0:
+        return {}
+    found = {"geoc.version": geoc_version(), "geoc.target": settings.target}
+    command = settings.without_folders().command()
+    return {**found, "geoc.command": command} if command else found
+
+
+def _count_reused(run: Compilation, model: Model, output: str) -> None:
+    """Data of the source that the output refers to is part of its size, and worth a word."""
+    spans = reused_spans(model, os.path.dirname(os.path.abspath(output)))
+    files = list(dict.fromkeys(path for path, _, _ in spans))
+    if files:
+        run.report.reused = files
+        run.report.after.bytes += sum(length for _, _, length in spans)
+        more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+        run.report.notes.append(
+            f"needs the source's data: {os.path.basename(files[0])}{more}; --weights=copy writes its own"
+        )
