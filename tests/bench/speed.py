@@ -102,7 +102,25 @@ def command_row(record: Record) -> str:
     return "\n    ".join([first, *lines])
 
 
+def markdown(records: list[Record]) -> str:
+    """The rows of docs/speed.md: the fastest run of geoc, and how many times longer the fastest run of each peer takes."""
+    lines = ["| model | geoc s (MB) | onnxsim | OnnxSlim | onnxscript |", "|---|---|---|---|---|"]
+    best = []
+    for record in records:
+        tools = record["tools"]
+        base = tools["geoc"]
+        ratios = {name: tools[name]["min"] / base["min"] for name in PEERS if "failure" not in tools[name]}
+        best.append(min(ratios.values()))
+        cells = [f"x{ratios[name]:.1f} ({tools[name]['peak_mb']:.0f})" if name in ratios else "fails" for name in PEERS]
+        lines.append(f"| {record['model']} | {base['min']:.2f} ({base['peak_mb']:.0f}) | {' | '.join(cells)} |")
+    lines.append(f"\nThe fastest other tool: x{min(best):.1f} to x{max(best):.1f}, median x{median(best):.1f}.")
+    return "\n".join(lines)
+
+
 def run_commands(options: argparse.Namespace) -> int:
+    if options.again:
+        print(markdown(json.loads(options.again.read_text())))
+        return 0
     options.tools = ([] if options.without_geoc else ["geoc"]) + [
         p for p in PEERS if p not in options.without
     ]
@@ -206,6 +224,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     kinds = parser.add_subparsers(required=True)
     commands = kinds.add_parser("commands", parents=[common])
     commands.add_argument("models", nargs="*", metavar="MODELS")
+    commands.add_argument("--again", type=Path, metavar="JSON", help="print the rows of docs/speed.md from earlier records")
     commands.add_argument("--dir", type=Path, default=default_folder())
     commands.add_argument("--without-geoc", action="store_true")
     commands.add_argument(
