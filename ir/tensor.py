@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -73,6 +73,9 @@ class MappedFile:
             raise FormatError(f"file vanished while in use: {error.strerror}", source=self.path) from None
         if (status.st_size, status.st_mtime_ns, status.st_ino) != self._stamp:
             raise FormatError("file changed while it was in use", source=self.path)
+
+
+_PAGED = 1 << 16  # bytes from which on payloads of files are read in parts where they are looked at as a whole
 
 
 class Tensor:
@@ -197,6 +200,25 @@ class Tensor:
             self._array = array
         return self._array
 
+    def pieces(self, count: int = 1 << 22) -> Iterator[Array]:
+        """The elements in order, flat, at most `count` at a time.
+
+        Those of a file are read and not mapped, so that its pages do not count as this process's memory.
+        """
+        if self.file is None or not self.file.path or self.dtype.bits < 8 or self.dtype is STR:
+            flat = self.array().reshape(-1)
+            for start in range(0, self.size, count):
+                yield flat[start : start + count]
+            return
+        width = self.dtype.bits // 8
+        for start in range(0, self.size, count):
+            length = min(count, self.size - start) * width
+            data = os.pread(self.file.descriptor(), length, self.offset + start * width)
+            if len(data) < length:
+                self.file.check_unchanged()
+                raise OSError(f"{self.file.path} ended early")
+            yield np.frombuffer(data, dtype=self.dtype.numpy)
+
     def item(self) -> Any:
         """The only element as a Python value. Raises ValueError when there is not exactly one."""
         return self.array().reshape(-1).item() if self.size == 1 else _not_one(self)
@@ -216,6 +238,9 @@ class Tensor:
             elif self.dtype is STR:
                 for s in self.strings():
                     state.update(len(s).to_bytes(8, "little") + s)
+            elif self.dtype.bits >= 8 and self.length > _PAGED:
+                for piece in self.pieces():
+                    state.update(np.ascontiguousarray(piece).view(np.uint8))
             else:
                 state.update(self.data())
             self._digest = state.digest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..tensor import Array, Tensor, _pack
@@ -13,11 +13,12 @@ class DeferredTensor(Tensor):
     """A constant whose elements are computed from another one each time somebody reads them.
 
     `compute` maps the elements of `source` to those of this tensor (in any shape of as many elements) and must not
-    fail. `recipe` names that function: two tensors with equal recipes and equal sources are equal. The digest is
-    kept once computed, the elements never are.
+    fail; `elementwise` says that it does so one by one, so that it can be given a part of them. `recipe` names that
+    function: two tensors with equal recipes and equal sources are equal. The digest is kept once computed, the
+    elements never are.
     """
 
-    __slots__ = ("source", "recipe", "compute")
+    __slots__ = ("source", "recipe", "compute", "elementwise")
 
     def __init__(
         self,
@@ -26,11 +27,13 @@ class DeferredTensor(Tensor):
         source: Tensor,
         recipe: str,
         compute: Callable[[Array], Array],
+        elementwise: bool = False,
     ) -> None:
         super().__init__(dtype, shape)
         self.source = source
         self.recipe = recipe
         self.compute = compute
+        self.elementwise = elementwise
 
     def array(self) -> Array:
         """The elements, computed anew."""
@@ -38,6 +41,14 @@ class DeferredTensor(Tensor):
         if array.flags.writeable:
             array.flags.writeable = False
         return array
+
+    def pieces(self, count: int = 1 << 22) -> Iterator[Array]:
+        """The elements in order, flat, at most `count` at a time; computed in parts where that is possible."""
+        if not self.elementwise:
+            yield from super().pieces(count)
+            return
+        for piece in self.source.pieces(count):
+            yield self.compute(piece).reshape(-1)
 
     def data(self) -> memoryview:
         """The packed payload, computed anew."""
@@ -56,7 +67,7 @@ def reshaped(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
         view = Tensor.of_splat(tensor.splat, shape, tensor.dtype)
     elif isinstance(tensor, DeferredTensor):
         view = DeferredTensor(
-            tensor.dtype, shape, tensor.source, tensor.recipe, tensor.compute
+            tensor.dtype, shape, tensor.source, tensor.recipe, tensor.compute, tensor.elementwise
         )
     else:
         data: Any = tensor._data

@@ -12,9 +12,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from ...ir.collector import paused_collector
 from ...ir.core import Model
 from ...ir.errors import UnsupportedModel, UsageError
+from ...ir.evaluate import DeferredTensor
 from ...ir.proto.messages import ModelProto, StringStringEntryProto, TensorProto
 from ...ir.proto.write import encode_model, total_size
 from ...ir.tensor import MappedFile, Tensor
@@ -30,6 +33,7 @@ _SMALL = 1024
 _PAGE = 4096
 _EXTERNAL = 1
 _BLOCK = 1 << 24
+_COMPUTED_LATE = 1 << 16  # bytes from which on a computed payload waits for its turn to be written
 
 
 class FileSpan:
@@ -41,6 +45,21 @@ class FileSpan:
         self.file = file
         self.offset = offset
         self.length = length
+
+
+class DeferredPayload:
+    """A payload that is computed when it is written."""
+
+    __slots__ = ("tensor", "length")
+
+    def __init__(self, tensor: DeferredTensor) -> None:
+        self.tensor = tensor
+        self.length = tensor.length
+
+    def blocks(self) -> Iterator[bytes]:
+        """The bytes in order, in parts."""
+        for piece in self.tensor.pieces():
+            yield np.ascontiguousarray(piece).view(np.uint8).tobytes()
 
 
 class SaveResult:
@@ -127,9 +146,11 @@ class _Placement:
 
 
 def payload_of(tensor: Tensor) -> Any:
-    """A span where the tensor lies in a file on disk, else its bytes."""
+    """A span where the tensor lies in a file on disk, what computes it where that takes memory, else its bytes."""
     if tensor.file is not None and tensor.file.path:
         return FileSpan(tensor.file, tensor.offset, tensor.length)
+    if isinstance(tensor, DeferredTensor) and tensor.length > _COMPUTED_LATE and tensor.dtype.bits >= 8:
+        return DeferredPayload(tensor)
     return tensor.data()
 
 
@@ -246,6 +267,10 @@ def _remove(path: str) -> None:
 
 
 def _copy(chunk: Any, file: Any) -> None:
+    if isinstance(chunk, DeferredPayload):
+        for block in chunk.blocks():
+            file.write(block)
+        return
     if not isinstance(chunk, FileSpan):
         file.write(chunk)
         return

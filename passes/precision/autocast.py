@@ -192,4 +192,5 @@ def _halved(tensor: Tensor, half: DType, hiding: float | None = None) -> Tensor:
         return Tensor.of_splat(compute(np.asarray(tensor.splat)), tensor.shape, half)
     if tensor.size <= 1:
         return Tensor.from_array(compute(tensor.array()), half)
-    return DeferredTensor(half, tensor.shape, tensor, f"to {half.name} within {low:g} and {high:g}", compute)
+    recipe = f"to {half.name} within {low:g} and {high:g}"
+    return DeferredTensor(half, tensor.shape, tensor, recipe, compute, elementwise=True)

@@ -161,11 +161,12 @@ def _bits(half: DType) -> int:
 
 def _extent(tensor: Tensor) -> tuple[float, float]:
     """The largest magnitude, and the smallest other than 0 (0 if there is none)."""
-    array = np.abs(np.atleast_1d(np.asarray(tensor.splat if tensor.splat is not None else tensor.array(), np.float32)))
-    if not array.size:
-        return 0.0, 0.0
-    nonzero = array[array > 0]
-    return float(array.max()), float(nonzero.min()) if nonzero.size else 0.0
+    largest, smallest = 0.0, np.inf
+    for piece in [np.asarray(tensor.splat).reshape(-1)] if tensor.splat is not None else tensor.pieces():
+        array = np.abs(np.asarray(piece, np.float32))
+        largest = max(largest, float(array.max(initial=0.0)))
+        smallest = min(smallest, float(array.min(initial=np.inf, where=array > 0)))
+    return largest, 0.0 if smallest == np.inf else smallest
 
 
 def _folded(node: Node) -> int | None:
