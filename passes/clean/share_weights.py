@@ -127,11 +127,12 @@ def _sample(tensor: Tensor) -> Hashable:
         return (tensor.recipe, _sample(tensor.source))
     if tensor.dtype is STR:
         return tuple(tensor.strings())
-    data = tensor.data()
-    if len(data) <= _SMALL:
-        return bytes(data)
-    third = len(data) // 3
-    return b"".join(bytes(data[at : at + 64]) for at in (0, third, 2 * third, len(data) - 64))
+    if tensor.length <= _SMALL:
+        return bytes(tensor.data())
+    if tensor.dtype.bits < 8:
+        return bytes(tensor.data()[:_SMALL])
+    last = tensor.size - 8
+    return tensor.sampled(start + i for start in (0, last // 3, 2 * last // 3, last) for i in range(8))
 
 
 def _digest(tensor: Tensor) -> Hashable:

@@ -47,19 +47,19 @@ def transposed_pairs(values: Iterable[Value], min_bytes: int) -> Iterable[tuple[
     waiting: dict[tuple[object, ...], list[Value]] = {}
     for value in matrices:
         assert value.const is not None
-        elements, shape = _bits(value.const), _shape(value)
+        tensor, shape = value.const, _shape(value)
         rows, columns = _places(shape)
         other_rows, other_columns = _places(shape[::-1])
-        wanted: tuple[object, ...] = (value.const.dtype, shape, elements[other_columns, other_rows].tobytes())
+        wanted: tuple[object, ...] = (tensor.dtype, shape, _sample(tensor, other_columns, other_rows))
         for candidate in waiting.get(wanted, ()):
             assert candidate.const is not None
-            if _is_transpose(_bits(candidate.const), elements):
+            if _is_transpose(_bits(candidate.const), _bits(tensor)):
                 waiting[wanted].remove(candidate)
                 yield (candidate, value) if _prefers(candidate, value) else (value, candidate)
                 break
         else:
             # Found by a matrix of the swapped shape that looks at the same elements.
-            key: tuple[object, ...] = (value.const.dtype, shape[::-1], elements[rows, columns].tobytes())
+            key: tuple[object, ...] = (tensor.dtype, shape[::-1], _sample(tensor, rows, columns))
             waiting.setdefault(key, []).append(value)
 
 
@@ -78,6 +78,10 @@ def _bits(tensor: Tensor) -> Array:
     """The matrix as unsigned integers: equal bits, not equal numbers, are asked for."""
     array = tensor.array()
     return array.view(f"u{array.dtype.itemsize}") if array.dtype.itemsize <= 8 else array
+
+
+def _sample(tensor: Tensor, rows: Array, columns: Array) -> bytes:
+    return tensor.sampled((rows * tensor.shape[1] + columns).tolist())
 
 
 def _places(shape: tuple[int, int]) -> tuple[Array, Array]:
