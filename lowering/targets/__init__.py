@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ...ir.errors import UsageError
+from ...ir.ops.cost import CostModel, Machine
 from ..backend import Backend, backend_of, list_backends
 from ..installed import RUNTIMES, runtime_version
 from .hardware import Hardware, detected, hardware_of, machine
@@ -65,6 +66,17 @@ class Target:
         """What graphs for it may compute in: what its hardware has a rate for, and its runtime takes."""
         known = self.backend.precisions
         return known & {"fp32", *self.hardware.rates} if self.hardware.rates else known
+
+    @property
+    def cost_model(self) -> CostModel | None:
+        """What nodes cost there, for rewrites that must not cost more; None for a target without peak numbers.
+
+        A new one each time, as it remembers the types of a model.
+        """
+        rate, bandwidth = self.hardware.rates.get("fp32"), self.hardware.bandwidth
+        if rate is None or bandwidth is None:
+            return None
+        return CostModel(Machine(rate, bandwidth, self.hardware.launch))
 
     @property
     def max_opset(self) -> int:

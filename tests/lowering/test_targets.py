@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from geoc.ir.errors import UsageError
+from geoc.ir.ops.cost import Machine
 from geoc.lowering.targets import get_target, hardware, list_targets
+from geoc.passes.base import Context
 
 GPUS = ("a10", "a100", "b200", "h100", "h200", "l4", "l40s", "orin", "rtx3090", "rtx4090", "rtx5090", "t4")
 CPUS = ("cpu-amx", "cpu-arm-dotprod", "cpu-avx2", "cpu-avx512", "cpu-vnni", "graviton", "raspberrypi")
@@ -109,6 +111,15 @@ def test_an_unknown_machine_has_no_rates(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(hardware, "CPUINFO", tmp_path / "is not here")
     found = get_target("cpu")
     assert found.hardware.rates == {} and found.pipeline == get_target("onnxruntime").pipeline
+
+
+def test_rewrites_are_priced_by_the_target_s_own_numbers() -> None:
+    for name in list_targets():
+        hardware, found = get_target(name).hardware, Context(capabilities=get_target(name)).cost.machine
+        if hardware.rates and hardware.bandwidth:
+            assert (found.flops, found.bandwidth, found.launch) == (hardware.rates["fp32"], hardware.bandwidth, hardware.launch)
+        else:
+            assert (found.flops, found.bandwidth) == (Machine().flops, Machine().bandwidth)
 
 
 def test_every_target_has_a_backend() -> None:
