@@ -88,3 +88,13 @@ def run(path: Path, feeds: dict[str, Any]) -> list[Any]:
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return list(session.run(None, feeds))
+
+
+@pytest.mark.parametrize("name", ["bert-ts", "bert-dynamo", "llama-ts", "vit-ts"])
+@pytest.mark.parametrize("target", ["cpu", "openvino-cpu"])
+def test_attention_is_found_at_small_fixed_shapes_as_well(target: str, name: str) -> None:
+    """Where data is small a launch is what an operator costs, and one costs less than four."""
+    model = geoc.load(source(name))
+    sizes = dict.fromkeys(InputMaker(model, Shapes()).symbols, 2)
+    report = geoc.compile(source(name), None, target=target, check="off", shape=[f"{s}={n}" for s, n in sizes.items()])
+    assert report.after.fused["attention"] == 2, report.refused
