@@ -14,40 +14,19 @@ from geoc.passes.registry import Registry
 from geoc.tools.cli import main
 
 from . import golden
+from .tutorial import COMMAND, blocks, pattern
 
 TEXT = (Path(__file__).parents[1] / "docs" / "rules.md").read_text(encoding="utf-8")
 TUTORIAL = TEXT[: TEXT.index("\n# Reference\n")]
 FILE = re.compile(r"`([\w.]+\.(?:py|rules|gir))`[^`]*:\s*\Z")
-COMMAND = re.compile(r"\$ (?P<words>[^#]*?)(?: +# exits with (?P<code>\d))?\Z")
-
-
-def blocks() -> list[tuple[str, str]]:
-    """Indented blocks with the paragraph before each; a command ends the block before it."""
-    found: list[tuple[str, str]] = []
-    before = ""
-    for part in re.findall(r"(?:^    .*\n|^\n(?=    ))+|(?:^(?!    ).*\n)+", TUTORIAL + "\n", re.MULTILINE):
-        if not part.startswith("    ") and not part.startswith("\n    "):
-            before = part.strip().rpartition("\n\n")[2]
-            continue
-        lines = [line[4:] for line in part.strip("\n").split("\n")]
-        starts = [i for i, line in enumerate(lines) if line.startswith("$ ")]
-        for start, end in zip([0, *starts], [*starts, len(lines)]):
-            if end > start:
-                found.append(("" if start in starts else before, "\n".join(lines[start:end]).strip("\n")))
-    return found
-
-
-def pattern(shown: str) -> str:
-    """A regular expression for an output in which `...` stands for anything."""
-    return re.escape(shown).replace(r"\.\.\.", ".*?") + r"\n?\Z"
 
 
 def test_it_has_all_its_steps() -> None:
-    commands = [COMMAND.match(block.split("\n")[0]) for _, block in blocks() if block.startswith("$ ")]
+    commands = [COMMAND.match(block.split("\n")[0]) for _, block in blocks(TUTORIAL) if block.startswith("$ ")]
     verbs = [found["words"].split()[1] for found in commands if found is not None]
     assert None not in commands
     assert {"make_model.py", "dump", "match", "explain", "rulecheck", "points.onnx"} == set(verbs)
-    files = [FILE.search(before) for before, block in blocks() if not block.startswith("$ ")]
+    files = [FILE.search(before) for before, block in blocks(TUTORIAL) if not block.startswith("$ ")]
     assert [f and f[1] for f in files] == [
         "make_model.py", "my.rules", "my.rules", "my.rules", "wrong.rules", "dear.rules", "distance.gir",
     ]  # fmt: skip
@@ -55,7 +34,7 @@ def test_it_has_all_its_steps() -> None:
 
 def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    for before, block in blocks():
+    for before, block in blocks(TUTORIAL):
         if not block.startswith("$ "):
             name = FILE.search(before)
             assert name is not None, f"no file is named before:\n{block}"
@@ -76,8 +55,8 @@ def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 
 def test_its_golden_cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (rules, *_) = [b for before, b in reversed(blocks()) if (f := FILE.search(before)) and f[1] == "my.rules"]
-    (cases,) = [b for before, b in blocks() if (f := FILE.search(before)) and f[1] == "distance.gir"]
+    (rules, *_) = [b for before, b in reversed(blocks(TUTORIAL)) if (f := FILE.search(before)) and f[1] == "my.rules"]
+    (cases,) = [b for before, b in blocks(TUTORIAL) if (f := FILE.search(before)) and f[1] == "distance.gir"]
     (tmp_path / "my.rules").write_text(rules)
     (tmp_path / "my").mkdir()
     path = tmp_path / "my" / "distance.gir"

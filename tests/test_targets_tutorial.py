@@ -14,27 +14,11 @@ from onnx import TensorProto, helper
 
 import geoc
 
-from .test_rules_tutorial import COMMAND, pattern
+from .tutorial import COMMAND, blocks, pattern
 
 TEXT = (Path(__file__).parents[1] / "docs" / "targets.md").read_text(encoding="utf-8")
 FILE = re.compile(r"`([\w.]+\.(?:py|rules|toml))`[^`]*:\s*\Z")
 SOURCE = Path(geoc.__file__).parents[1]
-
-
-def blocks() -> list[tuple[str, str]]:
-    """Indented blocks with the paragraph before each; a command ends the block before it."""
-    found: list[tuple[str, str]] = []
-    before = ""
-    for part in re.findall(r"(?:^    .*\n|^\n+(?=    ))+|(?:^(?!    ).*\n)+", TEXT + "\n", re.MULTILINE):
-        if not part.strip("\n").startswith("    "):
-            before = part.strip().rpartition("\n\n")[2]
-            continue
-        lines = [line[4:] for line in part.strip("\n").split("\n")]
-        starts = [i for i, line in enumerate(lines) if line.startswith("$ ")]
-        for start, end in zip([0, *starts], [*starts, len(lines)]):
-            if end > start:
-                found.append(("" if start in starts else before, "\n".join(lines[start:end]).strip("\n")))
-    return found
 
 
 def model(path: Path, op: str, opset: int) -> None:
@@ -56,7 +40,7 @@ def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny\nVersion: 1\n")
     environment = {"PYTHONPATH": f"{SOURCE}:{tmp_path}", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
     commands = 0
-    for before, block in blocks():
+    for before, block in blocks(TEXT):
         name = FILE.search(before)
         if not block.startswith("$ ") and name is not None:
             folder = package if name[1] in ("backend.py", "forms.rules") else tmp_path
