@@ -9,10 +9,11 @@ from ...ir.ops import Op
 from ...ir.ops.schema import Param, Schema
 from ...ir.types import F32
 
-# Operators that say in an attribute what type they make; Cast and ConstantOfShape are looked after.
-_TYPED_BY_ATTRIBUTE = frozenset((
+# Operators that say in an attribute what type they make (Cast and ConstantOfShape are looked after), and those that
+# quantize: their scales are small numbers, of which fp16 keeps few digits.
+_KEPT = frozenset((
     "EyeLike", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial",
-    "HannWindow", "HammingWindow", "BlackmanWindow", "MelWeightMatrix", "BitCast", "CastLike", "QuantizeLinear",
+    "HannWindow", "HammingWindow", "BlackmanWindow", "MelWeightMatrix", "BitCast", "CastLike", "QuantizeLinear", "DequantizeLinear",
 ))  # fmt: skip
 
 
@@ -30,7 +31,7 @@ def half_results(node: Node, half: str, opset: int) -> frozenset[int]:
 def _slots(op: Op, count: int, half: str, opset: int, operands: bool) -> frozenset[int]:
     if op.key == "Cast":
         return frozenset() if operands else frozenset((0,))
-    if op.domain or op.name in _TYPED_BY_ATTRIBUTE or op.is_opaque:
+    if op.domain or op.name in _KEPT or op.is_opaque:
         return frozenset()
     if op.key == "ConstantOfShape":
         return frozenset() if operands else frozenset((0,))

@@ -276,6 +276,19 @@ def test_operands_that_have_no_half_form_keep_their_type() -> None:
     assert scales is not None and scales.dtype is F32
 
 
+def test_scales_keep_their_digits() -> None:
+    text = """graph @main(%x: f32[64,64]) -> (%y) {
+  weight %w: i8[64,64] = splat(3)
+  weight %s: f32[] = 1e-6
+  weight %v: f32[64,64] = splat(0.125)
+  %d = DequantizeLinear(%w, %s)
+  %a = Add(%d, %v)
+  %y = MatMul(%x, %a)
+}"""
+    model = autocast(model_of(text), {"x": X / 8})
+    assert dtypes(model, "DequantizeLinear") == ["f32"] and dtypes(model, "MatMul") == ["f16"]
+
+
 def test_a_refused_node_stays_and_its_neighbours_change() -> None:
     """As when the comparison bisects for the node to blame."""
     model = model_of(TWO)
