@@ -13,7 +13,8 @@ from ...ir.types import F32
 # quantize: their scales are small numbers, of which fp16 keeps few digits.
 _KEPT = frozenset((
     "EyeLike", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial",
-    "HannWindow", "HammingWindow", "BlackmanWindow", "MelWeightMatrix", "BitCast", "CastLike", "QuantizeLinear", "DequantizeLinear",
+    "HannWindow", "HammingWindow", "BlackmanWindow", "MelWeightMatrix", "BitCast", "CastLike", "QuantizeLinear",
+    "DequantizeLinear",
 ))  # fmt: skip
 
 

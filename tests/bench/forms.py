@@ -179,6 +179,8 @@ NOTES = [
     "  tenth at 768 inputs and by half of the time and more at 3,072 and above. So decoders with a cache get it, which run with one",
     "  row for each token, and for up to 3,072 inputs (tokens.rules), on x86, where this was measured (with AVX2, and with AVX-512:",
     "  1.2 to 1.3 times as fast for one token, a prompt of 512 tokens 0 to 7 % slower); `--skip=ort-tokens` leaves it out.",
+    "- Over the transformer exports 43 % of the time outside products is exponentials, error functions and the sums of normalizations, which no form",
+    "  avoids (`tests/bench/arithmetic.py`, AVX-512, one thread); geoc takes 42 % of all of it and 74 % of the rest.",
     "- A projection as Gemm on rows, and its bias summed with what skips it, win up to 2 % alone and nothing over whole models:",
     "  MatMul and Add stay, of which onnxruntime makes BiasGelu where a GELU follows.",
     "- Without the biases of keys and values attention with its projections takes up to 5 % less time. Queries, keys and values from",
