@@ -6,11 +6,13 @@ import importlib.util
 import os
 from pathlib import Path
 
-# By what geoc calls a runtime: its module, and the distributions that bring it, the one to install first.
+# By what geoc calls a runtime, or what builds for one: its module, and the distributions that bring it, the one to
+# install first.
 RUNTIMES: dict[str, tuple[str, tuple[str, ...]]] = {
     "onnxruntime": ("onnxruntime", ("onnxruntime", "onnxruntime_gpu", "onnxruntime_openvino")),
     "openvino": ("openvino", ("openvino",)),
     "tensorrt": ("tensorrt", ("tensorrt", "tensorrt_cu12", "tensorrt_cu13")),
+    "tensorrt-rtx": ("tensorrt_rtx", ("tensorrt_rtx_cu12", "tensorrt_rtx_cu13", "tensorrt_rtx")),
 }
 
 

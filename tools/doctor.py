@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,18 +35,35 @@ def doctor_verb(arguments: Arguments) -> int:
     for name, (_, distributions) in RUNTIMES.items():
         version = runtime_version(name)
         if version is None:
-            state = f"not installed: pip install {distributions[0]}"
-        elif name == cpu.runtime:
-            fault = _fault()
-            state = f"{version}: {fault or 'a model was compiled and run'}"
+            state = f"not installed: pip install {distributions[0].replace('_', '-')}"
         else:
-            state = version
+            trial, done = _TRIALS.get(name, (None, ""))
+            found = "" if trial is None else trial()
+            state = f"{version}: {found or done}" if trial is not None else version
+            if name == cpu.runtime:
+                fault = found
         print(f"    {name:<13}{state}")
-    targets = [get_target(name) for name in list_targets()]
-    print("\ntargets")
-    print(f"    compile for: {', '.join(t.name for t in targets)}")
-    print(f"    estimate for: {', '.join(t.name for t in targets if t.hardware.rates)}")
+    _targets([get_target(name) for name in list_targets()])
     return 1 if fault or cpu.runtime_version is None else 0
+
+
+def _targets(targets: list[Target]) -> None:
+    """What can be done here for each target, the most first."""
+    from ..lowering.installed import runtime_version
+    from ..lowering.tensorrt.rtx import CAPABILITIES
+
+    print("\ntargets")
+    here = [t.name for t in targets if t.data.get("detected") and t.runtime_version is not None]
+    engines = [t.name for t in targets if t.hardware.compute_capability in CAPABILITIES]
+    rows = [
+        ("compile, and run here", here),
+        ("engines ahead of time", engines if runtime_version("tensorrt-rtx") is not None else []),
+        ("compile for elsewhere", [t.name for t in targets if t.name not in (*here, *engines)]),
+        ("estimate", [t.name for t in targets if t.hardware.rates]),
+    ]
+    for what, names in rows:
+        if names:
+            print(f"    {what}: {', '.join(names)}")
 
 
 def _machine(cpu: Target) -> str:
@@ -60,7 +78,7 @@ def _machine(cpu: Target) -> str:
     return ", ".join(parts)
 
 
-def _fault() -> str:
+def _onnxruntime() -> str:
     """What goes wrong with the smallest model from text to a result of onnxruntime; "" for nothing."""
     import numpy as np
 
@@ -83,3 +101,47 @@ def _fault() -> str:
         except failures as error:
             return f"does not work: {first_line(error)}"
     return "" if np.array_equal(result, [-1, 2]) else f"gives wrong results: -x of [1, -2] is {result}"
+
+
+def _openvino() -> str:
+    """The same of OpenVINO."""
+    import numpy as np
+
+    from ..ir.errors import GeocError
+    from ..ir.text import load_model
+    from ..lowering.openvino.graph import to_openvino
+    from ..lowering.openvino.package import openvino
+    from .check import first_line
+
+    with tempfile.TemporaryDirectory(prefix="geoc-doctor-") as folder:
+        source = Path(folder) / "model.gir"
+        source.write_text(_SMALLEST, encoding="utf-8")
+        try:
+            compiled = openvino().Core().compile_model(to_openvino(load_model(str(source))), "CPU")
+            result = compiled([np.array([1, -2], np.float32)])[0]
+        except (GeocError, RuntimeError, ImportError) as error:
+            return f"does not work: {first_line(error)}"
+    return "" if np.array_equal(result, [-1, 2]) else f"gives wrong results: -x of [1, -2] is {result}"
+
+
+def _tensorrt_rtx() -> str:
+    """What goes wrong with building the smallest engine; "" for nothing."""
+    from ..ir.errors import GeocError
+    from .api import compile
+    from .check import first_line
+
+    with tempfile.TemporaryDirectory(prefix="geoc-doctor-") as folder:
+        source = Path(folder) / "model.gir"
+        source.write_text(_SMALLEST, encoding="utf-8")
+        try:
+            compile(str(source), str(Path(folder) / "m.rtx.engine"), target="a100", check="off")
+        except GeocError as error:
+            return f"does not work: {first_line(error)}"
+    return ""
+
+
+_TRIALS: dict[str, tuple[Callable[[], str], str]] = {
+    "onnxruntime": (_onnxruntime, "a model was compiled and run"),
+    "openvino": (_openvino, "a model was compiled and run"),
+    "tensorrt-rtx": (_tensorrt_rtx, "an engine was built for an A100"),
+}

@@ -15,7 +15,10 @@ def test_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
     assert re.search(rf"^    onnxruntime +{re.escape(onnxruntime.__version__)}: a model was compiled and run$", text, re.M)
-    assert re.search(r"compile for: .*\bcpu\b", text) and re.search(r"estimate for: .*\ba100\b", text)
+    assert re.search(r"compile, and run here: cpu\b", text) and re.search(r"estimate: .*\ba100\b", text)
+    assert re.search(r"(elsewhere|ahead of time): .*\ba100\b", text)
+    for name, done in (("openvino", "a model was compiled and run"), ("tensorrt-rtx", "an engine was built for an A100")):
+        assert re.search(rf"^    {name} +(not installed: pip install|[\d.]+: {done}$)", text, re.M), text
 
 
 def test_a_runtime_that_is_not_there(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
