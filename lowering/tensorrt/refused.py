@@ -71,7 +71,9 @@ def _types(node: Node) -> str:
 def _quantization(node: Node) -> str:
     if node.op.name not in ("QuantizeLinear", "DequantizeLinear"):
         return ""
-    point = node.input(2)
+    point, stored = node.input(2), node.output if node.op.name == "QuantizeLinear" else node.inputs[0]
+    if stored is not None and stored.dtype is not None and stored.dtype.kind == "u":
+        return f"{stored.dtype} is not symmetric"
     if point is not None and (point.const is None or np.any(np.asarray(point.const.array()).astype(np.int64))):
         return "zero points must be 0"
     return ""

@@ -7,6 +7,7 @@ import json
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -172,3 +173,29 @@ def test_products_in_another_type_than_the_graph_says_are_found() -> None:
 def test_kernels_that_are_a_whole_attention() -> None:
     assert is_attention(Kernel("_gemm_mha_v2_0x1", "kgen", (), (), ()))
     assert not is_attention(Kernel("__myl_MulAdd_0x1", "kgen", (), (), ()))
+
+
+@needs_rtx
+def test_quantized_as_for_x86_builds_with_int8_inside(tmp_path: Path) -> None:
+    """u8 around 128, as onnxruntime's quantizer writes it for CPUs: its parser refuses that as it is."""
+    weights = {
+        "w": np.random.default_rng(0).integers(0, 255, (32, 16)).astype(np.uint8),
+        "s": np.float32(0.05), "z": np.uint8(128), "ws": np.float32(0.01), "wz": np.uint8(128),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wd"]),
+        helper.make_node("MatMul", ["d", "wd"], ["y"], name="/fc"),
+    ]
+    value = helper.make_tensor_value_info
+    ends = [value("x", TensorProto.FLOAT, [8, 32]), value("y", TensorProto.FLOAT, [8, 16])]
+    constants = [numpy_helper.from_array(np.asarray(v), name) for name, v in weights.items()]
+    graph = helper.make_graph(nodes, "main", ends[:1], ends[1:], constants)
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    with pytest.raises(UnsupportedModel, match="zero point"):
+        build_apart(str(path), str(tmp_path / "a.engine"), "8.0", {})
+    report = geoc.compile(path, tmp_path / "o.rtx.engine", target="a100")
+    assert report.ok and report.accuracy.error == 0
+    assert any("Int8" in kernel["inputs"] for kernel in report.engine["kernels"])
