@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from geoc.ir.errors import GeocError
 from geoc.ir.types import F16
 from geoc.lowering.backend import Order
 from geoc.lowering.emit import write_onnx
+from geoc.lowering.installed import runtime_version
 from geoc.lowering.targets import get_target
 from geoc.lowering.tensorrt.emit import is_attention
 from geoc.lowering.tensorrt.rtx import build_apart
@@ -195,7 +196,7 @@ def rendered(records: list[Record]) -> str:
     rule = [r for r in built if r["fp16"]["precision"] and r["casts_by_rule"] is not None]
     lines = [
         "# Engines for TensorRT", "",
-        f"Built for an A100 (sm80) without a GPU by TensorRT-RTX {version('tensorrt_rtx')}, each model at one shape: kernels of the",
+        f"Built for an A100 (sm80) without a GPU by TensorRT-RTX {runtime_version('tensorrt-rtx')}, each model at one shape: kernels of the",
         "untouched model, after `geoc MODEL -O2 --target=a100` and after `-O3`, which is fp16 where outputs stay within 1 %. RTX is",
         "of TensorRT's family: what it refuses TensorRT refuses, what it fuses is a sign and no proof. `python tests/bench/tensorrt.py`",
         "made this. Attention: layers that geoc finds, and kernels in the fp16 engine that are a whole attention. Casts: all that are",
@@ -210,8 +211,13 @@ def rendered(records: list[Record]) -> str:
     ]  # fmt: skip
     failures = [(r["model"], name, r[name]["failure"]) for r in records for name in ("untouched", "fp32", "fp16") if "failure" in r[name]]
     if failures:
-        lines += ["", "## What does not build", "", *(f"- {model}, {name}: {why}" for model, name, why in failures)]
+        lines += ["", "## What does not build", "", *(f"- {model}, {name}: {_plain(why)}" for model, name, why in failures)]
     return "\n".join([*lines, ""])
+
+
+def _plain(why: str) -> str:
+    """A reason without the folders of this machine."""
+    return re.sub(r"\S*/(?=[\w.-]+\.(?:onnx|cpp|h)\b)", "", why)
 
 
 def _row(r: Record) -> str:
