@@ -210,6 +210,12 @@ def _axes(node: Node, given: Operands, rank: int) -> tuple[int, ...] | None:
     return None if node.attr("noop_with_empty_axes") else tuple(range(rank))
 
 
+def _fits(exact: Any, dtype: Any) -> bool:
+    """True if integers of a type hold all of these numbers."""
+    limits = np.iinfo(dtype)
+    return bool(np.all((exact >= limits.min) & (exact <= limits.max)))
+
+
 def _beyond_double(x: Any) -> bool:
     """True if any of these integers may have been rounded."""
     return bool(np.any(np.abs(x) > 2**53))
@@ -232,6 +238,8 @@ def _reduction(function: Callable[..., Any], *, widen: bool, floats_only: bool =
             return np.asarray(wide).astype(x.dtype)
         if function is np.prod and _beyond_double(np.prod(x.astype(np.float64), axis=axes)):
             return None  # onnxruntime multiplies integers as doubles
+        if widen and not _is_float(x) and not _fits(function(x.astype(np.float64), axis=axes), x.dtype):
+            return None  # onnxruntime does not wrap round
         if widen:
             return function(x, axis=axes, keepdims=keep, dtype=x.dtype)
         return function(x, axis=axes, keepdims=keep)
