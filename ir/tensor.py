@@ -219,14 +219,18 @@ class Tensor:
                 raise OSError(f"{self.file.path} ended early")
             yield np.frombuffer(data, dtype=self.dtype.numpy)
 
-    def sampled(self, positions: Iterable[int]) -> bytes:
-        """The bytes of some elements, by flat position, without mapping what lies around them. For whole-byte types."""
+    def sampled(self, positions: Iterable[int], count: int = 1) -> bytes:
+        """The bytes of `count` elements from each of some flat positions on. For whole-byte types.
+
+        What lies around them in a file is not mapped.
+        """
         width = self.dtype.bits // 8
+        length = count * width
         if self.file is None or not self.file.path or self.length <= _PAGED:
             data = self.data()
-            return b"".join(bytes(data[at * width : (at + 1) * width]) for at in positions)
+            return b"".join([bytes(data[at * width : at * width + length]) for at in positions])
         handle = self.file.descriptor()
-        return b"".join(os.pread(handle, width, self.offset + at * width) for at in positions)
+        return b"".join([os.pread(handle, length, self.offset + at * width) for at in positions])
 
     def item(self) -> Any:
         """The only element as a Python value. Raises ValueError when there is not exactly one."""
