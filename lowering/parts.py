@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..ir.clone import clone_model
 from ..ir.core import Model
 from .backend import Emitter, Order, Unsupported, Written
 from .emit import write_text
@@ -35,7 +36,7 @@ def write_parts(
 ) -> Written:
     """Write what the target runs with `emitter`, what is `refused` as ONNX for `fallback`, and the plan.
 
-    `path` is where the whole model would go; the folder beside it is called after it. The model is taken apart.
+    `path` is where the whole model would go; the folder beside it is called after it.
     """
     stem = path.removesuffix(emitter.suffix)
     folder = stem + ".parts"
@@ -49,7 +50,10 @@ def write_parts(
     whole = Counter(node.op.key for node, _ in refused)
     written = Written({})
     entries: list[dict[str, Any]] = []
-    for number, part in enumerate(partition(model, {node for node, _ in refused})):
+    copy, of = clone_model(model)  # partition takes it apart
+    results = {of[node.output] for node, _ in refused}
+    twins = {node for node in copy.graph if node.output in results}
+    for number, part in enumerate(partition(copy, twins)):
         target = order.target if part.on_target else fallback
         form = emitter if part.on_target else target.backend.emitters()["onnx"]
         name = f"{number}.{target.runtime}{form.suffix}"

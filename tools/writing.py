@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..ir.clone import clone_model
 from ..ir.core import Model
 from ..ir.errors import UnsupportedModel
 from ..lowering.backend import Order, Unsupported
@@ -33,8 +32,7 @@ def write_outputs(run: Compilation, model: Model, outputs: Sequence[Output]) -> 
     for output in outputs:
         try:
             if refused and run.fallback is not None and output.kind not in WHOLE:
-                parts = clone_model(model)[0] if len(outputs) > 1 else model
-                result = write_parts(parts, output.path, order, output.emitter, run.fallback, refused)
+                result = write_parts(model, output.path, order, output.emitter, run.fallback, refused)
             else:
                 result = output.emitter.write(model, output.path, order)
         except OSError as error:

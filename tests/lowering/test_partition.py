@@ -150,6 +150,12 @@ def test_what_a_target_cannot_run_goes_to_the_fallback_and_is_said(with_det: Pat
     assert all(np.allclose(a, known[name], atol=1e-6) for a, name in zip(whole, plan["outputs"]))
 
 
+def test_several_forms_are_split_alike(with_det: Path, tmp_path: Path) -> None:
+    geoc.compile(with_det, tmp_path / "made", target="a100", emit=("gir", "onnx"))
+    plan = json.loads((tmp_path / "made" / "m.parts" / "plan.json").read_text())
+    assert [part["runtime"] for part in plan["parts"]] == ["tensorrt", "onnxruntime", "tensorrt"]
+
+
 def test_without_a_fallback_the_nodes_are_named(with_det: Path, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedModel, match="a100 cannot run 1 nodes: Det at /head/Det: it has no layer for it; --fallback=cpu"):
         geoc.compile(with_det, tmp_path / "o.onnx", target="a100", fallback="none")
