@@ -13,7 +13,7 @@ names its ``BACKEND`` as an entry point of the group ``geoc.backends``.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -88,6 +88,16 @@ class Unsupported(NamedTuple):
 
     node: Node
     reason: str
+
+
+def in_main_graph(model: Model, found: Iterable[tuple[Node, str]]) -> list[Unsupported]:
+    """Nodes with reasons, those in regions as the node of the main graph that holds them; the first reason counts."""
+    reasons: dict[Node, str] = {}
+    for node, reason in found:
+        outer = model.graph.enclosing_node(node)
+        if outer is not None:
+            reasons.setdefault(outer, reason)
+    return [Unsupported(node, reason) for node, reason in reasons.items()]
 
 
 class Backend:

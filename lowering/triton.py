@@ -10,7 +10,6 @@ The folder around it is what ``tritonserver --model-repository`` takes. Fields a
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from typing import NamedTuple
 from ..ir.core import Model, Value
 from ..ir.dims import Dim, DimLike
 from ..ir.errors import UnsupportedModel, UsageError
+from ..ir.ops.cost import is_batch
 from ..ir.types import BF16, BOOL, F16, F32, F64, I8, I16, I32, I64, STR, U8, U16, U32, U64, DType, TensorType
 from .backend import Order, Written
 from .emit import write_text
@@ -32,7 +32,6 @@ TYPES = {
     I16: "TYPE_INT16", I32: "TYPE_INT32", I64: "TYPE_INT64", F16: "TYPE_FP16", F32: "TYPE_FP32", F64: "TYPE_FP64",
     STR: "TYPE_STRING", BF16: "TYPE_BF16",
 }  # fmt: skip
-_BATCH = re.compile(r"batch|^(b|n|bs|bsz)$", re.IGNORECASE)
 
 
 class Service(NamedTuple):
@@ -146,7 +145,7 @@ def _max_batch(model: Model, order: Order) -> tuple[int, list[str]]:
     atom = shared.atom if isinstance(shared, Dim) else None
     if atom is None or not atom.is_symbol:
         return 0, []
-    if not _BATCH.search(atom.name):
+    if not is_batch(atom.name):
         note = f"Triton puts no requests together: {atom.name!r}, the first dimension of all, has no name of a batch"
         return 0, [note]
     size = order.symbols.get(atom.name)

@@ -117,7 +117,7 @@ class Compilation:
             more += parse(f"interface{{to={self.settings.io_precision}}}")
         items = plan(self.settings, self.registry, self.target.pipeline, more)
         self.steps = self.registry.resolve(items)
-        self.precision = attempt.precision
+        self.is_lossy = any(self.registry.find(step.name).lossy for step in names(items))
         self.report.pipeline = render(items)
         self.report.precision = attempt.precision
 
@@ -125,11 +125,6 @@ class Compilation:
     def interface(self) -> str | None:
         """What the pipeline declares float inputs and outputs as; None where it leaves them alone."""
         return next((step.to for step in reversed(self.steps) if isinstance(step, Interface)), None)
-
-    @property
-    def is_lossy(self) -> bool:
-        """True if a pass of the pipeline changes results beyond rounding."""
-        return any(self.registry.find(step.name).lossy for step in names(parse(self.report.pipeline)))
 
     def model(self) -> Model:
         """The source model, with the sizes of --shape; read again on each call."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .args import Arguments
 
@@ -78,6 +79,19 @@ def _machine(cpu: Target) -> str:
     return ", ".join(parts)
 
 
+@contextmanager
+def _smallest() -> Iterator[Path]:
+    """The file of the smallest model, in a folder for what is made of it."""
+    with tempfile.TemporaryDirectory(prefix="geoc-doctor-") as folder:
+        source = Path(folder) / "model.gir"
+        source.write_text(_SMALLEST, encoding="utf-8")
+        yield source
+
+
+def _judged(result: Any) -> str:
+    return "" if list(result) == [-1, 2] else f"gives wrong results: -x of [1, -2] is {result}"
+
+
 def _onnxruntime() -> str:
     """What goes wrong with the smallest model from text to a result of onnxruntime; "" for nothing."""
     import numpy as np
@@ -91,16 +105,15 @@ def _onnxruntime() -> str:
     except ImportError as error:
         return f"cannot be imported: {first_line(error)}"
     failures: tuple[type[Exception], ...] = (GeocError, *refusals())
-    with tempfile.TemporaryDirectory(prefix="geoc-doctor-") as folder:
-        source, output = Path(folder) / "model.gir", Path(folder) / "model.onnx"
-        source.write_text(_SMALLEST, encoding="utf-8")
+    with _smallest() as source:
+        output = source.with_suffix(".onnx")
         try:
             compile(str(source), str(output))
             session = onnxruntime.InferenceSession(str(output), providers=["CPUExecutionProvider"])
             (result,) = session.run(None, {"x": np.array([1, -2], np.float32)})
         except failures as error:
             return f"does not work: {first_line(error)}"
-    return "" if np.array_equal(result, [-1, 2]) else f"gives wrong results: -x of [1, -2] is {result}"
+    return _judged(result)
 
 
 def _openvino() -> str:
@@ -113,15 +126,13 @@ def _openvino() -> str:
     from ..lowering.openvino.package import openvino
     from .check import first_line
 
-    with tempfile.TemporaryDirectory(prefix="geoc-doctor-") as folder:
-        source = Path(folder) / "model.gir"
-        source.write_text(_SMALLEST, encoding="utf-8")
+    with _smallest() as source:
         try:
             compiled = openvino().Core().compile_model(to_openvino(load_model(str(source))), "CPU")
             result = compiled([np.array([1, -2], np.float32)])[0]
         except (GeocError, RuntimeError, ImportError) as error:
             return f"does not work: {first_line(error)}"
-    return "" if np.array_equal(result, [-1, 2]) else f"gives wrong results: -x of [1, -2] is {result}"
+    return _judged(result)
 
 
 def _tensorrt_rtx() -> str:
@@ -130,11 +141,9 @@ def _tensorrt_rtx() -> str:
     from .api import compile
     from .check import first_line
 
-    with tempfile.TemporaryDirectory(prefix="geoc-doctor-") as folder:
-        source = Path(folder) / "model.gir"
-        source.write_text(_SMALLEST, encoding="utf-8")
+    with _smallest() as source:
         try:
-            compile(str(source), str(Path(folder) / "m.rtx.engine"), target="a100", check="off")
+            compile(str(source), str(source.with_suffix(".rtx.engine")), target="a100", check="off")
         except GeocError as error:
             return f"does not work: {first_line(error)}"
     return ""

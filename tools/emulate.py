@@ -11,7 +11,7 @@ from ..ir.builder import Builder
 from ..ir.clone import clone_model
 from ..ir.core import Model, Node, Value
 from ..ir.tensor import Tensor
-from ..ir.types import BF16, F16, F32, DType, TensorType, tensor_type
+from ..ir.types import BF16, F16, F32, DType, tensor_type
 
 
 def has_bfloat16(model: Model) -> bool:
@@ -20,7 +20,7 @@ def has_bfloat16(model: Model) -> bool:
 
 
 def _is_half(value: Value) -> bool:
-    return isinstance(value.type, TensorType) and value.dtype in (F16, BF16)
+    return value.dtype in (F16, BF16)
 
 
 def emulated(model: Model) -> Model:

@@ -24,7 +24,7 @@ from ..ir.builder import Builder
 from ..ir.clone import clone_model
 from ..ir.core import Graph, Model, Node, Value
 from ..ir.tensor import Tensor
-from ..ir.types import F32, TensorType
+from ..ir.types import F32
 from ..passes.precision.ranges import FAR, Range
 
 Feeds = Mapping[str, Any]
@@ -121,8 +121,8 @@ def _watch(model: Model) -> list[_Watched]:
                 inner = {name: of_graph[region] for name, region in node.regions.items()}
                 if any(inner.values()):
                     found += _FORWARD[node.op.key](node, inner)
-        own = [value for node in graph for value in node.outputs if _is_f32(value)]
-        own += [value for value in graph.inputs if _is_f32(value)]
+        own = [value for node in graph for value in node.outputs if value.dtype is F32]
+        own += [value for value in graph.inputs if value.dtype is F32]
         forwarded = {value for watched in found for value in (watched.low, watched.high)}
         own = [value for value in own if value not in forwarded]
         if own:
@@ -132,10 +132,6 @@ def _watch(model: Model) -> list[_Watched]:
     vectors = [vector for watched in groups for vector in (watched.low, watched.high)]
     model.graph.set_outputs(vectors, [f"range{i}" for i in range(len(vectors))])
     return groups
-
-
-def _is_f32(value: Value) -> bool:
-    return isinstance(value.type, TensorType) and value.dtype is F32
 
 
 def _extremes(graph: Graph, values: list[Value]) -> _Watched:

@@ -179,8 +179,13 @@ class CostModel:
 
 def typical(symbol: str) -> int:
     """The size that a symbolic dimension counts as: 1 for a batch, else `TYPICAL`."""
+    return 1 if is_batch(symbol) else TYPICAL
+
+
+def is_batch(symbol: str) -> bool:
+    """True if a symbolic dimension is called as batches are."""
     name = symbol.lower()
-    return 1 if name in _BATCH or "batch" in name else TYPICAL
+    return name in _BATCH or "batch" in name
 
 
 ShapeOf = Callable[["Value | None"], "Sizes | None"]

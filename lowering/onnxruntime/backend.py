@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from ...ir.core import Model, Node
+from ...ir.core import Model
 from ...ir.types import BF16
-from ..backend import Backend, Emitter, Order, Unsupported, Written
+from ..backend import Backend, Emitter, Order, Unsupported, Written, in_main_graph
 
 if TYPE_CHECKING:
     from ..targets import Target
@@ -46,12 +46,8 @@ class OnnxRuntime(Backend):
         from .kernels import without_kernel
 
         choice = choose(model, opset=opset, limit=target.max_opset)
-        found: dict[Node, str] = {}
-        for node in without_kernel(model, choice.opsets, choice.spellings):
-            outer = model.graph.enclosing_node(node)
-            if outer is not None:
-                found.setdefault(outer, f"no CPU kernel for {node.op.key} at these element types")
-        return [Unsupported(node, reason) for node, reason in found.items()]
+        missing = without_kernel(model, choice.opsets, choice.spellings)
+        return in_main_graph(model, ((n, f"no CPU kernel for {n.op.key} at these element types") for n in missing))
 
 
 def _write_onnx(model: Model, path: str, order: Order) -> Written:

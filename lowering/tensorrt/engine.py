@@ -34,8 +34,7 @@ def write_engine(model: Model, path: str, order: Order) -> Written:
             raise UnsupportedModel("; ".join(f"{e.node_operator()} {e.node_name()!r}: {e.desc()}" for e in errors))
     config = builder.create_builder_config()
     wanted = configuration(path, order)
-    for flag in ("TF32",):
-        (config.set_flag if flag in wanted["builder_flags"] else config.clear_flag)(getattr(trt.BuilderFlag, flag))
+    (config.set_flag if "TF32" in wanted["builder_flags"] else config.clear_flag)(trt.BuilderFlag.TF32)
     for shapes in wanted["profiles"]:
         profile = builder.create_optimization_profile()
         for name, ends in shapes.items():

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...ir.core import Model, Node
 from ...ir.types import C64, C128, F64, STR, OptionalType, SequenceType, TensorType
-from ..backend import Unsupported
+from ..backend import Unsupported, in_main_graph
 
 UNKNOWN: Final = frozenset((
     "AffineGrid", "Bernoulli", "BitCast", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor",
@@ -34,14 +34,10 @@ _REDUCTIONS = frozenset((
 
 def unsupported(model: Model) -> list[Unsupported]:
     """The nodes of the main graph that it does not take, or that hold such a node in a region, with the reason."""
-    found: dict[Node, str] = {}
-    for node in model.walk():
-        reason = refusal(node)
-        if reason:
-            outer = model.graph.enclosing_node(node)
-            if outer is not None:
-                found.setdefault(outer, reason if outer is node else f"{node.op.key} in it: {reason}")
-    return [Unsupported(node, reason) for node, reason in found.items()]
+    found = ((node, reason) for node in model.walk() if (reason := refusal(node)))
+    return in_main_graph(
+        model, ((n, why if n.graph is model.graph else f"{n.op.key} in it: {why}") for n, why in found)
+    )
 
 
 def refusal(node: Node) -> str:

@@ -87,7 +87,7 @@ def build(path: str, output: str, capability: str, profile: Profile) -> Built:
     if capability not in CAPABILITIES:
         known = ", ".join(CAPABILITIES)
         raise UsageError(f"TensorRT-RTX has no target of compute capability {capability}; it has {known}")
-    log = _Log.make(trt)
+    log = _log(trt)
     # Builder, network and parser must outlive each other's use: a temporary network crashes the parser.
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -147,24 +147,22 @@ def _kernels(text: str) -> list[Kernel]:
     return found
 
 
-class _Log:
-    """The builder's messages: the errors, and the list of layers that it prints when it is done."""
+def _log(trt: Any) -> Any:
+    """Keeps the builder's messages: the errors, and the list of layers that it prints when it is done."""
 
-    @staticmethod
-    def make(trt: Any) -> Any:
-        class Log(trt.ILogger):  # type: ignore[misc, unused-ignore]
-            def __init__(self) -> None:
-                trt.ILogger.__init__(self)
-                self.errors: list[str] = []
-                self.layers = ""
+    class Log(trt.ILogger):  # type: ignore[misc, unused-ignore]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.errors: list[str] = []
+            self.layers = ""
 
-            def log(self, severity: Any, message: str) -> None:
-                if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                    self.errors.append(" ".join(message.split()))
-                elif message.startswith("Layers:"):
-                    self.layers += message
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+                self.errors.append(" ".join(message.split()))
+            elif message.startswith("Layers:"):
+                self.layers += message
 
-        return Log()
+    return Log()
 
 
 def _package() -> Any:

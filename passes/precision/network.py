@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...ir.core import Model, Node, Value
-from ...ir.types import F32, TensorType
+from ...ir.types import F32
 from .slots import half_operands, half_results
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _takes_either(node: Node, index: int) -> bool:
 
 def is_single(value: Value) -> bool:
     """True for f32 tensors that are no constants."""
-    return value.const is None and isinstance(value.type, TensorType) and value.dtype is F32
+    return value.const is None and value.dtype is F32
 
 
 def _port_of_output(node: Node, index: int) -> Place:
