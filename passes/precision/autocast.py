@@ -63,7 +63,8 @@ class Autocast(Pass):
                 if reason:
                     stays[flow.maker] = reason
         speed = HalfSpeed(half, getattr(ctx.capabilities, "hardware", None))
-        places = halved(network, stays, speed.gain, speed.cast)
+        overhead = speed.overhead(node for node in network.nodes if node not in stays)
+        places = halved(network, stays, speed.gain, speed.cast, overhead)
         changes = [node for node in network.nodes if node in places and _has_half_slots(node, half, opset)]
         _remark(self.name, ctx, network, stays, places)
         if not changes:

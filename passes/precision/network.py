@@ -50,7 +50,7 @@ class Network:
             for node in graph:
                 results = [value for value in node.outputs if is_single(value)]
                 flows += [_flow(value, half, opset) for value in results]
-                if not node.regions and (results or any(v is not None and is_single(v) for v in node.inputs)):
+                if not node.regions and (results or _reads_single(node)):
                     nodes.append(node)
         return cls(flows, nodes)
 
@@ -86,11 +86,17 @@ def place_of_reader(node: Node, index: int, half: str, opset: int) -> Place | No
 
 
 def _takes_either(node: Node, index: int) -> bool:
-    """True for operands whose type changes nothing: what is cast to another float, and what only lends its shape."""
+    """True for operands whose type changes nothing: what is cast to another float, compared with its own kind, or only
+    lends its shape."""
     if node.op.key == "Cast":
         to = node.output.dtype
         return to is not None and (to.is_float or to.name == "bool")
-    return node.op.key in ("Shape", "Size", "IsNaN", "IsInf") and index == 0
+    return node.op.key in ("Shape", "Size", "IsNaN", "IsInf", "ArgMax", "ArgMin") and index == 0
+
+
+def _reads_single(node: Node) -> bool:
+    operands = enumerate(node.inputs)
+    return any(value is not None and is_single(value) and not _takes_either(node, index) for index, value in operands)
 
 
 def is_single(value: Value) -> bool:
@@ -128,11 +134,13 @@ def halved(
     stays: Iterable[Place],
     gain: Callable[[Node], float],
     cast: Callable[[Value], float],
+    overhead: float = 0.0,
 ) -> set[Place]:
     """The places that compute in half precision for the least time, those of `stays` never.
 
     `gain`: seconds that a node saves in half precision, negative where it loses. `cast`: seconds that casting a value
-    takes. Of several cheapest choices it is the one with most in half precision.
+    takes, to which `overhead` comes for those between nodes: others have to be paid wherever half precision is used at
+    all. Of several cheapest choices it is the one with most in half precision.
     """
     import networkx
     from networkx.algorithms.flow import boykov_kolmogorov
@@ -151,7 +159,8 @@ def halved(
     for number, flow in enumerate(network.flows):
         if not flow.readers:
             continue
-        price = max(1, _units(cast(flow.value)))
+        is_inside = flow.maker is not FIXED and FIXED not in flow.readers
+        price = max(1, _units(cast(flow.value) + is_inside * overhead))
         down, up = (number, "down"), (number, "up")
         graph.add_edge(flow.maker, down, capacity=price)
         graph.add_edge(up, flow.maker, capacity=price)
