@@ -96,7 +96,8 @@ class Compilation:
         self.written = outputs_of(self.target.backend, settings.emit, settings.output, settings.path)
         self.registry = Registry(self.target.rule_sets)
         self.registry.add_user_code(settings.plugin, settings.rules)
-        self.attempts = attempts(self.target, settings.precision, None if settings.passes else settings.level)
+        level = None if settings.passes else settings.level
+        self.attempts = attempts(self.target, settings.precision, level, settings.io_precision)
         self.choose(self.attempts[0])
         if settings.level == 3 and settings.passes is None and len(self.attempts) == 1 and not settings.precision:
             note = f"-O3 is -O2 here: geoc brings nothing to a lower precision for {settings.target} yet"

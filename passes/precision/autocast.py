@@ -16,7 +16,7 @@ from ...ir.tensor import Array, Tensor
 from ...ir.types import BF16, F16, F32, DType, tensor_type
 from ..base import Context, Pass
 from .islands import LARGEST, LIMIT, Islands
-from .network import FIXED, Network, Place, halved, is_single, place_of_maker, place_of_reader
+from .network import FIXED, HALF, Network, Place, halved, is_single, place_of_maker, place_of_reader
 from .slots import half_operands, half_results
 from .speed import HalfSpeed
 
@@ -32,13 +32,15 @@ class Autocast(Pass):
     and rounding stay exact. Without inputs to run, constants and operators alone decide. Of all ways to place casts
     the one that takes the least time by the target's peak numbers is chosen, by a minimum cut; inputs and outputs of
     the model keep their types, weights are converted in the file, masks of -1e9 and the like are clamped. Nodes inside
-    If, Loop and Scan take part.
+    If, Loop and Scan take part. Where a pass `interface` comes behind, ``interface`` says what it declares inputs and
+    outputs as, and the choice is made for that.
     """
 
     name: ClassVar[str] = "autocast"
     lossy: ClassVar[bool] = True
     to: str = "fp16"
     limit: float = LIMIT
+    interface: str = "fp32"
 
     def run(self, model: Model, ctx: Context) -> bool:
         """True if any node changed. Raises UsageError for another type."""
@@ -46,7 +48,8 @@ class Autocast(Pass):
         if half is None:
             raise UsageError(f"autocast goes to {' or '.join(_TYPES)}, not {self.to!r}", source="--passes")
         opset = getattr(ctx.capabilities, "max_opset", None) or _NEWEST
-        network = Network.of(model, half.type_str, opset)
+        # What is declared as the other half type is cast on its way to either.
+        network = Network.of(model, half.type_str, opset, HALF if self.interface == self.to else FIXED)
         if not network.nodes:
             return False
         islands = Islands(model, half, None if ctx.measure is None else ctx.measure(model), self.limit)
@@ -58,7 +61,7 @@ class Autocast(Pass):
             if reason:
                 stays[node] = reason
         for flow in network.flows:
-            if not isinstance(flow.maker, Node) and flow.maker is not FIXED:
+            if not isinstance(flow.maker, Node) and flow.maker not in (FIXED, HALF):
                 reason = islands.reason_of(flow.value)
                 if reason:
                     stays[flow.maker] = reason

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ...ir.core import Model, Node, Value
+from ...ir.core import Graph, Model, Node, Value
 from ...ir.types import F32
 from .slots import half_operands, half_results
 
@@ -23,6 +23,8 @@ Place: TypeAlias = "Node | tuple[Any, ...]"
 """A node, or a port: a node with regions and the number of one of its results (or of what it scans)."""
 FIXED: Place = ("fixed",)
 """All that stays in single precision whatever the rest does: graph inputs and outputs, operands of no other type."""
+HALF: Place = ("half",)
+"""What is in half precision whatever the rest does: inputs and outputs of the model that will be declared so."""
 
 
 @dataclass
@@ -42,21 +44,33 @@ class Network:
     nodes: list[Node]
 
     @classmethod
-    def of(cls, model: Model, half: str, opset: int) -> Network:
-        """The network of the main graph and its regions. `half`: the type as type constraints spell it."""
+    def of(cls, model: Model, half: str, opset: int, ends: Place = FIXED) -> Network:
+        """The network of the main graph and its regions. `half`: the type as type constraints spell it.
+
+        `ends` HALF: inputs (those without a default) and outputs of the model will be declared in half precision.
+        """
         flows, nodes = [], []
-        for graph in model.graph.graphs():
-            flows += [_flow(value, half, opset) for value in graph.inputs if is_single(value)]
+        main = model.graph
+        for graph in main.graphs():
+            for value in filter(is_single, graph.inputs):
+                flow = _flow(value, half, opset, main, ends)
+                if graph is main and value not in main.defaults:
+                    flow.maker = ends
+                flows.append(flow)
             for node in graph:
                 results = [value for value in node.outputs if is_single(value)]
-                flows += [_flow(value, half, opset) for value in results]
+                flows += [_flow(value, half, opset, main, ends) for value in results]
                 if not node.regions and (results or _reads_single(node)):
                     nodes.append(node)
         return cls(flows, nodes)
 
 
-def _flow(value: Value, half: str, opset: int) -> Flow:
-    readers = [p for use in value.uses if (p := place_of_reader(*use, half, opset)) is not None]
+def _flow(value: Value, half: str, opset: int, main: Graph, ends: Place) -> Flow:
+    readers = []
+    for node, index in value.uses:
+        place = ends if node is main.ret else place_of_reader(node, index, half, opset)
+        if place is not None:
+            readers.append(place)
     return Flow(value, place_of_maker(value, half, opset), readers)
 
 
@@ -146,11 +160,11 @@ def halved(
     from networkx.algorithms.flow import boykov_kolmogorov
 
     graph: Any = networkx.DiGraph()
-    graph.add_nodes_from((FIXED, _HALF))
+    graph.add_nodes_from((FIXED, HALF))
     for node in network.nodes:
         saved = _units(gain(node))
         if saved > 0:
-            _connect(graph, node, _HALF, saved)
+            _connect(graph, node, HALF, saved)
         elif saved < 0:
             _connect(graph, FIXED, node, -saved)
     for place in stays:
@@ -159,7 +173,7 @@ def halved(
     for number, flow in enumerate(network.flows):
         if not flow.readers:
             continue
-        is_inside = flow.maker is not FIXED and FIXED not in flow.readers
+        is_inside = not {FIXED, HALF} & {flow.maker, *flow.readers}
         price = max(1, _units(cast(flow.value) + is_inside * overhead))
         down, up = (number, "down"), (number, "up")
         graph.add_edge(flow.maker, down, capacity=price)
@@ -167,9 +181,9 @@ def halved(
         for reader in flow.readers:
             graph.add_edge(down, reader)
             graph.add_edge(reader, up)
-    single = _reachable(boykov_kolmogorov(graph, FIXED, _HALF))
+    single = _reachable(boykov_kolmogorov(graph, FIXED, HALF))
     places = {*network.nodes, *(flow.maker for flow in network.flows), *(r for f in network.flows for r in f.readers)}
-    return places - single
+    return places - single - {HALF}
 
 
 def _reachable(residual: Any) -> set[Place]:
@@ -186,7 +200,6 @@ def _reachable(residual: Any) -> set[Place]:
     return found
 
 
-_HALF: Place = ("half",)
 _PICO = 1e12  # capacities are whole picoseconds: sums of floats would leave cuts that are not quite minimal
 
 
