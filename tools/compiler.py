@@ -53,6 +53,7 @@ class Compilation:
         self.calibration: Calibration | None = None  # where a pass wants to see numbers
         self.scratch: str | None = None
         self.judge: Judge | None = None  # what the result was compared by
+        self.kept: dict[Place, str] = {}  # nodes that lossy passes leave as they are, and why
         self._reference: str | None = None
         self._in_place = settings.source if isinstance(settings.source, Model) else None
         self._used_source = False
@@ -121,6 +122,14 @@ class Compilation:
         self.is_lossy = any(self.registry.find(step.name).lossy for step in names(items))
         self.report.pipeline = render(items)
         self.report.precision = attempt.precision
+
+    def single(self) -> Model:
+        """The source as it is before the steps of any attempt."""
+        chosen, self.steps = self.steps, self.registry.resolve(plan(self.settings, self.registry, self.target.pipeline))
+        try:
+            return self.optimize(self.model(), [])
+        finally:
+            self.steps = chosen
 
     @property
     def interface(self) -> str | None:
@@ -220,6 +229,7 @@ class Compilation:
             disabled=disabled,
             seed=self.settings.seed,
             measure=None if self.calibration is None else self.calibration.ranges,
+            kept=self.kept,
         )
         run_pipeline(model, self.steps, ctx)
         return model

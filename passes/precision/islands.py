@@ -22,7 +22,7 @@ LIMIT = 512.0  # what a value may reach on calibration inputs: 128 times below t
 # A value that gets so many times as large on inputs scaled up was seen far above what it usually reaches, and what it
 # reaches there counts instead. One that does not may still be larger for other inputs.
 GROWS = 2.0
-# Logits this large are wrong by 4 % in fp16: a unit in the last place of 128 is 2^-3, and rounding is off by 0.29 of it.
+# Logits this large are wrong by 4 % in fp16: a unit in the last place of 128 is 2^-3, and 0.29 of one the mean error.
 LOGITS = 128.0
 # What hides a logit in fp16. Numbers of this size are 32 apart, so that a score of up to 16 that is added changes
 # nothing: a row that is hidden as a whole gives the mean of the values, as in single precision. Two of them overflow.
@@ -32,7 +32,7 @@ ANGLE = 8.0  # of Sin and Cos: half a unit in the last place is 2^-8 radians the
 
 _EXACT = frozenset(("Range", "CumSum", "Mod", "TopK", "NonMaxSuppression", "NonZero", "Unique"))
 _SATURATE = frozenset(("Sigmoid", "HardSigmoid", "Tanh", "Erf"))  # of infinity as of any large number
-# Kernels add up in single precision (TensorRT's, cuDNN's, onnxruntime's), so that a mean is never larger than what it is of.
+# Kernels add up in single precision (TensorRT's, cuDNN's, onnxruntime's), so that a mean is no larger than what it is of.
 # A sum is: it grows with the number of elements, of which there may be more than on calibration inputs.
 _SUMS = frozenset(("ReduceSum", "ReduceL1", "ReduceLogSum", "ReduceLogSumExp"))
 _SUMS_OF_SQUARES = frozenset(("ReduceSumSquare", "ReduceL2"))
@@ -42,11 +42,11 @@ _CARRIES = frozenset((
     "Add", "Sub", "Mul", "Where", "Expand", "Reshape", "Unsqueeze", "Squeeze", "Transpose", "Slice", "Concat", "Tile",
     "Identity", "Min", "Max", "Cast", "Gather", "Split", "Trilu", "Pad", "ScatterND",
 ))  # fmt: skip
-# What may stand between the product that makes logits or angles and the node that reads them: in fp16 each of them would
-# round what the reader needs all digits of.
+# What may stand between the product that makes logits or angles and the node that reads them: in fp16 each of these
+# would round what the reader needs all digits of.
 _KEEPS = frozenset((
-    "Mul", "Div", "Neg", "Expand", "Reshape", "Unsqueeze", "Squeeze", "Transpose", "Slice", "Tile", "Identity", "Gather",
-    "Split", "Pad",
+    "Mul", "Div", "Neg", "Expand", "Reshape", "Unsqueeze", "Squeeze", "Transpose", "Slice", "Tile", "Identity",
+    "Gather", "Split", "Pad",
 ))  # fmt: skip
 _ADDS = frozenset(("Add", "Sub", "Sum", "Where", "Min", "Max", "Clip", "Concat"))
 _SCALARS_VANISH_IN = frozenset(("Add", "Sub", "Div", "Max", "Clip", "Pow", "Mul", "Reciprocal"))
@@ -102,15 +102,16 @@ class Islands:
                 if operand is None or not is_single(operand):
                     continue
                 reach = self._range(operand)
-                is_large = reach is None or reach.high > large or reach.low < -large and not self._may_hide(operand)
+                is_large = reach is None or reach.high > large or (reach.low < -large and not self._may_hide(operand))
                 is_count = operand.producer is not None and _counts(operand.producer)
-                if is_count or node.op.name in _KEEPS or node.op.name in _ADDS and is_large:
+                if is_count or node.op.name in _KEEPS or (node.op.name in _ADDS and is_large):
                     stack.append(operand)
         return list(found)
 
     def reason(self, node: Node) -> str:
         """Why a node stays, "" where it need not."""
-        return self._exact.get(node, "") or self._too_coarse(node) or (self._out_of_range(node) if self.half is F16 else "")
+        found = self._exact.get(node, "") or self._too_coarse(node)
+        return found or (self._out_of_range(node) if self.half is F16 else "")
 
     def reason_of(self, value: Value) -> str:
         """Why a value that a node with regions hands on stays, "" where it need not."""
@@ -118,7 +119,7 @@ class Islands:
 
     def _too_coarse(self, node: Node) -> str:
         name = node.op.name
-        if name in _EXACT or name == "OneHot" and _is_float(node.input(0)):
+        if name in _EXACT or (name == "OneHot" and _is_float(node.input(0))):
             return "positions and choices are exact"
         if name in _ROUNDS:
             return "rounding decides by the last bit"

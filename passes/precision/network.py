@@ -149,12 +149,14 @@ def halved(
     gain: Callable[[Node], float],
     cast: Callable[[Value], float],
     overhead: float = 0.0,
+    rounding: Callable[[Value], float] = lambda value: 0.0,
 ) -> set[Place]:
     """The places that compute in half precision for the least time, those of `stays` never.
 
     `gain`: seconds that a node saves in half precision, negative where it loses. `cast`: seconds that casting a value
     takes, to which `overhead` comes for those between nodes: others have to be paid wherever half precision is used at
-    all. Of several cheapest choices it is the one with most in half precision.
+    all; `rounding`: what a cast to half precision counts as besides. Of several cheapest choices it is the one with
+    most in half precision.
     """
     import networkx
     from networkx.algorithms.flow import boykov_kolmogorov
@@ -176,7 +178,7 @@ def halved(
         is_inside = not {FIXED, HALF} & {flow.maker, *flow.readers}
         price = max(1, _units(cast(flow.value) + is_inside * overhead))
         down, up = (number, "down"), (number, "up")
-        graph.add_edge(flow.maker, down, capacity=price)
+        graph.add_edge(flow.maker, down, capacity=price + _units(rounding(flow.value)))
         graph.add_edge(up, flow.maker, capacity=price)
         for reader in flow.readers:
             graph.add_edge(down, reader)
