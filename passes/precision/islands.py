@@ -32,7 +32,7 @@ ANGLE = 8.0  # of Sin and Cos: half a unit in the last place is 2^-8 radians the
 
 _EXACT = frozenset(("Range", "CumSum", "Mod", "TopK", "NonMaxSuppression", "NonZero", "Unique"))
 _SATURATE = frozenset(("Sigmoid", "HardSigmoid", "Tanh", "Erf"))  # of infinity as of any large number
-# Kernels add up in single precision (TensorRT's, cuDNN's, onnxruntime's), so that a mean is no larger than what it is of.
+# Kernels add up in single precision (TensorRT's, cuDNN's, onnxruntime's), so a mean is no larger than what it is of.
 # A sum is: it grows with the number of elements, of which there may be more than on calibration inputs.
 _SUMS = frozenset(("ReduceSum", "ReduceL1", "ReduceLogSum", "ReduceLogSumExp"))
 _SUMS_OF_SQUARES = frozenset(("ReduceSumSquare", "ReduceL2"))
