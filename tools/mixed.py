@@ -28,7 +28,7 @@ from .rounding import Roundings, Source, sources_of
 GROUPS = 16  # that are measured first
 MAX_RUNS = 200  # of the model on all samples
 PATIENCE = 60.0  # seconds after which no further group is measured
-NEGLIGIBLE = 1 / 256  # of the squared error that is allowed: what makes less is not looked into
+HARMLESS = 0.1  # of the squared error that is allowed: when what makes less is left, it is not looked into
 WORST = 100.0  # relative error that NaN and infinity count as
 CUTS, PRICES = 12, 1024.0  # choices that are weighed, between prices this far off the one that eats all that is gained
 Feeds = dict[str, Any]
@@ -151,23 +151,28 @@ class _Search:
         return float((worst / len(self.samples)) ** 2)
 
     def harm(self, sources: Sequence[Source], limit: float) -> Harm:
+        """The harm of each. Looks no further where all that it did not look into may be rounded."""
         begun = perf_counter()
         number = itertools.count()  # of two equal groups the first
         size = max(1, math.ceil(len(sources) / GROUPS))
-        groups: list[tuple[float, int, Sequence[Source]]] = []
+        parts = [sources[start : start + size] for start in range(0, len(sources), size)]
+        groups: list[tuple[float, int, Sequence[Source]]] = []  # a heap, the largest error first
         done: list[tuple[float, Sequence[Source]]] = []
-        for start in range(0, len(sources), size):
-            group = sources[start : start + size]
-            heapq.heappush(groups, (-self.squared(group), next(number), group))
-        while groups:
+        unknown = 0.0  # squared errors of what is not looked into yet
+        while groups or parts:
+            for part in parts:
+                squared = self.squared(part)
+                unknown += squared if len(part) > 1 else 0.0
+                heapq.heappush(groups, (-squared, next(number), part))
+            parts = []
             negative, _, group = heapq.heappop(groups)
             is_late = self.runs + 2 > MAX_RUNS or perf_counter() - begun > PATIENCE
-            if len(group) == 1 or is_late or -negative < NEGLIGIBLE * limit**2:
+            if len(group) == 1 or is_late or unknown < HARMLESS * limit**2:
                 done.append((-negative, group))
-                continue
-            middle = len(group) // 2
-            for part in (group[:middle], group[middle:]):
-                heapq.heappush(groups, (-self.squared(part), next(number), part))
+            else:
+                unknown += negative
+                middle = len(group) // 2
+                parts = [group[:middle], group[middle:]]
         return self._shared(done, self.squared(sources))
 
     def _shared(self, done: Sequence[tuple[float, Sequence[Source]]], whole: float) -> Harm:
