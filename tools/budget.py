@@ -16,8 +16,8 @@ from .report import CHECKED, WRONG, Accuracy, Refusal
 if TYPE_CHECKING:
     from .compiler import Compilation
 
-ROUNDS = 4  # models that are made in part in lower precision, each with a smaller error in view
-MARGIN = 0.9  # of the budget: predictions are not exact
+ROUNDS = 5  # models that are made in part in lower precision, each with a smaller error in view
+MARGIN = 0.95  # of the budget: predictions are not exact
 
 
 class Lowered(Instrument):

@@ -12,7 +12,7 @@ import heapq
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
@@ -69,18 +69,45 @@ class Mixed:
         allowed = error**2
         if self.error <= error:
             return self._kept(self.places, pass_name)
-        gains = [self.placement.speed.gain(node) for node in self.placement.network.nodes if node in self.places]
-        best: set[Place] = set()
-        middle = sum(max(0.0, gain) for gain in gains) / self.error**2  # at which nothing is gained in all
+        middle = self._gain(self.places) / self.error**2  # a price at which nothing is gained in all
         low, high = middle / PRICES, middle * PRICES
+        few: set[Place] = set()
+        many = self.places
         for _ in range(CUTS):
             price = math.sqrt(low * high)
             places = self.placement.halved(self.harm, price)
             if not places or self._squared(places) <= allowed:
-                high, best = price, places or best
+                high, few = price, places or few
             else:
-                low = price
+                low, many = price, places
+        best = self._between(few, many, allowed)
         return self._kept(best, pass_name) if best else None
+
+    def _between(self, few: set[Place], many: set[Place], allowed: float) -> set[Place]:
+        """More than the `few` that fit, of the `many` that are too many for the error.
+
+        Between two prices there may be nothing. There, what comes first stays, or what comes last.
+        """
+        nodes = self.placement.network.nodes
+        single = [node for node in nodes if node in self.places and node not in many]
+        between = [node for node in nodes if node in many and node not in few]
+        best = few
+        for order in (between, between[::-1]):
+            low, high = 0, len(order)
+            while high - low > 1:
+                count = (low + high) // 2
+                stays = {**self.placement.stays, **dict.fromkeys([*single, *order[:count]], "")}
+                places = replace(self.placement, stays=stays).halved()
+                if self._squared(places) <= allowed:
+                    high = count
+                    best = max(best, places, key=self._gain)
+                else:
+                    low = count
+        return best
+
+    def _gain(self, places: set[Place]) -> float:
+        """Seconds that these places save, casts not counted."""
+        return sum(max(0.0, self.placement.speed.gain(node)) for node in self.placement.network.nodes if node in places)
 
     def _squared(self, places: set[Place]) -> float:
         return self.harm.of(self.placement.network, places)
