@@ -18,8 +18,11 @@ _BANDWIDTH = 1e12
 _LAUNCH = 2e-6
 _NAMES = {F16: "fp16", BF16: "bf16"}
 # Of all that half precision saves, what a cast must save itself. In a model so small that it takes no longer than its
-# launches, a whole launch for each would leave nothing to gain.
+# launches, a launch for each would leave nothing to gain.
 SHARE = 0.01
+# Kernels that attention in half precision takes less: it is one, where in single precision product, softmax and product
+# are apart (TensorRT-RTX 1.7 builds both so).
+_KERNELS_OF_ATTENTION = 2
 
 
 class HalfSpeed:
@@ -39,14 +42,15 @@ class HalfSpeed:
         self._half = CostModel(Machine(rates.get(_NAMES[half], single), bandwidth, 0.0))
 
     def gain(self, node: Node) -> float:
-        """Seconds that the node takes less in half precision; 0 where a rank is unknown."""
+        """Seconds that the node takes less in half precision; of arithmetic none where a rank is unknown."""
         values = [value for value in (*node.inputs, *node.outputs) if value is not None]
         single = {value: _sized(value, value.dtype) for value in values}
         halves = {v: _sized(v, self.half if v.dtype is F32 else v.dtype) for v in values}
         on_matrix_units = node.op.base_key in MATRIX_UNITS
         before = (self._single if on_matrix_units else self._vector).seconds(node, single)
         after = (self._half if on_matrix_units else self._vector).seconds(node, halves)
-        return 0.0 if before is None or after is None else before - after
+        fused = _KERNELS_OF_ATTENTION * self.launch if _is_in_attention(node) else 0.0
+        return fused + (0.0 if before is None or after is None else before - after)
 
     def cast(self, value: Value) -> float:
         """Seconds to read a value in one precision and write it in the other; 0 where its rank is unknown."""
@@ -54,12 +58,12 @@ class HalfSpeed:
         return 0.0 if shape is None else prod(shape) * (F32.bits + self.half.bits) / 8 / self.bandwidth
 
     def overhead(self, nodes: Iterable[Node]) -> float:
-        """Seconds that each cast between nodes takes besides, where `nodes` are all that may change: a launch.
+        """Seconds that each cast between nodes takes besides, where `nodes` are all that may change.
 
-        Runtimes fuse many casts with what is beside them, but not all, and nobody can tell which. It is no more than a
-        `SHARE` of what the nodes save.
+        It is half a launch: runtimes fuse many casts with what is beside them, but not all, and nobody can tell which.
+        It is no more than a `SHARE` of what the nodes save.
         """
-        return min(self.launch, SHARE * sum(max(0.0, self.gain(node)) for node in nodes))
+        return min(self.launch / 2, SHARE * sum(max(0.0, self.gain(node)) for node in nodes))
 
 
 def _sized(value: Value, dtype: DType | None) -> Type | None:
@@ -67,3 +71,17 @@ def _sized(value: Value, dtype: DType | None) -> Type | None:
     if dtype is None or value.shape is None:
         return value.type
     return tensor_type(dtype, tuple(substitute(dim, typical) for dim in value.shape))
+
+
+def _is_in_attention(node: Node) -> bool:
+    """True for a Softmax whose result goes into a product with another value, a choice or a factor between them."""
+    if node.op.name != "Softmax":
+        return False
+    values = [node.output]
+    for value in values:  # grows while we go
+        for user in value.users:
+            if user.op.name == "MatMul":
+                return all(operand is not None and operand.const is None for operand in user.inputs)
+            if user.op.name in ("Where", "Mul") and len(values) < 4:
+                values.append(user.output)
+    return False
