@@ -128,6 +128,7 @@ class Context:
     `disabled` holds numbers or places of single rewrites that must not run; a place stays refused however
     the numbers shift. `skip` holds names of rules and passes that must not run. `source_bytes` is what the
     model's constants took before the first pass, `source_nodes` how many nodes it had, once a pipeline runs.
+    `kept` are places of nodes that a lossy pass must leave as they are, and why.
     `cost` estimates what nodes cost: the target's `cost_model` where it has one. `measure` runs a model and gives the
     ranges of its values (`passes.precision.ranges`); None where nothing can be run. `observe` runs a model on the
     calibration samples and shows each value to its observer; None where there are no samples.
@@ -144,6 +145,7 @@ class Context:
         seed: int = 0,
         measure: Callable[[Model], Mapping[Value, Any] | None] | None = None,
         observe: Callable[[Model, Mapping[Value, Observer]], None] | None = None,
+        kept: Mapping[Place, str] | None = None,
     ) -> None:
         self.capabilities = capabilities
         self.instruments = list(instruments)
@@ -153,6 +155,7 @@ class Context:
         self.seed = seed
         self.measure = measure
         self.observe = observe
+        self.kept = kept or {}
         self.rewrites = 0
         self.source_bytes: int | None = None  # of the constants before the first pass
         self.source_nodes = 0

@@ -12,6 +12,7 @@ from .inputs import InputMaker
 from .shapes import Shapes
 
 SEED = 1_000_003  # added to the seed of the comparison
+SAMPLES = 2  # of different shapes where those are open
 PATIENCE = 60.0  # seconds after which no further shape is run
 
 
@@ -23,7 +24,7 @@ class Calibration:
         self._maker = InputMaker(model, shapes, seed + SEED)
         self._write = write
         self.problem = self._maker.problem
-        self.shapes = 0  # how many were run
+        self.samples: list[dict[str, Any]] = []  # what was run last
 
     def ranges(self, model: Model) -> dict[Value, Range] | None:
         """The ranges of its values; None, with the reason in `problem`, where it does not run."""
@@ -33,16 +34,16 @@ class Calibration:
         if self.problem:
             return None
         begun = perf_counter()
-        wanted = 2
+        self.samples = []
         try:
             with Watcher(model, self._write) as watcher:
-                self.shapes = 0
                 for sizes in self._maker.sizes() if self._maker.symbols else [{}, {}]:
-                    feeds: dict[str, Any] = self._maker.feeds(sizes, self.shapes)
-                    self.shapes += watcher.run(feeds)
-                    if self.shapes == wanted or perf_counter() - begun > PATIENCE:
+                    feeds = self._maker.feeds(sizes, len(self.samples))
+                    if watcher.run(feeds):
+                        self.samples.append(feeds)
+                    if len(self.samples) == SAMPLES or perf_counter() - begun > PATIENCE:
                         break
-                if not self.shapes:
+                if not self.samples:
                     self.problem = f"it ran on none of the inputs made up for it: {watcher.refusal}"
                     return None
                 return watcher.ranges

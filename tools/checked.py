@@ -6,7 +6,6 @@ pass that changed something, and runs again without a pass that fails.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -15,8 +14,9 @@ from ..ir.errors import UnsupportedModel
 from ..passes.base import Instrument, Pass, Place, place_of
 from ..passes.instruments import where
 from ..passes.manager import Repeat
+from .budget import within_budget
 from .check import CannotCheck, Judge, Verdict
-from .report import CHECKED, NOT_CHECKED, WRONG, Accuracy, Refusal, Repair
+from .report import CHECKED, NOT_CHECKED, WRONG, Accuracy, Repair
 
 if TYPE_CHECKING:
     from .compiler import Compilation
@@ -66,7 +66,7 @@ def compile_checked(run: Compilation, model: Model, mode: str) -> Model:
     judge = _judge(run, model)
     if judge is None:
         return run.optimize(model, run.final_instruments())
-    chosen = _lossy(run, judge, model)
+    chosen = within_budget(run, judge, model)
     if chosen is not None:
         return chosen
     model = run.model() if len(run.attempts) > 1 else model
@@ -77,35 +77,6 @@ def compile_checked(run: Compilation, model: Model, mode: str) -> Model:
         status, verdict.message, verdict.error, verdict.limit, verdict.output, judge.shapes, judge.notes()
     )
     return model
-
-
-def _lossy(run: Compilation, judge: Judge, model: Model) -> Model | None:
-    """The model of the first attempt with a lower precision that stays inside the budget, in the report; None for none.
-
-    Where one precision was asked for, its model is the result, inside the budget or not.
-    """
-    from .precision import MAX_ERROR
-
-    automatic = len(run.attempts) > 1
-    for number, attempt in enumerate(run.attempts):
-        run.choose(attempt)
-        if not run.is_lossy:
-            break
-        given = run.settings.max_error
-        judge.max_error = given if given is not None else MAX_ERROR if automatic else math.inf
-        made = run.optimize(run.model() if number else model, run.final_instruments())
-        run.progress.stage("comparing", 0.7, 0.9)
-        verdict = judge.compare(made)
-        if verdict.ok or not automatic:
-            run.report.accuracy = Accuracy(
-                CHECKED if verdict.ok else WRONG, verdict.message, verdict.error, verdict.limit, verdict.output,
-                judge.shapes, judge.notes(), "relative L2"
-            )  # fmt: skip
-            return made
-        unlock = f"--max-error {math.ceil(verdict.error * 1000) / 10:g}%" if math.isfinite(verdict.error) else ""
-        run.report.refused.append(Refusal(attempt.precision, verdict.message, 1, unlock))
-    judge.max_error = None
-    return None
 
 
 def _judge(run: Compilation, model: Model) -> Judge | None:

@@ -53,6 +53,7 @@ class Compilation:
         self.calibration: Calibration | None = None  # where a pass wants to see numbers
         self.scratch: str | None = None
         self.judge: Judge | None = None  # what the result was compared by
+        self.kept: dict[Place, str] = {}  # nodes that lossy passes leave as they are, and why
         self._reference: str | None = None
         self._in_place = settings.source if isinstance(settings.source, Model) else None
         self._used_source = False
@@ -96,7 +97,8 @@ class Compilation:
         self.written = outputs_of(self.target.backend, settings.emit, settings.output, settings.path)
         self.registry = Registry(self.target.rule_sets)
         self.registry.add_user_code(settings.plugin, settings.rules)
-        self.attempts = attempts(self.target, settings.precision, None if settings.passes else settings.level)
+        level = None if settings.passes else settings.level
+        self.attempts = attempts(self.target, settings.precision, level, settings.io_precision)
         self.choose(self.attempts[0])
         if settings.level == 3 and settings.passes is None and len(self.attempts) == 1 and not settings.precision:
             note = f"-O3 is -O2 here: geoc brings nothing to a lower precision for {settings.target} yet"
@@ -120,6 +122,14 @@ class Compilation:
         self.is_lossy = any(self.registry.find(step.name).lossy for step in names(items))
         self.report.pipeline = render(items)
         self.report.precision = attempt.precision
+
+    def single(self) -> Model:
+        """The source as it is before the steps of any attempt."""
+        chosen, self.steps = self.steps, self.registry.resolve(plan(self.settings, self.registry, self.target.pipeline))
+        try:
+            return self.optimize(self.model(), [])
+        finally:
+            self.steps = chosen
 
     @property
     def interface(self) -> str | None:
@@ -219,6 +229,7 @@ class Compilation:
             disabled=disabled,
             seed=self.settings.seed,
             measure=None if self.calibration is None else self.calibration.ranges,
+            kept=self.kept,
         )
         run_pipeline(model, self.steps, ctx)
         return model

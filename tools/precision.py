@@ -14,10 +14,8 @@ if TYPE_CHECKING:
 NAMES = ("auto", "fp32", "tf32", "bf16", "fp16", "fp8", "w8a8", "w8a16", "w4a16")
 ALIASES = {"int8": "w8a8", "int4": "w4a16"}
 MAX_ERROR = 0.01  # mean relative L2 error of an output that -O3 allows
-_PASSES = {
-    "fp16": "autocast{to=fp16},fold,views,transposes,identity,cse,dce",
-    "bf16": "autocast{to=bf16},fold,views,transposes,identity,cse,dce",
-}
+_HALVES = ("fp16", "bf16")
+_CLEAN_UP = "fold,views,transposes,identity,cse,dce"
 _FASTEST_FIRST = ("fp16", "bf16")  # of one rate; fp16 has three more bits where the numbers are small enough for it
 
 
@@ -28,11 +26,14 @@ class Attempt(NamedTuple):
     items: tuple[Item, ...]
 
 
-def attempts(target: Target, precision: str | None, level: int | None) -> list[Attempt]:
+def attempts(
+    target: Target, precision: str | None, level: int | None, interface: str | None = None
+) -> list[Attempt]:
     """What to try, the fastest first; the last one is always taken when no budget forbids it.
 
     `precision` None is that of the source, and at -O3 the same as "auto": the fastest that the target has, and the
-    source's where that is too inexact. Raises UsageError for what the target lacks.
+    source's where that is too inexact. `interface`: what ``--io-precision`` declares inputs and outputs as. Raises
+    UsageError for what the target lacks.
     """
     plain = Attempt("", ())
     if precision is None:
@@ -41,10 +42,15 @@ def attempts(target: Target, precision: str | None, level: int | None) -> list[A
         _check(target, precision)
     precision = ALIASES.get(precision, precision)
     if precision == "auto":
-        return [Attempt(p, parse(_PASSES[p])) for p in _FASTEST_FIRST if p in target.precisions] + [plain]
-    if precision not in _PASSES:
+        return [_half(p, interface) for p in _FASTEST_FIRST if p in target.precisions] + [plain]
+    if precision not in _HALVES:
         return [plain] if precision in ("fp32", "tf32") else [_not_yet(precision)]
-    return [Attempt(precision, parse(_PASSES[precision]))]
+    return [_half(precision, interface)]
+
+
+def _half(precision: str, interface: str | None) -> Attempt:
+    declared = f",interface={interface}" if interface == precision else ""
+    return Attempt(precision, parse(f"autocast{{to={precision}{declared}}},{_CLEAN_UP}"))
 
 
 def _check(target: Target, precision: str) -> None:
@@ -54,7 +60,7 @@ def _check(target: Target, precision: str) -> None:
         raise UsageError(f"no precision {precision!r}{hint}", source="--precision")
     if precision in ("fp32", *target.precisions):
         return
-    if precision in target.hardware.rates and precision not in _PASSES:
+    if precision in target.hardware.rates and precision not in _HALVES:
         _not_yet(precision)
     has = ", ".join(("fp32", *sorted(target.precisions - {"fp32"})))
     raise UsageError(f"target {target.name} does not compute in {precision}; it has {has}", source="--precision")

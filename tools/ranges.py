@@ -77,8 +77,8 @@ class Watcher:
 
         try:
             near = self._session.run(None, dict(feeds))
-            scaled = _scaled(feeds, self._far)
-            beyond = near if scaled is None else self._session.run(None, scaled)
+            far = scaled(feeds, self._far)
+            beyond = near if far is None else self._session.run(None, far)
         except refusals() as error:
             self.refusal = first_line(error)
             return False
@@ -101,7 +101,7 @@ def _note(found: dict[Value, Range], value: Value, low: float, high: float, far_
     found[value] = new if known is None else known.joined(new)
 
 
-def _scaled(feeds: Feeds, factor: float) -> dict[str, Any] | None:
+def scaled(feeds: Feeds, factor: float) -> dict[str, Any] | None:
     """The same feeds with float tensors multiplied, masks no further than numbers go; None where there are none."""
     found: dict[str, Any] = {}
     for name, value in feeds.items():

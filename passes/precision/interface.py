@@ -96,11 +96,13 @@ def _is_returned(node: Node, main: Graph) -> bool:
 
 def _redeclared_output(graph: Graph, value: Value, dtype: DType, created: list[Node]) -> Value:
     maker = value.producer
-    # From half precision to single and back is exact; the other way round the cast rounds, and stays.
+    # From half precision to single is exact, and a cast in between; the other way round it rounds, and stays.
     if value.dtype is F32 and maker is not None and maker.op.key == "Cast" and maker.graph is graph:
         source = maker.inputs[0]
-        if source is not None and source.dtype is dtype and source.const is None:
-            return source
+        if source is not None and source.dtype in (F16, BF16) and source.const is None:
+            if source.dtype is dtype:
+                return source
+            value = source
     b = Builder(graph)
     found = b.node("Cast", [value], {"to": dtype.onnx}, outputs=[value.hint]).output
     created += b.created

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ...ir.core import Model, Node, Value
+from ...ir.core import Graph, Model, Node, Value
 from ...ir.types import F32
 from .slots import half_operands, half_results
 
@@ -23,6 +23,8 @@ Place: TypeAlias = "Node | tuple[Any, ...]"
 """A node, or a port: a node with regions and the number of one of its results (or of what it scans)."""
 FIXED: Place = ("fixed",)
 """All that stays in single precision whatever the rest does: graph inputs and outputs, operands of no other type."""
+HALF: Place = ("half",)
+"""What is in half precision whatever the rest does: inputs and outputs of the model that will be declared so."""
 
 
 @dataclass
@@ -42,21 +44,33 @@ class Network:
     nodes: list[Node]
 
     @classmethod
-    def of(cls, model: Model, half: str, opset: int) -> Network:
-        """The network of the main graph and its regions. `half`: the type as type constraints spell it."""
+    def of(cls, model: Model, half: str, opset: int, ends: Place = FIXED) -> Network:
+        """The network of the main graph and its regions. `half`: the type as type constraints spell it.
+
+        `ends` HALF: inputs (those without a default) and outputs of the model will be declared in half precision.
+        """
         flows, nodes = [], []
-        for graph in model.graph.graphs():
-            flows += [_flow(value, half, opset) for value in graph.inputs if is_single(value)]
+        main = model.graph
+        for graph in main.graphs():
+            for value in filter(is_single, graph.inputs):
+                flow = _flow(value, half, opset, main, ends)
+                if graph is main and value not in main.defaults:
+                    flow.maker = ends
+                flows.append(flow)
             for node in graph:
                 results = [value for value in node.outputs if is_single(value)]
-                flows += [_flow(value, half, opset) for value in results]
-                if not node.regions and (results or any(v is not None and is_single(v) for v in node.inputs)):
+                flows += [_flow(value, half, opset, main, ends) for value in results]
+                if not node.regions and (results or _reads_single(node)):
                     nodes.append(node)
         return cls(flows, nodes)
 
 
-def _flow(value: Value, half: str, opset: int) -> Flow:
-    readers = [p for use in value.uses if (p := place_of_reader(*use, half, opset)) is not None]
+def _flow(value: Value, half: str, opset: int, main: Graph, ends: Place) -> Flow:
+    readers = []
+    for node, index in value.uses:
+        place = ends if node is main.ret else place_of_reader(node, index, half, opset)
+        if place is not None:
+            readers.append(place)
     return Flow(value, place_of_maker(value, half, opset), readers)
 
 
@@ -86,11 +100,17 @@ def place_of_reader(node: Node, index: int, half: str, opset: int) -> Place | No
 
 
 def _takes_either(node: Node, index: int) -> bool:
-    """True for operands whose type changes nothing: what is cast to another float, and what only lends its shape."""
+    """True for operands whose type changes nothing: what is cast to another float, compared with its own kind, or only
+    lends its shape."""
     if node.op.key == "Cast":
         to = node.output.dtype
         return to is not None and (to.is_float or to.name == "bool")
-    return node.op.key in ("Shape", "Size", "IsNaN", "IsInf") and index == 0
+    return node.op.key in ("Shape", "Size", "IsNaN", "IsInf", "ArgMax", "ArgMin") and index == 0
+
+
+def _reads_single(node: Node) -> bool:
+    operands = enumerate(node.inputs)
+    return any(value is not None and is_single(value) and not _takes_either(node, index) for index, value in operands)
 
 
 def is_single(value: Value) -> bool:
@@ -128,21 +148,25 @@ def halved(
     stays: Iterable[Place],
     gain: Callable[[Node], float],
     cast: Callable[[Value], float],
+    overhead: float = 0.0,
+    rounding: Callable[[Value], float] = lambda value: 0.0,
 ) -> set[Place]:
     """The places that compute in half precision for the least time, those of `stays` never.
 
     `gain`: seconds that a node saves in half precision, negative where it loses. `cast`: seconds that casting a value
-    takes. Of several cheapest choices it is the one with most in half precision.
+    takes, to which `overhead` comes for those between nodes: others have to be paid wherever half precision is used at
+    all; `rounding`: what a cast to half precision counts as besides. Of several cheapest choices it is the one with
+    most in half precision.
     """
     import networkx
     from networkx.algorithms.flow import boykov_kolmogorov
 
     graph: Any = networkx.DiGraph()
-    graph.add_nodes_from((FIXED, _HALF))
+    graph.add_nodes_from((FIXED, HALF))
     for node in network.nodes:
         saved = _units(gain(node))
         if saved > 0:
-            _connect(graph, node, _HALF, saved)
+            _connect(graph, node, HALF, saved)
         elif saved < 0:
             _connect(graph, FIXED, node, -saved)
     for place in stays:
@@ -151,16 +175,17 @@ def halved(
     for number, flow in enumerate(network.flows):
         if not flow.readers:
             continue
-        price = max(1, _units(cast(flow.value)))
+        is_inside = not {FIXED, HALF} & {flow.maker, *flow.readers}
+        price = max(1, _units(cast(flow.value) + is_inside * overhead))
         down, up = (number, "down"), (number, "up")
-        graph.add_edge(flow.maker, down, capacity=price)
+        graph.add_edge(flow.maker, down, capacity=price + _units(rounding(flow.value)))
         graph.add_edge(up, flow.maker, capacity=price)
         for reader in flow.readers:
             graph.add_edge(down, reader)
             graph.add_edge(reader, up)
-    single = _reachable(boykov_kolmogorov(graph, FIXED, _HALF))
+    single = _reachable(boykov_kolmogorov(graph, FIXED, HALF))
     places = {*network.nodes, *(flow.maker for flow in network.flows), *(r for f in network.flows for r in f.readers)}
-    return places - single
+    return places - single - {HALF}
 
 
 def _reachable(residual: Any) -> set[Place]:
@@ -177,7 +202,6 @@ def _reachable(residual: Any) -> set[Place]:
     return found
 
 
-_HALF: Place = ("half",)
 _PICO = 1e12  # capacities are whole picoseconds: sums of floats would leave cuts that are not quite minimal
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import prod
 from typing import Any
 
@@ -14,19 +15,24 @@ from ...ir.types import BF16, F16, F32, DType, Type, tensor_type
 # Where a target has no numbers: products at 8 times the rate of single precision, 100 operations a byte.
 _RATES = {"fp32": 1e14, "fp16": 8e14, "bf16": 8e14}
 _BANDWIDTH = 1e12
+_LAUNCH = 2e-6
 _NAMES = {F16: "fp16", BF16: "bf16"}
+# Of all that half precision saves, what a cast must save itself. In a model so small that it takes no longer than its
+# launches, a whole launch for each would leave nothing to gain.
+SHARE = 0.01
 
 
 class HalfSpeed:
-    """Seconds by roofline, without launches: casts are fused with what is beside them."""
+    """Seconds by roofline."""
 
     def __init__(self, half: DType, hardware: Any = None) -> None:
-        """`hardware` has `rates` in operations a second by precision and `bandwidth` in bytes a second."""
-        rates, bandwidth = _RATES, _BANDWIDTH
+        """`hardware` has `rates` in operations a second by precision, `bandwidth` in bytes a second and `launch`."""
+        rates, bandwidth, launch = _RATES, _BANDWIDTH, _LAUNCH
         if hardware is not None and "fp32" in hardware.rates and hardware.bandwidth:
-            rates, bandwidth = hardware.rates, hardware.bandwidth
+            rates, bandwidth, launch = hardware.rates, hardware.bandwidth, hardware.launch
         self.half = half
         self.bandwidth = bandwidth
+        self.launch = launch
         single = rates.get("tf32", rates["fp32"])
         self._vector = CostModel(Machine(rates["fp32"], bandwidth, 0.0))
         self._single = CostModel(Machine(single, bandwidth, 0.0))
@@ -46,6 +52,14 @@ class HalfSpeed:
         """Seconds to read a value in one precision and write it in the other; 0 where its rank is unknown."""
         shape = self._vector.shape(value, {value: _sized(value, value.dtype)})
         return 0.0 if shape is None else prod(shape) * (F32.bits + self.half.bits) / 8 / self.bandwidth
+
+    def overhead(self, nodes: Iterable[Node]) -> float:
+        """Seconds that each cast between nodes takes besides, where `nodes` are all that may change: a launch.
+
+        Runtimes fuse many casts with what is beside them, but not all, and nobody can tell which. It is no more than a
+        `SHARE` of what the nodes save.
+        """
+        return min(self.launch, SHARE * sum(max(0.0, self.gain(node)) for node in nodes))
 
 
 def _sized(value: Value, dtype: DType | None) -> Type | None:

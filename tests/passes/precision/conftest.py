@@ -23,7 +23,7 @@ from geoc.tools.ranges import Watcher
 
 # A machine on which arithmetic decides and nothing is lost by casting what is small.
 FAST = SimpleNamespace(
-    max_opset=22, hardware=SimpleNamespace(rates={"fp32": 1e9, "fp16": 1e10, "bf16": 1e10}, bandwidth=1e15)
+    max_opset=22, hardware=SimpleNamespace(rates={"fp32": 1e9, "fp16": 1e10, "bf16": 1e10}, bandwidth=1e15, launch=0.0)
 )
 Feeds = dict[str, Any]
 

@@ -87,6 +87,121 @@ def test_what_is_safe_changes(line: str, op: str) -> None:
     assert set(dtypes(autocast(model_of(layer(line)), {"x": X / 64}), op)) == {"f16"}
 
 
+@pytest.mark.parametrize(
+    "line", ["%c = GlobalAveragePool(%b)", "weight %hw: i64[2] = [2, 3]\n  %c = ReduceMean(%b, %hw)"], ids=["pool", "mean"]
+)
+def test_a_mean_is_no_larger_than_what_it_is_of(line: str) -> None:
+    """Kernels add up in single precision: no sum of 64 * 64 numbers is ever in fp16."""
+    text = f"""graph @main(%x: f32[1,3,64,64]) -> (%y) {{
+  weight %w: f32[8,3,1,1] = splat(0.25)
+  weight %v: f32[8,8,1,1] = splat(0.125)
+  %b = Conv(%x, %w)
+  {line}
+  %y = Conv(%c, %v)
+}}"""
+    x = np.abs(RNG.standard_normal((1, 3, 64, 64)).astype(np.float32))
+    model = autocast(model_of(text), {"x": x})
+    assert {n.output.dtype for n in model.walk() if n.op.key != "Cast"} == {F16} and len(nodes(model, "Cast")) == 2
+    found = run(model, {"x": 100 * x})[0]
+    assert relative(run(model_of(text), {"x": 100 * x})[0], found) < 2e-3
+
+
+def test_a_value_that_grows_with_the_inputs_is_judged_by_where_it_gets() -> None:
+    """8000 is far below 65504, and 100 times the inputs do not bring it beyond."""
+    text = layer("  weight %k: f32[] = 4000.0\n  %t = Tanh(%b)\n  %c = Mul(%t, %k)")
+    grows = autocast(model_of(text), {"x": X / 8})
+    assert set(dtypes(grows, "Mul")) == {"f16"}
+    seen = autocast(model_of(text), {"x": 40 * X})  # as large as ever already: what others may bring is not known
+    assert set(dtypes(seen, "Mul")) == {"f32"}
+
+
+def test_what_saturates_may_be_given_infinity() -> None:
+    text = layer("  weight %k: f32[] = 4.0\n  %d = Mul(%b, %k)\n  %e = Mul(%d, %d)\n  %c = Sigmoid(%e)")
+    model = autocast(model_of(text), {"x": X})
+    (_, square) = nodes(model, "Mul")
+    assert square.output.dtype is F16 and set(dtypes(model, "Sigmoid")) == {"f16"}
+    feeds = {"x": 100 * X}
+    assert relative(run(model_of(text), feeds)[0], run(model, feeds)[0]) < 2e-3
+    returned = autocast(model_of(text.replace("-> (%y)", "-> (%y, %e)")), {"x": X})
+    assert nodes(returned, "Mul")[1].output.dtype is F32
+
+
+def test_what_only_compares_takes_what_is_there() -> None:
+    text = layer("  %i = ArgMax(%b) {axis = 1}\n  %j = Cast(%i) {to = 1}\n  %c = Add(%b, %j)")
+    model = autocast(model_of(text), {"x": X})
+    (node,) = nodes(model, "ArgMax")
+    assert node.inputs[0] is not None and node.inputs[0].dtype is F16
+    assert dtypes(model, "Cast").count("f32") == 1  # the output's
+
+
+def test_one_hot_of_whole_numbers_changes() -> None:
+    text = """graph @main(%x: f32[4,8], %i: i64[4]) -> (%y) {
+  weight %w: f32[8,8] = splat(0.25)
+  weight %depth: i64[] = 8
+  weight %off_on: f32[2] = [0.0, 1.0]
+  %h = OneHot(%i, %depth, %off_on)
+  %m = Add(%x, %h)
+  %y = MatMul(%m, %w)
+}"""
+    model = autocast(model_of(text), {"x": X[:4, :8], "i": np.array([0, 3, 7, 1])})
+    assert dtypes(model, "OneHot") == ["f16"]
+
+
+ATTENTION = """graph @main(%x: f32[2,8,64], %keep: bool[2,1,8]) -> (%y) {
+  weight %zero: f32[] = 0.0
+  weight %hide: f32[] = -1e9
+  %m = Where(%keep, %zero, %hide)
+  %q = Tanh(%x)
+  %t = Transpose(%q) {perm=[0, 2, 1]}
+  %s = MatMul(%q, %t)
+  weight %scale: f32[] = 3.0
+  %r = Mul(%s, %scale)
+  %l = Add(%r, %m)
+  %p = Softmax(%l)
+  %y = MatMul(%p, %q)
+}"""
+
+
+@pytest.mark.parametrize(("size", "dtype"), [(1.0, "f16"), (9.0, "f32")], ids=["some tens", "192"])
+def test_large_logits_are_made_in_single_precision(size: float, dtype: str) -> None:
+    """A Softmax in single precision of logits that were rounded before would gain nothing but casts."""
+    keep = np.ones((2, 1, 8), bool)
+    keep[0, 0, 5:] = False
+    feeds = {"x": size * X[:16].reshape(2, 8, 64), "keep": keep}
+    model = autocast(model_of(ATTENTION), feeds)
+    assert dtypes(model, "Softmax") + dtypes(model, "Add") + dtypes(model, "Mul") == [dtype] * 3
+    assert dtypes(model, "MatMul") == [dtype, "f16"]
+    assert relative(run(model_of(ATTENTION), feeds)[0], run(model, feeds)[0]) < 2e-3
+
+
+ROTARY = """graph @main(%x: f32[1,S,64], %positions: i64[1,S]) -> (%y) {
+  weight %w: f32[64,64] = splat(0.0625)
+  weight %frequencies: f32[1,32,1] = splat(0.5)
+  weight %one: i64[1] = [1]
+  %u = Unsqueeze(%positions, %one)
+  %f = Cast(%u) {to=1}
+  %a = MatMul(%frequencies, %f)
+  %t = Transpose(%a) {perm=[0, 2, 1]}
+  %cos = Cos(%t)
+  %sin = Sin(%t)
+  %both = Concat(%cos, %sin) {axis = -1}
+  %b = MatMul(%x, %w)
+  %c = Mul(%b, %both)
+  %y = MatMul(%c, %w)
+}"""
+
+
+def test_angles_are_made_in_single_precision() -> None:
+    """A position of 1,000 is a hundred turns and more: fp16 has 0.5 radians there."""
+    few = {"x": X[None, :5], "positions": np.arange(5)[None]}
+    model = autocast(model_of(ROTARY), few)  # of a model that runs on more positions later
+    assert dtypes(model, "Cos") + dtypes(model, "Sin") + dtypes(model, "Transpose") == ["f32"] * 3
+    assert dtypes(model, "MatMul") == ["f32", "f16", "f16"]
+    assert {n.output.dtype.name for n in nodes(model, "Cast") if n.inputs[0].dtype.is_int} == {"f32"}
+    many = {"x": X[None, :5], "positions": np.arange(1000, 1005)[None]}
+    assert relative(run(model_of(ROTARY), many)[0], run(model, many)[0]) < 2e-3
+
+
 def test_values_that_would_vanish_stay() -> None:
     text = layer("  weight %k: f32[] = 1e-7\n  %c = Mul(%b, %k)")
     model = autocast(model_of(text), {"x": X})
@@ -133,6 +248,20 @@ def test_masks_are_clamped(hidden: str) -> None:
     constant = where.inputs[2]
     assert constant is not None and constant.const is not None and float(constant.const.item()) == HIDING
     assert relative(run(model_of(text), feeds)[0], run(model, feeds)[0]) < 2e-3
+
+
+def test_a_mask_of_whole_numbers_is_cast_once() -> None:
+    text = MASKED.replace("%keep: bool", "%seen: i64").replace(
+        "  %m = Where(%keep, %zero, %hide)\n",
+        "  weight %one: f32[] = 1.0\n  %f = Cast(%seen) {to=1}\n  %g = Sub(%one, %f)\n  %m = Mul(%g, %hide)\n",
+    )  # fmt: skip
+    seen = np.ones((2, 1, 8), np.int64)
+    seen[0, 0, 5:] = 0
+    feeds = {"x": X[:16].reshape(2, 8, 64) / 4, "seen": seen}
+    for model in (autocast(model_of(text), feeds), autocast(model_of(text))):  # with ranges and without
+        assert [n.output.dtype for n in nodes(model, "Cast") if n.inputs[0].dtype.is_int] == [F16]
+        assert dtypes(model, "Cast").count("f16") == 2  # x as well
+        assert relative(run(model_of(text), feeds)[0], run(model, feeds)[0]) < 2e-3
 
 
 def test_a_mask_that_is_made_in_single_precision_is_clamped_on_its_way() -> None:

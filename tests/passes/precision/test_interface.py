@@ -171,6 +171,46 @@ def test_half_precision_inside_and_outside_has_no_cast(perceptron: Path, tmp_pat
     assert np.linalg.norm(found - expected) < 3e-3 * np.linalg.norm(expected)
 
 
+@pytest.fixture
+def small_sum(tmp_path: Path) -> Path:
+    """A sum that saves less in half precision than its casts cost, and products that stay apart from it."""
+    shapes = {"w0": (256, 2048), "w1": (2048, 256)}
+    weights = [numpy_helper.from_array(RNG.standard_normal(s).astype(np.float32) / 32, name) for name, s in shapes.items()]
+    nodes = [
+        helper.make_node("Add", ["x", "z"], ["y"], name="/sum"),
+        helper.make_node("MatMul", ["v", "w0"], ["h"], name="/first"),
+        helper.make_node("MatMul", ["h", "w1"], ["t"], name="/second"),
+    ]
+    ends = [[(name, TensorProto.FLOAT, [256, 256]) for name in names] for names in ("xzv", "yt")]
+    model = finish(nodes, *ends, weights)
+    onnx.save(model, tmp_path / "m.onnx")
+    return tmp_path / "m.onnx"
+
+
+def test_casts_are_weighed_with_what_inputs_and_outputs_will_be(small_sum: Path, tmp_path: Path) -> None:
+    """Three casts around a sum are too many for it; where they would be needed around single precision it changes."""
+    out = tmp_path / "out.onnx"
+    kept = geoc.compile(small_sum, out, target="a100", level=3)
+    assert kept.precision == "fp16" and kept.after.casts == 2  # around the products
+    assert [n.op_type for n in onnx.load(out).graph.node].count("Cast") == 2
+    unaware = geoc.compile(small_sum, None, target="a100", passes="autocast{to=fp16},interface{to=fp16}")
+    assert unaware.after.casts == 3
+    report = geoc.compile(small_sum, out, target="a100", level=3, io_precision="fp16")
+    assert report.ok and report.precision == "fp16" and report.after.casts == 0
+    assert "autocast{to=fp16,interface=fp16}" in report.pipeline
+    x, z, v = (RNG.standard_normal((256, 256)).astype(np.float16) for _ in range(3))
+    single = {"x": x.astype(np.float32), "z": z.astype(np.float32), "v": v.astype(np.float32)}
+    expected = onnxruntime.InferenceSession(str(small_sum)).run(None, single)
+    for a, b in zip(expected, onnxruntime.InferenceSession(str(out)).run(None, {"x": x, "z": z, "v": v})):
+        assert b.dtype == np.float16 and np.linalg.norm(b - a) < 2e-3 * np.linalg.norm(a)
+
+
+def test_the_other_half_type_is_cast_on_its_way_anyhow(small_sum: Path) -> None:
+    report = geoc.compile(small_sum, None, target="a100", precision="fp16", io_precision="bf16", max_error=0.05)
+    assert report.ok and "interface=" not in report.pipeline
+    assert report.after.casts == 5  # one at each end
+
+
 @pytest.mark.parametrize(("to", "element"), [("fp16", TensorProto.FLOAT16), ("bf16", TensorProto.BFLOAT16)])
 def test_the_comparison_stays_strict(to: str, element: int, perceptron: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.onnx"

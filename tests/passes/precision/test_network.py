@@ -8,7 +8,10 @@ import random
 import pytest
 
 from geoc.ir.core import Model
+from geoc.ir.types import F16
+from geoc.lowering.targets import get_target
 from geoc.passes.precision.network import FIXED, Network, halved
+from geoc.passes.precision.speed import SHARE, HalfSpeed
 
 from .conftest import model_of
 
@@ -30,12 +33,13 @@ def random_model(rng: random.Random) -> Model:
     return model_of("\n".join([head, *lines, "}"]))
 
 
-def price(network: Network, half: set[object], gain: dict[object, int], cast: dict[object, int]) -> int:
-    """What a choice costs, in units of 1e-12 s: what is not saved, and every cast once."""
+def price(network: Network, half: set[object], gain: dict[object, int], cast: dict[object, int], overhead: int) -> int:
+    """What a choice costs, in units of 1e-12 s: what is not saved, and every cast once; more for one between nodes."""
     lost = sum(max(gain[node], 0) if node not in half else max(-gain[node], 0) for node in network.nodes)
     for flow in network.flows:
         readers = {reader in half for reader in flow.readers}
-        lost += cast[flow.value] * ((flow.maker in half) != all(readers) if len(readers) == 1 else bool(readers))
+        inside = FIXED not in (flow.maker, *flow.readers)
+        lost += (cast[flow.value] + overhead * inside) * ((flow.maker in half) != all(readers) if len(readers) == 1 else bool(readers))
     return lost
 
 
@@ -46,14 +50,15 @@ def test_no_choice_is_cheaper(seed: int) -> None:
     gain = {node: rng.randint(-3, 10) for node in network.nodes}
     cast = {flow.value: rng.randint(1, 8) for flow in network.flows}
     stays = [node for node in network.nodes if rng.random() < 0.2]
-    found = halved(network, stays, lambda n: gain[n] * 1e-12, lambda v: cast[v] * 1e-12)
+    overhead = rng.choice((0, 3))
+    found = halved(network, stays, lambda n: gain[n] * 1e-12, lambda v: cast[v] * 1e-12, overhead * 1e-12)
     assert FIXED not in found and not found & set(stays)
     free = [node for node in network.nodes if node not in stays]
     choices = (
         {node for node, taken in zip(free, bits) if taken} for bits in itertools.product((False, True), repeat=len(free))
     )
-    best = min(price(network, set(choice), gain, cast) for choice in choices)
-    assert price(network, set(found), gain, cast) == best
+    best = min(price(network, set(choice), gain, cast, overhead) for choice in choices)
+    assert price(network, set(found), gain, cast, overhead) == best
 
 
 def test_of_equal_choices_the_one_with_most_halves_is_taken() -> None:
@@ -74,3 +79,17 @@ def test_a_value_is_cast_once_for_all_its_readers() -> None:
     cast = {f.value: 5e-12 if f is flow else 1e-12 for f in network.flows}
     assert halved(network, [], lambda n: 2e-12, cast.__getitem__) == set()
     assert len(halved(network, [], lambda n: 3e-12, cast.__getitem__)) == 3
+
+
+def test_a_cast_between_nodes_must_save_a_share_of_the_whole() -> None:
+    body = """graph @main(%x: f32[1024,1024], %w: f32[1024,1024]) -> (%y) {
+  %a = MatMul(%x, %w)
+  %b = Relu(%a)
+  %y = MatMul(%b, %w)
+}"""
+    nodes = Network.of(model_of(body), HALF, 21).nodes
+    a100 = get_target("a100").hardware
+    speed = HalfSpeed(F16, a100)
+    saved = sum(map(speed.gain, nodes))
+    assert 0 < speed.overhead(nodes) == SHARE * saved < a100.launch
+    assert speed.overhead(nodes * 1000) == a100.launch

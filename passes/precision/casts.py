@@ -1,0 +1,122 @@
+"""Carrying a choice of places out: types, constants, and casts where a value crosses."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...ir.builder import Builder
+from ...ir.core import Graph, Model, Node, Value, constant
+from ...ir.evaluate import DeferredTensor
+from ...ir.tensor import Array, Tensor
+from ...ir.types import F16, F32, DType, tensor_type
+from .islands import LARGEST
+from .network import Place, is_single, place_of_maker, place_of_reader
+
+
+class Rewriter:
+    """Changes types, converts constants, and inserts casts where a value crosses."""
+
+    def __init__(
+        self, half: DType, opset: int, places: set[Place], hidden: frozenset[Value], hiding: float, created: list[Node]
+    ) -> None:
+        """`places` compute in `half` from now on, where `hiding` stands for what `hidden` hides with.
+
+        New nodes go into `created`.
+        """
+        self.half = half
+        self.opset = opset
+        self.places = places
+        self.hidden = hidden
+        self.hiding = hiding
+        self.created = created
+        self.casts: dict[tuple[Value, DType], Value] = {}
+        self.constants: dict[tuple[Value, bool], Value] = {}
+
+    def run(self, model: Model) -> None:
+        """Change the model in place."""
+        graphs = model.graph.graphs()
+        makes = {
+            value: place_of_maker(value, self.half.type_str, self.opset) in self.places
+            for graph in graphs
+            for value in _values(graph)
+            if is_single(value)
+        }
+        reads = {
+            (node, index): place_of_reader(node, index, self.half.type_str, self.opset)
+            for graph in graphs
+            for node in [*graph, graph.ret]
+            for index, value in enumerate(node.inputs)
+            if value is not None and value.dtype is F32
+        }
+        for value, is_half in makes.items():
+            if is_half:
+                self.change(value)
+        for (node, index), place in reads.items():
+            operand = node.inputs[index]
+            assert operand is not None
+            if place is None:
+                continue
+            wanted = self.half if place in self.places else F32
+            if operand.const is not None:
+                if wanted is not F32:
+                    node.set_input(index, self.converted(operand))
+            elif operand.dtype is not wanted:
+                node.set_input(index, self.cast(operand, wanted))
+
+    def change(self, value: Value) -> None:
+        """Give a value the half type, and its producer the attribute that says so."""
+        value.type = tensor_type(self.half, value.shape)
+        node = value.producer
+        if node is None or node.regions:
+            return
+        if node.op.key == "Cast":
+            node.attrs["to"] = self.half.onnx
+        elif node.op.key == "ConstantOfShape":
+            node.attrs["value"] = _halved(node.attrs.get("value") or Tensor.of([0.0], F32), self.half)
+
+    def converted(self, value: Value) -> Value:
+        """The half form of a constant; one for all who read it."""
+        is_mask = value in self.hidden
+        found = self.constants.get((value, is_mask))
+        if found is None:
+            assert value.const is not None
+            found = constant(_halved(value.const, self.half, self.hiding if is_mask else None), value.hint)
+            self.constants[value, is_mask] = found
+        return found
+
+    def cast(self, value: Value, dtype: DType) -> Value:
+        """The value cast, right behind the place where it is made; one for all who read it."""
+        found = self.casts.get((value, dtype))
+        if found is None:
+            scope = value.scope
+            assert scope is not None
+            maker = value.producer
+            b = Builder(scope, scope.first) if maker is None else Builder(scope, maker.next, maker.loc)
+            source = value
+            if dtype is F16 and value in self.hidden:
+                source = b.node("Max", [value, b.const(self.hiding, F32)]).output
+            found = b.node("Cast", [source], {"to": dtype.onnx}, outputs=[value.hint]).output
+            self.casts[value, dtype] = found
+            self.created += b.created
+        return found
+
+
+def _values(graph: Graph) -> list[Value]:
+    return [*graph.inputs, *(value for node in graph for value in node.outputs)]
+
+
+def _halved(tensor: Tensor, half: DType, hiding: float | None = None) -> Tensor:
+    """The tensor in half precision, computed when it is read; what hides logits is clamped to `hiding`."""
+    kind = half.numpy
+    low, high = (-LARGEST, LARGEST) if hiding is None else (hiding, -hiding)
+
+    def compute(array: Array) -> Array:
+        limited = np.clip(array, low, high) if half is F16 else array
+        return np.asarray(limited, np.float32).astype(kind)
+
+    if tensor.splat is not None:
+        return Tensor.of_splat(compute(np.asarray(tensor.splat)), tensor.shape, half)
+    if tensor.size <= 1:
+        return Tensor.from_array(compute(tensor.array()), half)
+    recipe = f"to {half.name} within {low:g} and {high:g}"
+    return DeferredTensor(half, tensor.shape, tensor, recipe, compute, elementwise=True)

@@ -1,0 +1,190 @@
+"""Which nodes must stay in single precision for a half-precision model to fit an error budget.
+
+Where a model in half precision is too inexact as a whole, most of it need not be. The harm of each rounding is measured
+by runs in which it alone is switched on (`rounding`), of groups of them first, and of what harms most in ever smaller
+groups. Then time and error are weighed in one minimum cut: errors are given a price in seconds, the lowest that makes
+the sum of squares fit.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+from ..ir.core import Model, Node
+from ..passes.base import Place as Name
+from ..passes.base import place_of
+from ..passes.instruments import where
+from ..passes.precision.network import Place
+from ..passes.precision.placement import Harm, Placement
+from .differences import l2_error
+from .rounding import Roundings, Source, sources_of
+
+GROUPS = 16  # that are measured first
+MAX_RUNS = 200  # of the model on all samples
+PATIENCE = 60.0  # seconds after which no further group is measured
+HARMLESS = 0.1  # of the squared error that is allowed: when what makes less is left, it is not looked into
+WORST = 100.0  # relative error that NaN and infinity count as
+CUTS, PRICES = 12, 1024.0  # choices that are weighed, between prices this far off the one that eats all that is gained
+Feeds = dict[str, Any]
+
+
+@dataclass
+class Kept:
+    """Nodes that stay: the reason of each by what names it, and those that harm most with their errors alone."""
+
+    reasons: dict[Name, str]
+    worst: list[tuple[Node, float]]
+
+    def text(self) -> str:
+        """The worst of them, for the summary; `reasons` are not empty."""
+        most = self.worst[0][1]
+        worst = [(node, error) for node, error in self.worst if error > most / 4]
+        named = [f"{node.op.name} at {where(node)} ({error:.2%} alone)" for node, error in worst]
+        more = f" and {len(named) - 3} more" if len(named) > 3 else ""
+        return ", ".join(named[:3]) + more
+
+
+class Mixed:
+    """A model in single precision, and what rounding it in places does."""
+
+    def __init__(self, placement: Placement, harm: Harm, places: set[Place]) -> None:
+        """`places` are in half precision where nothing is said of errors."""
+        self.placement = placement
+        self.harm = harm
+        self.places = places
+
+    @property
+    def error(self) -> float:
+        """That of the worst output where nothing stays for its sake."""
+        return math.sqrt(self._squared(self.places))
+
+    def kept(self, error: float, pass_name: str) -> Kept | None:
+        """What must stay so that the error is about `error` at most; None where nothing would be left to change."""
+        allowed = error**2
+        if self.error <= error:
+            return self._kept(self.places, pass_name)
+        gains = [self.placement.speed.gain(node) for node in self.placement.network.nodes if node in self.places]
+        best: set[Place] = set()
+        middle = sum(max(0.0, gain) for gain in gains) / self.error**2  # at which nothing is gained in all
+        low, high = middle / PRICES, middle * PRICES
+        for _ in range(CUTS):
+            price = math.sqrt(low * high)
+            places = self.placement.halved(self.harm, price)
+            if not places or self._squared(places) <= allowed:
+                high, best = price, places or best
+            else:
+                low = price
+        return self._kept(best, pass_name) if best else None
+
+    def _squared(self, places: set[Place]) -> float:
+        return self.harm.of(self.placement.network, places)
+
+    def _kept(self, places: set[Place], pass_name: str) -> Kept:
+        reasons: dict[Name, str] = {}
+        errors: list[tuple[Node, float]] = []
+        for node in self.placement.network.nodes:
+            if node not in self.places or node in places:
+                continue
+            error = math.sqrt(self.harm.of_node(node))
+            alone = f"rounded alone it makes {error:.2%}" if error >= 1e-5 else "it is beside nodes that stay"
+            reasons[place_of(pass_name, "", node)] = f"error budget: {alone}"
+            errors.append((node, error))
+        errors.sort(key=lambda pair: -pair[1])
+        return Kept(reasons, errors)
+
+
+def measure(
+    model: Model,
+    placement: Placement,
+    samples: Sequence[Feeds],
+    limit: float,
+    write: Callable[[Model, str], None],
+    *,
+    ignored: frozenset[int] = frozenset(),
+    progress: Callable[[str], None] = lambda text: None,
+) -> Mixed:
+    """Find out what rounding does to the outputs of a model in single precision on samples that it runs on.
+
+    `limit`: the relative L2 error that is wanted; `ignored`: outputs that do not count, by number. Raises CannotCheck
+    where onnxruntime does not load the model.
+    """
+    places = placement.halved()
+    sources = sources_of(placement, places)
+    with Roundings(model, sources, placement, write) as trial:
+        harm = _Search(trial, samples, ignored, progress).harm(sources, limit)
+    for flow in placement.network.flows:  # where such a value is cast, what it is made of is rounded
+        maker = flow.value.producer
+        if maker is not None and flow.value not in harm.values:
+            harm.values[flow.value] = sum(harm.values.get(v, 0.0) for v in maker.inputs if v is not None)
+    return Mixed(placement, harm, places)
+
+
+class _Search:
+    """Measures groups of roundings, the worst in ever smaller ones."""
+
+    def __init__(
+        self, trial: Roundings, samples: Sequence[Feeds], ignored: frozenset[int], progress: Callable[[str], None]
+    ) -> None:
+        self.trial = trial
+        self.samples = samples
+        self.ignored = ignored
+        self.progress = progress
+        self.expected = [trial.run(feeds, []) for feeds in samples]
+        self.runs = 0
+
+    def squared(self, on: Sequence[Source]) -> float:
+        """The square of the mean error of the worst output with these roundings."""
+        self.runs += 1
+        self.progress(f"trying what may be rounded, {self.runs} runs")
+        errors: dict[int, float] = {}
+        for feeds, expected in zip(self.samples, self.expected):
+            for index, (a, b) in enumerate(zip(expected, self.trial.run(feeds, on))):
+                error, problem = l2_error(a, b)
+                errors[index] = errors.get(index, 0.0) + (WORST if problem else min(error, WORST))
+        worst = max((error for index, error in errors.items() if index not in self.ignored), default=0.0)
+        return float((worst / len(self.samples)) ** 2)
+
+    def harm(self, sources: Sequence[Source], limit: float) -> Harm:
+        """The harm of each. Looks no further where all that it did not look into may be rounded."""
+        begun = perf_counter()
+        number = itertools.count()  # of two equal groups the first
+        size = max(1, math.ceil(len(sources) / GROUPS))
+        parts = [sources[start : start + size] for start in range(0, len(sources), size)]
+        groups: list[tuple[float, int, Sequence[Source]]] = []  # a heap, the largest error first
+        done: list[tuple[float, Sequence[Source]]] = []
+        unknown = 0.0  # squared errors of what is not looked into yet
+        while groups or parts:
+            for part in parts:
+                squared = self.squared(part)
+                unknown += squared if len(part) > 1 else 0.0
+                heapq.heappush(groups, (-squared, next(number), part))
+            parts = []
+            negative, _, group = heapq.heappop(groups)
+            is_late = self.runs + 2 > MAX_RUNS or perf_counter() - begun > PATIENCE
+            if len(group) == 1 or is_late or unknown < HARMLESS * limit**2:
+                done.append((-negative, group))
+            else:
+                unknown += negative
+                middle = len(group) // 2
+                parts = [group[:middle], group[middle:]]
+        return self._shared(done, self.squared(sources))
+
+    def _shared(self, done: Sequence[tuple[float, Sequence[Source]]], whole: float) -> Harm:
+        """The errors of groups as those of their members, so that they add up to that of the whole."""
+        total = sum(squared for squared, _ in done)
+        scale = min(10.0, max(0.1, whole / total)) if total else 1.0
+        harm = Harm()
+        for squared, group in done:
+            for source in group:
+                share = scale * squared / len(group)
+                if isinstance(source, Node):
+                    harm.weights[source] = share
+                else:
+                    harm.values[source] = share
+        return harm
