@@ -88,7 +88,7 @@ def _accepted(run: Compilation, judge: Judge, trial: Trial) -> Model:
     found = trial.verdict
     run.report.accuracy = Accuracy(
         CHECKED if found.ok else WRONG, found.message, found.error, found.limit, found.output,
-        judge.shapes, judge.notes(), "relative L2"
+        judge.shapes, judge.notes(), judge.samples, judge.held_back, "relative L2"
     )  # fmt: skip
     return trial.model
 
