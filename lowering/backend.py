@@ -65,6 +65,28 @@ class Written:
     engine: dict[str, Any] = field(default_factory=dict)
 
 
+Writer = Callable[[Model, str, Order], Written]
+
+
+@dataclass(frozen=True)
+class Lazy:
+    """The writer ``module:function``, whose module is imported when something is written.
+
+    A module that begins with a dot is one of `lowering`.
+    """
+
+    place: str
+
+    def load(self) -> Writer:
+        """The function."""
+        module, _, name = self.place.partition(":")
+        found: Writer = getattr(importlib.import_module(module, __package__), name)
+        return found
+
+    def __call__(self, model: Model, path: str, order: Order) -> Written:
+        return self.load()(model, path, order)
+
+
 class Emitter(NamedTuple):
     """One form that a model can be written in: ``write(model, path, order)``, all or nothing.
 
@@ -73,7 +95,7 @@ class Emitter(NamedTuple):
     """
 
     suffix: str
-    write: Callable[[Model, str, Order], Written]
+    write: Writer
     needs: str = ""
     threads: bool = False
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ...ir.core import Model
-from ...ir.errors import UsageError
-from ...ir.types import BF16, BOOL, F16, F32, I8, I32, I64, U8
-from ..backend import Backend, Emitter, Order, Unsupported, Written
+from ..backend import Backend, Emitter, Lazy, Unsupported
 
 if TYPE_CHECKING:
     from ..targets import Target
@@ -33,10 +30,10 @@ class TensorRT(Backend):
     def emitters(self) -> dict[str, Emitter]:
         return {
             **super().emitters(),
-            "onnx": Emitter(".onnx", _write_onnx),
-            "engine": Emitter(".engine", _write_engine),
-            "rtx-engine": Emitter(".rtx.engine", _write_rtx_engine),
-            "triton": Emitter("/", _write_triton),
+            "onnx": Emitter(".onnx", Lazy(".tensorrt.emit:write_typed_onnx")),
+            "engine": Emitter(".engine", Lazy(".tensorrt.engine:write_engine")),
+            "rtx-engine": Emitter(".rtx.engine", Lazy(".tensorrt.emit:write_rtx_engine")),
+            "triton": Emitter("/", Lazy(".tensorrt.triton:write_triton")),
         }
 
     def rule_sets(self) -> dict[str, tuple[str, str]]:
@@ -46,44 +43,6 @@ class TensorRT(Backend):
         from .refused import unsupported
 
         return unsupported(model)
-
-
-def _write_onnx(model: Model, path: str, order: Order) -> Written:
-    from .emit import write_typed_onnx
-
-    return write_typed_onnx(model, path, order)
-
-
-def _write_rtx_engine(model: Model, path: str, order: Order) -> Written:
-    from .emit import write_rtx_engine
-
-    return write_rtx_engine(model, path, order)
-
-
-def _write_engine(model: Model, path: str, order: Order) -> Written:
-    from .engine import write_engine
-
-    return write_engine(model, path, order)
-
-
-def _write_triton(model: Model, path: str, order: Order) -> Written:
-    from ..triton import Service, write_model_directory
-
-    types = frozenset((BOOL, U8, I8, I32, I64, F16, F32, BF16))
-    service = Service("tensorrt", "tensorrt_plan", "model.plan", "KIND_GPU", types, _write_plan)
-    return write_model_directory(model, path, order, service)
-
-
-def _write_plan(model: Model, path: str, order: Order) -> Written:
-    """The engine without the timing cache beside it, which no server reads."""
-    try:
-        written = _write_engine(model, path, order)
-    except UsageError as error:
-        raise UsageError(f"Triton runs TensorRT's own engines: {error.message}", source="--emit triton") from error
-    for beside in [name for name in written.files if name != os.path.abspath(path)]:
-        os.unlink(beside)
-        del written.files[beside]
-    return written
 
 
 BACKEND = TensorRT()
