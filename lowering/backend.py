@@ -106,20 +106,28 @@ class Emitter(NamedTuple):
 
 
 class Unsupported(NamedTuple):
-    """A node that the runtime does not run, and why."""
+    """A node that the runtime does not run, and why; `row` names the rule that says so, as ``limits.rules: sinh``."""
 
     node: Node
     reason: str
+    row: str = ""
+
+    @property
+    def why(self) -> str:
+        """The reason with its row."""
+        return f"{self.reason} ({self.row})" if self.row else self.reason
 
 
-def in_main_graph(model: Model, found: Iterable[tuple[Node, str]]) -> list[Unsupported]:
-    """Nodes with reasons, those in regions as the node of the main graph that holds them; the first reason counts."""
-    reasons: dict[Node, str] = {}
-    for node, reason in found:
-        outer = model.graph.enclosing_node(node)
-        if outer is not None:
-            reasons.setdefault(outer, reason)
-    return [Unsupported(node, reason) for node, reason in reasons.items()]
+def in_main_graph(model: Model, found: Iterable[Unsupported]) -> list[Unsupported]:
+    """Refused nodes, those in regions as the node of the main graph that holds them; the first reason counts."""
+    refused: dict[Node, Unsupported] = {}
+    for each in found:
+        outer = model.graph.enclosing_node(each.node)
+        if outer is each.node:
+            refused.setdefault(outer, each)
+        elif outer is not None:
+            refused.setdefault(outer, each._replace(node=outer, reason=f"{each.node.op.key} in it: {each.reason}"))
+    return list(refused.values())
 
 
 class Backend:
@@ -138,6 +146,10 @@ class Backend:
         """Rule sets that its targets' pipelines name: file and module with the natives."""
         return {}
 
+    def row_sets(self) -> dict[str, tuple[str, str]]:
+        """Capability rows, rules that refuse: by name the file, and the module with the natives ("" for none)."""
+        return {}
+
     def emitters(self) -> dict[str, Emitter]:
         """What can be written for it, by the word that --emit takes."""
         from .emit import GIR, ONNX
@@ -145,11 +157,14 @@ class Backend:
         return {"onnx": ONNX, "gir": GIR}
 
     def unsupported(self, model: Model, target: Target, opset: int | None = None) -> list[Unsupported]:
-        """Nodes of the main graph that it does not run, or that hold such a node in a region.
+        """Nodes of the main graph that it does not run, or that hold such a node in a region: by default, what its
+        rows refuse.
 
         `opset`: the one that is asked for, None for that which the writer chooses.
         """
-        return []
+        from .rows import refused_by
+
+        return refused_by(model, self.row_sets())
 
 
 def list_backends() -> list[str]:
@@ -174,6 +189,11 @@ def _installed() -> dict[str, Any]:
     from importlib.metadata import entry_points
 
     return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+
+
+def all_row_sets() -> dict[str, tuple[str, str]]:
+    """The capability rows of every backend."""
+    return {name: place for runtime in list_backends() for name, place in backend_of(runtime).row_sets().items()}
 
 
 def all_rule_sets() -> dict[str, tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..ir.core import Model
 from ..ir.errors import UnsupportedModel
-from ..lowering.backend import Order, Unsupported
+from ..lowering.backend import Order, Unsupported, in_main_graph
 from ..lowering.parts import describe, write_parts
 from .emitting import Output, make_folder
 from .example import example_of
@@ -73,8 +73,9 @@ def order_of(run: Compilation, model: Model) -> Order:
 
 
 def _refused(run: Compilation, model: Model) -> list[Unsupported]:
-    """What the target cannot run and another does. UnsupportedModel where none shall."""
+    """What the target cannot run, or rows of the user's refuse, and another does. UnsupportedModel where none shall."""
     found = run.target.backend.unsupported(model, run.target, run.settings.opset)
+    found = in_main_graph(model, [*found, *_refused_by_users_rows(run, model)])
     if not found:
         return []
     said = describe(found)
@@ -84,6 +85,16 @@ def _refused(run: Compilation, model: Model) -> list[Unsupported]:
         run.report.notes.append(f"{run.target.runtime} cannot run {len(found)} nodes: {said}")
         return []
     return found
+
+
+def _refused_by_users_rows(run: Compilation, model: Model) -> list[Unsupported]:
+    from ..ir.rewrite import RuleSet
+    from ..lowering.rows import refused_by_rules
+    from ..passes.rulepass import RulePass
+
+    classes = [run.registry.find(name) for name in run.registry.added_rules]
+    rules = [rule for cls in classes if issubclass(cls, RulePass) for rule in cls.rules() if rule.name not in run.skip]
+    return refused_by_rules(model, RuleSet(rules)) if any(rule.refuses for rule in rules) else []
 
 
 def _metadata(run: Compilation) -> dict[str, str]:

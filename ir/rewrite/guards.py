@@ -254,6 +254,8 @@ class Expressions:
         args = [self.expression(a) for a in tree.args]
         if tree.name == "has":
             return lambda env: args[0](env) is not ABSENT
+        if tree.name == "proven":
+            return lambda env: _truth(args[0](env)) is True
         if tree.name in FUNCTIONS:
             function = FUNCTIONS[tree.name][0]
 

@@ -67,7 +67,7 @@ class _Compiler(Terms):
     ) -> tuple[int, Step]:
         """The slot for the first root's first output, and the step to start with."""
         step = self._finish(computed)
-        if not _is_one_value(self.analysis.rule.match):
+        if not self.refuses and not _is_one_value(self.analysis.rule.match):
             step = self._closed(rewritten, step, shared)
         slot = -1
         for position in range(len(order) - 1, -1, -1):

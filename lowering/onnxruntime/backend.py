@@ -46,7 +46,7 @@ class OnnxRuntime(Backend):
 
         choice = choose(model, opset=opset, limit=target.max_opset)
         missing = without_kernel(model, choice.opsets, choice.spellings)
-        return in_main_graph(model, ((n, f"no CPU kernel for {n.op.key} at these element types") for n in missing))
+        return in_main_graph(model, [Unsupported(node, "no CPU kernel at these element types") for node in missing])
 
 
 BACKEND = OnnxRuntime()

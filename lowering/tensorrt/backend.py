@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from ...ir.core import Model
-from ..backend import Backend, Emitter, Lazy, Unsupported
+from ...ir.core import Model, Node
+from ..backend import Backend, Emitter, Lazy, Unsupported, in_main_graph
 
 if TYPE_CHECKING:
     from ..targets import Target
@@ -39,10 +39,21 @@ class TensorRT(Backend):
     def rule_sets(self) -> dict[str, tuple[str, str]]:
         return {"trt-legal": (str(_FOLDER / "legal.rules"), "geoc.lowering.tensorrt.legal")}
 
-    def unsupported(self, model: Model, target: Target, opset: int | None = None) -> list[Unsupported]:
-        from .refused import unsupported
+    def row_sets(self) -> dict[str, tuple[str, str]]:
+        return {"trt-limits": (str(_FOLDER / "limits.rules"), "geoc.lowering.tensorrt.limits")}
 
-        return unsupported(model)
+    def unsupported(self, model: Model, target: Target, opset: int | None = None) -> list[Unsupported]:
+        from ..rows import refused_by
+
+        strange = (Unsupported(node, why) for node in model.walk() if (why := unknown(node)))
+        return in_main_graph(model, [*strange, *refused_by(model, self.row_sets())])
+
+
+def unknown(node: Node) -> str:
+    """Why it does not take an operator, whatever its form: it is none of the standard; "" otherwise."""
+    if node.op.is_opaque:
+        return "an operator that nobody knows"
+    return f"it takes no operators of {node.op.domain}" if node.op.domain else ""
 
 
 BACKEND = TensorRT()
