@@ -13,7 +13,7 @@ names its ``BACKEND`` as an entry point of the group ``geoc.backends``.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -23,7 +23,7 @@ from ..ir.core import Model, Node
 from ..ir.errors import UsageError
 
 if TYPE_CHECKING:
-    from .targets import Target
+    from .targets import Hardware, Target
 
 _FOLDER = Path(__file__).parent
 ENTRY_POINTS = "geoc.backends"
@@ -38,7 +38,8 @@ class Order:
     `precision`: what was asked for, "" for nothing in particular. `symbols`: the sizes that symbolic dimensions were
     given, one or (smallest, best, largest). `threads`: how many the runtime is to use, where it was said.
     `metadata`: entries for the ``metadata_props`` of ONNX files, over the model's own; an empty text takes one away.
-    `example` gives inputs like those that the model runs on, by name.
+    `example` gives inputs like those that the model runs on, by name. `strict`: nothing may run elsewhere than it was
+    ordered to.
     """
 
     target: Target
@@ -50,6 +51,7 @@ class Order:
     threads: int | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     example: Callable[[], Mapping[str, Any]] = dict
+    strict: bool = False
 
 
 @dataclass
@@ -118,6 +120,19 @@ class Unsupported(NamedTuple):
         return f"{self.reason} ({self.row})" if self.row else self.reason
 
 
+@dataclass(frozen=True)
+class Placement:
+    """What an accelerator beside the target's main device runs: `nodes` of `total` of the main graph, in `parts`, of
+    which it holds `most` at once. `outside`: the others, with the reasons."""
+
+    device: str
+    nodes: int
+    total: int
+    parts: int
+    most: int
+    outside: tuple[Unsupported, ...]
+
+
 def in_main_graph(model: Model, found: Iterable[Unsupported]) -> list[Unsupported]:
     """Refused nodes, those in regions as the node of the main graph that holds them; the first reason counts."""
     refused: dict[Node, Unsupported] = {}
@@ -165,6 +180,18 @@ class Backend:
         from .rows import refused_by
 
         return refused_by(model, self.row_sets())
+
+
+    def placement(self, model: Model, target: Target, elsewhere: Collection[Node] = ()) -> Placement | None:
+        """What an accelerator that the target orders runs of the main graph; None where it orders none.
+
+        `elsewhere`: nodes that another runtime gets anyway.
+        """
+        return None
+
+    def precisions_on(self, hardware: Hardware) -> frozenset[str]:
+        """What graphs may compute in on this hardware, as far as the runtime decides."""
+        return self.precisions
 
 
 def list_backends() -> list[str]:

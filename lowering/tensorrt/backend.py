@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ...ir.core import Model, Node
-from ..backend import Backend, Emitter, Lazy, Unsupported, in_main_graph
+from ..backend import Backend, Emitter, Lazy, Placement, Unsupported, in_main_graph
 
 if TYPE_CHECKING:
-    from ..targets import Target
+    from ..targets import Hardware, Target
 
 _FOLDER = Path(__file__).parent
 
 # Of the ONNX parser in TensorRT 10.15 and 11: opsets 9 to 24 (its operators.md); opset 24 came with IR version 11.
 MAX_OPSET, MAX_IR = 24, 11
+LIMITS, DLA = "trt-limits", "trt-dla"  # the sets of rows
 
 
 class TensorRT(Backend):
@@ -40,13 +42,27 @@ class TensorRT(Backend):
         return {"trt-legal": (str(_FOLDER / "legal.rules"), "geoc.lowering.tensorrt.legal")}
 
     def row_sets(self) -> dict[str, tuple[str, str]]:
-        return {"trt-limits": (str(_FOLDER / "limits.rules"), "geoc.lowering.tensorrt.limits")}
+        return {
+            LIMITS: (str(_FOLDER / "limits.rules"), "geoc.lowering.tensorrt.limits"),
+            DLA: (str(_FOLDER / "dla.rules"), "geoc.lowering.tensorrt.dla_limits"),
+        }
 
     def unsupported(self, model: Model, target: Target, opset: int | None = None) -> list[Unsupported]:
         from ..rows import refused_by
 
         strange = (Unsupported(node, why) for node in model.walk() if (why := unknown(node)))
-        return in_main_graph(model, [*strange, *refused_by(model, self.row_sets())])
+        return in_main_graph(model, [*strange, *refused_by(model, {LIMITS: self.row_sets()[LIMITS]})])
+
+    def placement(self, model: Model, target: Target, elsewhere: Collection[Node] = ()) -> Placement | None:
+        if not target.hardware.dla:
+            return None
+        from ..rows import load_rows
+        from .dla import place
+
+        return place(model, load_rows(*self.row_sets()[DLA]), elsewhere)
+
+    def precisions_on(self, hardware: Hardware) -> frozenset[str]:
+        return self.precisions & {"fp32", "fp16"} if hardware.dla else self.precisions
 
 
 def unknown(node: Node) -> str:

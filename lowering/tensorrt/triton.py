@@ -15,7 +15,9 @@ TYPES = frozenset((BOOL, U8, I8, I32, I64, F16, F32, BF16))
 
 
 def write_triton(model: Model, path: str, order: Order) -> Written:
-    """The directory `path`. Raises as `write_model_directory` does."""
+    """The directory `path`. Raises UsageError for a DLA, and what `write_model_directory` raises."""
+    if order.target.hardware.dla:
+        raise UsageError("geoc writes no configuration for a DLA", source="--emit triton")
     service = Service("tensorrt", "tensorrt_plan", "model.plan", "KIND_GPU", TYPES, _write_plan)
     return write_model_directory(model, path, order, service)
 
