@@ -10,9 +10,10 @@ from .analyse import Analysis, GuardStep
 from .functions import UNKNOWN
 from .guards import Env, holds
 from .links import climb, find_links
+from .named import ops_named
 from .operands import Step
 from .syntax import Binary, Call, Def, Invoke, Literal, Syntax, Unary, Var, plain_name, walk
-from .terms import GRAPH, NOTHING, Recorder, Terms, ops_named
+from .terms import GRAPH, NOTHING, Recorder, Terms
 
 Natives = Mapping[str, Callable[..., Any]]
 Computed = Mapping[int, tuple[str, Syntax]]

@@ -13,9 +13,10 @@ from ..ops import op as op_of
 from .analyse import Analysis
 from .build import Replacement, computed_of
 from .match import Matcher
+from .named import ops_named
 from .native import NATIVES
 from .syntax import ANY, Call, Capture, Def, Either, Literal, RuleDecl, Syntax, Var, from_plain, to_plain, walk
-from .terms import Recorder, ops_named
+from .terms import Recorder
 
 CONSTANT: Final = "constant"
 _WIDE: Final = "wide"  # heads the signature of many operands: each producer once, positions dropped

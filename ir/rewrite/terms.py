@@ -9,14 +9,14 @@ its continuation in the environment.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from ..ops import Op
-from ..ops import op as op_of
 from .analyse import Analysis
 from .functions import same_value, scalar_of
 from .guards import Env, Expressions
+from .named import ops_named
 from .operands import (
     Step,
     arrange,
@@ -37,7 +37,6 @@ from .operands import (
     why_call,
 )
 from .syntax import (
-    ANY,
     Attribute,
     Call,
     Capture,
@@ -433,23 +432,3 @@ def _fail_first(args: tuple[Syntax, ...], analysis: Analysis) -> list[int]:
         return 3
 
     return sorted(range(len(args)), key=likely)
-
-
-class _Every(frozenset[Op]):
-    """The set of all operators: what `ANY` names."""
-
-    __slots__ = ()
-
-    def __contains__(self, op: object) -> bool:
-        return True
-
-
-EVERY = _Every()
-
-
-def ops_named(names: Iterable[str]) -> frozenset[Op]:
-    """The operators of these names; `EVERY` for `ANY`."""
-    found = tuple(names)
-    return EVERY if ANY in found else frozenset(op_of(n) for n in found)
-
-

@@ -57,7 +57,7 @@ def hardware_of(data: dict[str, Any]) -> Hardware:
     """
     given = dict(data.get("hardware", {}))
     if given.get("dla", 0) not in (0, 1):
-        raise UsageError(f"dla={given['dla']:g}: an engine runs on one core; one of dla=1 can be loaded for each of them")
+        raise UsageError(f"dla={given['dla']:g}: an engine runs on one core; one of dla=1 can be loaded for each")
     given["dla"] = int(given.get("dla", 0))
     cores = dict(data.get("dla", {}))
     given |= {"dla_cores": cores.pop("cores", 0), "dla_rates": {name: float(rate) for name, rate in cores.items()}}

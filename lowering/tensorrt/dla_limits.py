@@ -1,4 +1,4 @@
-"""Graphs that rows of dla.rules refuse, where `geoc rulecheck` does not make them up by itself: by row, inputs and nodes."""
+"""Graphs that rows of dla.rules refuse, where `geoc rulecheck` does not make them up by itself: inputs and nodes."""
 
 from __future__ import annotations
 
