@@ -87,7 +87,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "compile": tuple(o.key for o in OPTIONS if o.group != "verbs" and o.key not in EVERYWHERE),
     "dump": ("output", "weights", "shape", "full"),
     "passes": _PIPELINE,
-    "rules": ("rules", "plugin"),
+    "rules": ("target", "rules", "plugin"),
     "targets": (),
     "doctor": (),
     "estimate": ("target", "shape", "json"),

@@ -39,6 +39,9 @@ def attempts(
     if precision is None:
         precision = "auto" if level == 3 else "fp32"
     elif precision not in ("auto", *ALIASES):
+        if target.hardware.dla and precision in ("fp32", "tf32", "bf16"):
+            said = f"a DLA computes in fp16 and int8, not in {precision}; {target.name} without dla=1 does"
+            raise UsageError(said, source="--precision")
         _check(target, precision)
     precision = ALIASES.get(precision, precision)
     if precision == "auto":

@@ -93,6 +93,25 @@ class Refusal:
 
 
 @dataclass
+class Device:
+    """What runs on an accelerator beside the target's main device: `nodes` of `total`, in `parts`, of which it holds
+    `most` at once; `outside` counts the others by the row that refuses them."""
+
+    name: str
+    nodes: int
+    total: int
+    parts: int
+    most: int
+    outside: dict[str, int]
+
+    def line(self) -> str:
+        """For the summary."""
+        pieces = f" in {self.parts} part{'s' * (self.parts > 1)} of {self.most} that it holds" if self.nodes else ""
+        others = f"; {self.total - self.nodes} on the GPU" if self.nodes < self.total else ""
+        return f"{self.nodes} of {self.total} nodes on {self.name}{pieces}{others}"
+
+
+@dataclass
 class Repair:
     """A rewrite, rule or pass that made results wrong and was taken out."""
 
@@ -149,6 +168,7 @@ class Report:
     repairs: list[Repair] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     speed: Speed | None = None
+    device: Device | None = None
     timing: dict[str, Any] | None = None
     again: str = ""
     model: Any = field(default=None, repr=False)
@@ -199,6 +219,8 @@ class Report:
             lines.append(f"rewrites  {sum(self.rewrites.values())}: {shown}{more}")
         if self.precision:
             lines.append(f"precision {self._precision_line()}")
+        if self.device is not None:
+            lines.append(f"device    {self.device.line()}")
         if self.engine:
             kernels, fused = len(self.engine["kernels"]), self.engine["fused_attention"]
             lines.append(f"engine    {self.engine['layers']} layers -> {kernels} kernels, {fused} of them attention")

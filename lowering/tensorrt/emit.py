@@ -14,6 +14,7 @@ from ...ir.ops.cost_table import MATRIX_UNITS
 from ...ir.types import BF16, F16
 from ..backend import Order, Written
 from ..emit import write_onnx, write_text
+from .dla import CORE
 from .rtx import CAPABILITIES, Built, Kernel, build_apart
 
 SCHEMA = 1  # of the build configuration
@@ -35,7 +36,7 @@ def configuration(path: str, order: Order) -> dict[str, Any]:
     """What `tensorrt.Builder`, or trtexec, is to be told. Precision is in the graph, so no flag for it is.
 
     TensorRT 10 needs the flag STRONGLY_TYPED, 11 has no other kind of network. TF32 is how fp32 products are computed
-    unless fp32 was asked for.
+    unless fp32 was asked for. What a DLA does not take runs on the GPU unless the order is strict.
     """
     profile = {
         name: dict(zip(("min", "opt", "max"), map(list, ends))) for name, ends in sorted(order.profile.items())
@@ -47,11 +48,19 @@ def configuration(path: str, order: Order) -> dict[str, Any]:
     flags = [] if order.precision == "fp32" else ["TF32"]
     if not flags:
         words.append("--noTF32")
+    hardware = order.target.hardware
+    if hardware.dla:
+        words.append(f"--useDLACore={CORE}")
+        if not order.strict:
+            words.append("--allowGPUFallback")
+            flags.append("GPU_FALLBACK")
     return {
         "schema": SCHEMA,
         "onnx": name,
         "target": order.target.name,
-        "compute_capability": order.target.hardware.compute_capability,
+        "compute_capability": hardware.compute_capability,
+        "default_device_type": "DLA" if hardware.dla else "GPU",
+        "DLA_core": CORE if hardware.dla else None,
         "network_flags": {"10": ["STRONGLY_TYPED"], "11": []},
         "builder_flags": flags,
         "profiles": [profile] if profile else [],
@@ -72,6 +81,8 @@ def write_rtx_engine(model: Model, path: str, order: Order) -> Written:
         raise UsageError(
             f"TensorRT-RTX builds ahead of time for {has}; {order.target.name} has {said}", source="--emit rtx-engine"
         )
+    if order.target.hardware.dla:
+        raise UsageError("TensorRT-RTX runs on no DLA", source="--emit rtx-engine")
     missing = _without_profile(model, order)
     if missing:
         raise UsageError(
