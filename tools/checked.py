@@ -88,6 +88,8 @@ def _lossy(run: Compilation, judge: Judge, model: Model) -> Model | None:
 
     automatic = len(run.attempts) > 1
     for number, attempt in enumerate(run.attempts):
+        if number and attempt.without and not any(name in attempt.without for name, _ in run.tally.counts):
+            continue
         run.choose(attempt)
         if not run.is_lossy:
             break

@@ -22,10 +22,14 @@ _FASTEST_FIRST = ("fp16", "bf16")  # of one rate; fp16 has three more bits where
 
 
 class Attempt(NamedTuple):
-    """One precision and the steps behind the pipeline that make it; () for the precision of the source."""
+    """One precision and the steps behind the pipeline that make it; () for the precision of the source.
+
+    `without`: passes of the attempt before it that this one leaves out. Where they changed nothing, it would be the same.
+    """
 
     precision: str
     items: tuple[Item, ...]
+    without: tuple[str, ...] = ()
 
 
 def attempts(target: Target, precision: str | None, level: int | None) -> list[Attempt]:
@@ -41,10 +45,17 @@ def attempts(target: Target, precision: str | None, level: int | None) -> list[A
         _check(target, precision)
     precision = ALIASES.get(precision, precision)
     if precision == "auto":
-        return [Attempt(p, parse(_PASSES[p])) for p in _FASTEST_FIRST if p in target.precisions] + [plain]
+        return [a for p in _FASTEST_FIRST if p in target.precisions for a in _lower(target, p)] + [plain]
     if precision not in _PASSES:
         return [plain] if precision in ("fp32", "tf32") else [_not_yet(precision)]
-    return [Attempt(precision, parse(_PASSES[precision]))]
+    return _lower(target, precision)[:1]
+
+
+def _lower(target: Target, precision: str) -> list[Attempt]:
+    """The attempts at a lower precision: with what the runtime does better than the source says, and without."""
+    own = target.backend.lossy
+    found = [Attempt(precision, parse(_PASSES[precision]), own)]
+    return [Attempt(precision, parse(",".join((*own, _PASSES[precision])))), *found] if own else found
 
 
 def _check(target: Target, precision: str) -> None:

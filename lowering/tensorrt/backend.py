@@ -26,6 +26,7 @@ class TensorRT(Backend):
     runtime: ClassVar[str] = "tensorrt"
     title: ClassVar[str] = "TensorRT"
     precisions: ClassVar[frozenset[str]] = frozenset(("fp32", "tf32", "fp16", "bf16"))
+    lossy: ClassVar[tuple[str, ...]] = ("trt-unrounded",)
 
     def limits(self, version: str | None) -> tuple[int, int]:
         return MAX_OPSET, MAX_IR
@@ -40,7 +41,10 @@ class TensorRT(Backend):
         }
 
     def rule_sets(self) -> dict[str, tuple[str, str]]:
-        return {"trt-legal": (str(_FOLDER / "legal.rules"), "geoc.lowering.tensorrt.legal")}
+        return {
+            f"trt-{name}": (str(_FOLDER / f"{name}.rules"), f"geoc.lowering.tensorrt.{name}")
+            for name in ("quantized", "symmetric", "placement", "legal", "unrounded")
+        }
 
     def unsupported(self, model: Model, target: Target, opset: int | None = None) -> list[Unsupported]:
         from .refused import unsupported

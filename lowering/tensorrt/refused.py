@@ -7,11 +7,12 @@ operators.md of TensorRT 10.15 and 11 lists the same. The forms are from that li
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from ...ir.core import Model, Node
+from ...ir.tensor import Tensor
 from ...ir.types import C64, C128, F64, STR, OptionalType, SequenceType, TensorType
 from ..backend import Unsupported, in_main_graph
 
@@ -34,10 +35,22 @@ _REDUCTIONS = frozenset((
 
 def unsupported(model: Model) -> list[Unsupported]:
     """The nodes of the main graph that it does not take, or that hold such a node in a region, with the reason."""
-    found = ((node, reason) for node in model.walk() if (reason := refusal(node)))
+    found = [(node, reason) for node in model.walk() if (reason := refusal(node))]
+    found += _weights_of_branches(model)
     return in_main_graph(
         model, ((n, why if n.graph is model.graph else f"{n.op.key} in it: {why}") for n, why in found)
     )
+
+
+def _weights_of_branches(model: Model) -> list[tuple[Node, str]]:
+    """Nodes in branches that dequantize a constant which another branch dequantizes as well: TensorRT-RTX refuses that."""
+    readers: dict[Tensor, list[Node]] = {}
+    for node in model.walk():
+        stored = node.input(0) if node.op.name == "DequantizeLinear" and node.graph is not model.graph else None
+        if stored is not None and stored.const is not None:
+            readers.setdefault(stored.const, []).append(node)
+    shared = (nodes for nodes in readers.values() if len({node.graph for node in nodes}) > 1)
+    return [(node, "it dequantizes a constant in one branch only") for nodes in shared for node in nodes]
 
 
 def refusal(node: Node) -> str:
@@ -68,11 +81,20 @@ def _quantization(node: Node) -> str:
     if node.op.name not in ("QuantizeLinear", "DequantizeLinear"):
         return ""
     point, stored = node.input(2), node.output if node.op.name == "QuantizeLinear" else node.inputs[0]
-    if stored is not None and stored.dtype is not None and stored.dtype.kind == "u":
-        return f"{stored.dtype} is not symmetric"
-    if point is not None and (point.const is None or np.any(np.asarray(point.const.array()).astype(np.int64))):
-        return "zero points must be 0"
-    return ""
+    dtype = None if stored is None else stored.dtype
+    if dtype is not None and dtype.is_int and dtype.bits > 8:
+        return f"it has no quantized tensors of {dtype}"
+    if point is not None and point.const is None:
+        return "zero points must be constant"
+    zeros = np.zeros(1, np.int64) if point is None or point.const is None else np.asarray(point.const.array()).astype(np.int64)
+    if dtype is not None and dtype.kind == "u":
+        return f"{dtype} around {_range(zeros)} is not symmetric: it quantizes to i8 around 0"
+    return f"a zero point of {_range(zeros)}: it quantizes around 0" if zeros.any() else ""
+
+
+def _range(numbers: np.ndarray[Any, Any]) -> str:
+    low, high = (int(numbers.min()), int(numbers.max())) if numbers.size else (0, 0)
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def _axes(node: Node) -> str:

@@ -40,6 +40,7 @@ _CARRIES = frozenset((
     "Add", "Sub", "Mul", "Where", "Expand", "Reshape", "Unsqueeze", "Squeeze", "Transpose", "Slice", "Concat", "Tile",
     "Identity", "Min", "Max", "Cast", "Gather", "Split", "Trilu", "Pad", "ScatterND",
 ))  # fmt: skip
+_SCALES = frozenset(("QuantizeLinear", "DequantizeLinear"))
 _SCALARS_VANISH_IN = frozenset(("Add", "Sub", "Div", "Max", "Clip", "Pow", "Mul", "Reciprocal"))
 
 
@@ -111,6 +112,8 @@ class Islands:
         largest, smallest = _extent(tensor)
         if largest > LARGEST and value not in self.hidden:
             return f"a constant of {largest:.3g}"
+        if 0 < smallest < SMALLEST and node.op.name in _SCALES and value is node.input(1):
+            return f"a scale of {smallest:.3g}"
         if tensor.size == 1 and 0 < smallest < VANISHES and node.op.name in _SCALARS_VANISH_IN:
             return f"a constant of {smallest:.3g} would vanish"
         return ""

@@ -205,6 +205,11 @@ def test_refused_operators_are_those_that_the_parser_refuses() -> None:
         ("%y = MaxPool(%x) {kernel_shape=[200, 200]}", "the window is too large"),
         ("%y = MaxPool(%x) {kernel_shape=[2, 2]}", ""),
         ("%y = Cast(%x) {to=11}", "it would compute f64 in single precision"),
+        ("%y = QuantizeLinear(%x, %step, %zero)", "u8 around 114 is not symmetric: it quantizes to i8 around 0"),
+        ("%y = QuantizeLinear(%x, %step)", "u8 around 0 is not symmetric: it quantizes to i8 around 0"),
+        ("%y = QuantizeLinear(%x, %step, %near)", "a zero point of 0 to 3: it quantizes around 0"),
+        ("%y = QuantizeLinear(%x, %step) {output_dtype=5}", "it has no quantized tensors of i16"),
+        ("%y = QuantizeLinear(%x, %step) {output_dtype=3}", ""),
     ],
 )
 def test_forms_that_are_refused(line: str, reason: str) -> None:
@@ -214,6 +219,9 @@ opset "com.microsoft" 1
 
 graph @main(%x: f32[1,2,256,256], %n: i64[1]) -> (%y) {{
   weight %s: f32[4] = [1.0, 1.0, 2.0, 2.0]
+  weight %step: f32[] = 0.5
+  weight %zero: u8[] = 114
+  weight %near: i8[2] = [0, 3]
   {line}
 }}
 """
