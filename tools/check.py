@@ -288,8 +288,8 @@ def _has_nan(output: Any) -> bool:
 def _tables(model: Model) -> dict[str, Tensor]:
     """The float weights that nodes combine with integer inputs, and the scales that round, by name.
 
-    A sum of integers times their scales may lie halfway between two steps for all inputs alike: whether it is rounded up
-    is decided by the last bits of the scales.
+    A sum of integers times their scales may lie halfway between two steps for all inputs alike: the last bits of the
+    scales decide whether it is rounded up.
     """
     found: dict[str, Tensor] = {}
     for node in model.graph:

@@ -24,7 +24,7 @@ _FASTEST_FIRST = ("fp16", "bf16")  # of one rate; fp16 has three more bits where
 class Attempt(NamedTuple):
     """One precision and the steps behind the pipeline that make it; () for the precision of the source.
 
-    `without`: passes of the attempt before it that this one leaves out. Where they changed nothing, it would be the same.
+    `without`: passes of the attempt before it that this one leaves out. Where those changed nothing, it is the same.
     """
 
     precision: str

@@ -125,16 +125,20 @@ def mistyped(model: Model, kernels: list[Kernel]) -> list[str]:
 
 def _rounded_in_floats(model: Model) -> list[str]:
     """A note on activations that the source has as integers and the result as rounded floats (symmetric.rules)."""
-    rounds = [node for node in model.walk() if node.op.key == "Round" and _is_made_by(node.inputs[0], "Div")]
-    count = sum(any(user.op.key in ("Clip", "Add") for user in node.output.users) for node in rounds)
+    count = sum(node.op.key == "Round" and _is_made_by(node.inputs[0], "Div") for node in model.walk())
     if not count:
         return []
-    tensors = f"{count} quantized tensor{'s are' if count > 1 else ' is'}"
-    return [f"{tensors} rounded in floats, not in INT8 kernels: TensorRT quantizes around 0, by scales that are constant"]
+    what = f"{count} quantized tensor{'s are' if count > 1 else ' is'} rounded in floats, not in INT8 kernels"
+    return [f"{what}: TensorRT quantizes around 0, by scales that are constant"]
 
 
 def _is_made_by(value: Value | None, key: str) -> bool:
-    return value is not None and value.producer is not None and value.producer.op.key == key
+    """True if an operator made a value, casts behind it left out."""
+    maker = None if value is None else value.producer
+    while maker is not None and maker.op.key == "Cast":
+        source = maker.inputs[0]
+        maker = None if source is None else source.producer
+    return maker is not None and maker.op.key == key
 
 
 def _without_profile(model: Model, order: Order) -> list[str]:

@@ -49,9 +49,7 @@ def zeros_for(zero_point: Value | None, scale: Value) -> Any:
         return None
     if zero_point.shape == shape:
         return zero_point
-    return _filled(tensor, shape) if tensor is not None and tensor.size == 1 else None
-
-
-def _filled(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
-    element = np.asarray(tensor.array()).reshape(-1)[0]
-    return Tensor.from_array(np.full(shape, element, tensor.dtype.numpy), tensor.dtype)
+    if tensor is None or tensor.size != 1:
+        return None
+    sizes = tuple(dim for dim in shape if isinstance(dim, int))
+    return Tensor.from_array(np.full(sizes, tensor.item(), tensor.dtype.numpy), tensor.dtype)

@@ -43,7 +43,7 @@ def unsupported(model: Model) -> list[Unsupported]:
 
 
 def _weights_of_branches(model: Model) -> list[tuple[Node, str]]:
-    """Nodes in branches that dequantize a constant which another branch dequantizes as well: TensorRT-RTX refuses that."""
+    """Nodes in branches that dequantize a constant which another branch dequantizes too: TensorRT-RTX refuses that."""
     readers: dict[Tensor, list[Node]] = {}
     for node in model.walk():
         stored = node.input(0) if node.op.name == "DequantizeLinear" and node.graph is not model.graph else None
@@ -86,7 +86,7 @@ def _quantization(node: Node) -> str:
         return f"it has no quantized tensors of {dtype}"
     if point is not None and point.const is None:
         return "zero points must be constant"
-    zeros = np.zeros(1, np.int64) if point is None or point.const is None else np.asarray(point.const.array()).astype(np.int64)
+    zeros = np.asarray(0 if point is None or point.const is None else point.const.array()).astype(np.int64)
     if dtype is not None and dtype.kind == "u":
         return f"{dtype} around {_range(zeros)} is not symmetric: it quantizes to i8 around 0"
     return f"a zero point of {_range(zeros)}: it quantizes around 0" if zeros.any() else ""

@@ -1,4 +1,4 @@
-"""Natives of symmetric.rules: zero points of weights, constants as integers and as floats, and the bounds of rounding."""
+"""Natives of symmetric.rules: zero points of weights, constants as integers and as floats, bounds of rounding."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...ir.tensor import Tensor
 from ...ir.types import F32, I8, I32, U8
 from .weights import CENTRES, Stored
 
-# Further from the centre, what a zero point leaves over is of the size of the product: their sum is rounded too coarsely.
+# Further from the centre, what a zero point leaves over is of the size of the product: their sum cancels too much.
 _FARTHEST = 32
 # What reads weights that stay integers, and at which operands; behind what moves elements there may be one of them.
 _READERS = {"Conv": (1,), "ConvTranspose": (1,), "MatMul": (0, 1), "Gemm": (0, 1), "Gather": (0,)}
@@ -97,7 +97,7 @@ def less_zero_point(result: Value) -> Tensor | None:
 
 @native
 def left_over(result: Value, columns: int) -> Tensor | None:
-    """(centre - zero point) * scale, what weights are more than `centred` ones times the scale: a number, or one by column.
+    """(centre - zero point) * scale, what weights are more than `centred` ones times the scale; one by column perhaps.
 
     None where that is nothing, where `less_zero_point` does it, where scales run along another axis than `columns`,
     and where the zero point is so far from the centre that much would cancel.

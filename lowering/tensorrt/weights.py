@@ -105,6 +105,7 @@ class Stored:
         scales = self.along(self.scale)
         zeros = None if self.zero is None else self.along(self.zero)
         bounds = np.iinfo(dtype.numpy)
+        assert scales is not None
 
         def compute(array: Array) -> Array:
             with np.errstate(all="ignore"):

@@ -16,7 +16,10 @@ _KEPT = frozenset((
 ))  # fmt: skip
 # What is quantized, and what that gives, is of the type of the scale (from opset 19 on), so that no cast stands between
 # a product and the integers that it reads: operands and results that take either type.
-_SCALED = {"QuantizeLinear": (frozenset((0, 1)), frozenset[int]()), "DequantizeLinear": (frozenset((1,)), frozenset((0,)))}
+_SCALED: dict[str, tuple[frozenset[int], frozenset[int]]] = {
+    "QuantizeLinear": (frozenset((0, 1)), frozenset()),
+    "DequantizeLinear": (frozenset((1,)), frozenset((0,))),
+}
 _SCALES_IN_HALF = 19
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from ....ir.core import Value, constant
 from ....ir.tensor import Tensor
-from ....ir.types import F32, I8, I16, I32, I64, U8, DType
-from ..choices import Infeasible, seed_of
+from ....ir.types import BOOL, F32, I8, I16, I32, U8, DType
+from ..choices import seed_of
 from ..sketch import Instance, Sketch
 from ..wanted import Shape
 from . import graph_for
@@ -19,15 +19,15 @@ _ZEROS: dict[DType, tuple[int, ...]] = {U8: (128, 0, 4, 200), I8: (0, -6, 100), 
 _MICROSOFT = "com.microsoft::"
 
 
-def _scale(sketch: Sketch) -> Value:
+def scale_of(sketch: Sketch) -> Value:
     return sketch.scalar(sketch.pick(0.5, 0.25, 2.0, 0.125), F32)
 
 
-def _zero(sketch: Sketch, dtype: DType) -> Value:
+def zero_of(sketch: Sketch, dtype: DType) -> Value:
     return sketch.scalar(sketch.pick(*_ZEROS[dtype]), dtype)
 
 
-def _filled(sketch: Sketch, shape: Shape, dtype: DType, low: int, high: int) -> Value:
+def filled(shape: Shape, dtype: DType, low: int, high: int) -> Value:
     """A constant of random integers, the lowest and the highest among them."""
     rng = np.random.default_rng(seed_of("filled", *shape, low, high))
     array = rng.integers(low, high + 1, shape)
@@ -35,19 +35,20 @@ def _filled(sketch: Sketch, shape: Shape, dtype: DType, low: int, high: int) -> 
     return constant(Tensor.from_array(array.astype(dtype.numpy), dtype))
 
 
-def _vector(sketch: Sketch, numbers: Sequence[float], dtype: DType) -> Value:
-    return constant(Tensor.from_array(np.asarray(numbers, dtype.numpy), dtype))
+def vector(numbers: Sequence[float], dtype: DType, size: int) -> Value:
+    """A constant of the first `size` numbers."""
+    return constant(Tensor.from_array(np.asarray(numbers[:size], dtype.numpy), dtype))
 
 
-def _weights(sketch: Sketch, shape: Shape, channels: int, dtype: DType) -> tuple[Value, Value, Value]:
+def weights_of(sketch: Sketch, shape: Shape, channels: int, dtype: DType) -> tuple[Value, Value, Value]:
     """Weights with a scale and a zero point, for all or for each index of the axis `channels`."""
     low, high = (0, 255) if dtype is U8 else (-128, 127)
-    weights = _filled(sketch, shape, dtype, low, high)
+    weights = filled(shape, dtype, low, high)
     size = shape[channels]
     if sketch.pick("one", "each") == "one":
-        return weights, _scale(sketch), _zero(sketch, dtype)
+        return weights, scale_of(sketch), zero_of(sketch, dtype)
     scales = [(0.5, 0.25, 1.0)[i % 3] for i in range(size)]
-    return weights, _vector(sketch, scales, F32), _vector(sketch, [_ZEROS[dtype][0]] * size, dtype)
+    return weights, vector(scales, F32, size), vector([_ZEROS[dtype][0]] * size, dtype, size)
 
 
 def _pair(sketch: Sketch) -> tuple[DType, DType]:
@@ -55,7 +56,7 @@ def _pair(sketch: Sketch) -> tuple[DType, DType]:
     return sketch.pick((U8, I8), (U8, U8), (I8, I8))  # type: ignore[no-any-return]
 
 
-def _one(sketch: Sketch, y: Value) -> Instance:
+def one(sketch: Sketch, y: Value) -> Instance:
     return sketch.instance({y: "y"}, [y])
 
 
@@ -65,11 +66,11 @@ def qlinear_conv(sketch: Sketch) -> Instance:
     activations, stored = _pair(sketch)
     channels = sketch.pick(2, 3, 1)
     x = sketch.input("x", activations, (sketch.pick(1, 2), 2, 4, 5))
-    w, ws, wz = _weights(sketch, (channels, 2, 1, 2), 0, stored)
-    bias = [_filled(sketch, (channels,), I32, -50, 70)] if sketch.pick(True, False) else []
-    quantized = [_scale(sketch), _zero(sketch, activations)]
-    y = sketch.op("QLinearConv", x, _scale(sketch), _zero(sketch, activations), w, ws, wz, *quantized, *bias)
-    return _one(sketch, y)
+    w, ws, wz = weights_of(sketch, (channels, 2, 1, 2), 0, stored)
+    bias = [filled((channels,), I32, -50, 70)] if sketch.pick(True, False) else []
+    quantized = [scale_of(sketch), zero_of(sketch, activations)]
+    y = sketch.op("QLinearConv", x, scale_of(sketch), zero_of(sketch, activations), w, ws, wz, *quantized, *bias)
+    return one(sketch, y)
 
 
 @graph_for("qlinear_matmul")
@@ -77,9 +78,9 @@ def qlinear_matmul(sketch: Sketch) -> Instance:
     """A product of integers; scales of the second operand for all or for each column."""
     activations, stored = _pair(sketch)
     a = sketch.input("a", activations, sketch.pick((3, 4), (2, 3, 4)))
-    b, bs, bz = _weights(sketch, (4, sketch.pick(2, 3)), 1, stored)
-    quantized = [_scale(sketch), _zero(sketch, activations)]
-    return _one(sketch, sketch.op("QLinearMatMul", a, _scale(sketch), _zero(sketch, activations), b, bs, bz, *quantized))
+    b, bs, bz = weights_of(sketch, (4, sketch.pick(2, 3)), 1, stored)
+    operands = [a, scale_of(sketch), zero_of(sketch, activations), b, bs, bz]
+    return one(sketch, sketch.op("QLinearMatMul", *operands, scale_of(sketch), zero_of(sketch, activations)))
 
 
 @graph_for("q_gemm")
@@ -88,24 +89,24 @@ def q_gemm(sketch: Sketch) -> Instance:
     activations, stored = _pair(sketch)
     turned, columns = sketch.pick(0, 1), sketch.pick(2, 3)
     a = sketch.input("a", activations, (3, 4))
-    b, bs, bz = _weights(sketch, (columns, 4) if turned else (4, columns), 1 - turned, stored)
-    operands: list[Value | None] = [a, _scale(sketch), _zero(sketch, activations), b, bs, bz]
+    b, bs, bz = weights_of(sketch, (columns, 4) if turned else (4, columns), 1 - turned, stored)
+    operands: list[Value | None] = [a, scale_of(sketch), zero_of(sketch, activations), b, bs, bz]
     to_integers = sketch.pick(True, False)
-    operands.append(_filled(sketch, (columns,), I32, -40, 60) if sketch.pick(True, False) else None)
+    operands.append(filled((columns,), I32, -40, 60) if sketch.pick(True, False) else None)
     if to_integers:
-        operands += [_scale(sketch), _zero(sketch, activations)]
+        operands += [scale_of(sketch), zero_of(sketch, activations)]
     elif operands[-1] is None:
         operands.pop()
-    return _one(sketch, sketch.op(_MICROSOFT + "QGemm", *operands, transB=turned))
+    return one(sketch, sketch.op(_MICROSOFT + "QGemm", *operands, transB=turned))
 
 
 def _binary(sketch: Sketch, name: str) -> Instance:
     dtype = sketch.pick(U8, I8)
     shape = sketch.pick((2, 3), (4,))
     a = sketch.input("a", dtype, shape)
-    b = sketch.input("b", dtype, shape) if sketch.pick(True, False) else _filled(sketch, shape[-1:], dtype, 1, 9)
-    sides = [a, _scale(sketch), _zero(sketch, dtype), b, _scale(sketch), _zero(sketch, dtype)]
-    return _one(sketch, sketch.op(_MICROSOFT + name, *sides, _scale(sketch), _zero(sketch, dtype)))
+    b = sketch.input("b", dtype, shape) if sketch.pick(True, False) else filled(shape[-1:], dtype, 1, 9)
+    sides = [a, scale_of(sketch), zero_of(sketch, dtype), b, scale_of(sketch), zero_of(sketch, dtype)]
+    return one(sketch, sketch.op(_MICROSOFT + name, *sides, scale_of(sketch), zero_of(sketch, dtype)))
 
 
 @graph_for("qlinear_add")
@@ -123,21 +124,19 @@ def qlinear_mul(sketch: Sketch) -> Instance:
 @graph_for("qlinear_where")
 def qlinear_where(sketch: Sketch) -> Instance:
     """A choice between integers of two scales."""
-    from ....ir.types import BOOL
-
     dtype = sketch.pick(U8, I8)
     test = sketch.input("test", BOOL, (2, 3))
     a, b = sketch.input("a", dtype, (2, 3)), sketch.input("b", dtype, (2, 3))
-    sides = [a, _scale(sketch), _zero(sketch, dtype), b, _scale(sketch), _zero(sketch, dtype)]
-    return _one(sketch, sketch.op(_MICROSOFT + "QLinearWhere", test, *sides, _scale(sketch), _zero(sketch, dtype)))
+    sides = [a, scale_of(sketch), zero_of(sketch, dtype), b, scale_of(sketch), zero_of(sketch, dtype)]
+    return one(sketch, sketch.op(_MICROSOFT + "QLinearWhere", test, *sides, scale_of(sketch), zero_of(sketch, dtype)))
 
 
 def _joined(sketch: Sketch, count: int) -> Instance:
     dtype = sketch.pick(U8, I8)
-    operands = [_scale(sketch), _zero(sketch, dtype)]
+    operands = [scale_of(sketch), zero_of(sketch, dtype)]
     for index in range(count):
-        operands += [sketch.input(f"x{index}", dtype, (2, index + 1)), _scale(sketch), _zero(sketch, dtype)]
-    return _one(sketch, sketch.op(_MICROSOFT + "QLinearConcat", *operands, axis=sketch.pick(1, -1)))
+        operands += [sketch.input(f"x{index}", dtype, (2, index + 1)), scale_of(sketch), zero_of(sketch, dtype)]
+    return one(sketch, sketch.op(_MICROSOFT + "QLinearConcat", *operands, axis=sketch.pick(1, -1)))
 
 
 @graph_for("qlinear_concat")
@@ -147,7 +146,7 @@ def qlinear_concat(sketch: Sketch) -> Instance:
 
 
 @graph_for("qlinear_concat_one")
-def qlinear_concat_one(sketch: Sketch) -> Instance:
+def qlinear_concatone(sketch: Sketch) -> Instance:
     """One part alone."""
     return _joined(sketch, 1)
 
@@ -155,8 +154,8 @@ def qlinear_concat_one(sketch: Sketch) -> Instance:
 def _unary(sketch: Sketch, name: str, shape: Shape, **attrs: object) -> Instance:
     dtype = sketch.pick(U8, I8)
     x = sketch.input("x", dtype, shape)
-    operands = [x, _scale(sketch), _zero(sketch, dtype), _scale(sketch), _zero(sketch, dtype)]
-    return _one(sketch, sketch.op(_MICROSOFT + name, *operands, **attrs))
+    operands = [x, scale_of(sketch), zero_of(sketch, dtype), scale_of(sketch), zero_of(sketch, dtype)]
+    return one(sketch, sketch.op(_MICROSOFT + name, *operands, **attrs))
 
 
 @graph_for("qlinear_average_pool")
@@ -210,9 +209,9 @@ def _by_range(sketch: Sketch, shape: Shape) -> tuple[Value, Value, Value]:
 def matmul_of_range(sketch: Sketch) -> Instance:
     """A product of activations quantized at run time and weights."""
     a, scale, zero = _by_range(sketch, sketch.pick((3, 4), (2, 3, 4)))
-    b, bs, bz = _weights(sketch, (4, 2), 1, sketch.pick(I8, U8))
+    b, bs, bz = weights_of(sketch, (4, 2), 1, sketch.pick(I8, U8))
     product = sketch.op("MatMulInteger", a, b, zero, *([bz] if b.dtype is U8 or sketch.pick(True, False) else []))
-    return _one(sketch, _scaled(sketch, product, scale, bs))
+    return one(sketch, _scaled(sketch, product, scale, bs))
 
 
 @graph_for("conv_of_range")
@@ -220,25 +219,25 @@ def conv_of_range(sketch: Sketch) -> Instance:
     """A convolution of activations quantized at run time."""
     a, scale, zero = _by_range(sketch, (1, 2, 4, 5))
     stored = sketch.pick(U8, I8)
-    w, wz = _filled(sketch, (3, 2, 1, 2), stored, 0, 100), _zero(sketch, stored)
+    w, wz = filled((3, 2, 1, 2), stored, 0, 100), zero_of(sketch, stored)
     product = sketch.op("ConvInteger", a, w, zero, *([wz] if sketch.pick(True, False) else []))
-    return _one(sketch, _scaled(sketch, product, scale, _scale(sketch)))
+    return one(sketch, _scaled(sketch, product, scale, scale_of(sketch)))
 
 
 @graph_for("dynamic_quantize_matmul")
 def dynamic_quantize_matmul(sketch: Sketch) -> Instance:
     """As matmul_of_range, in one operator."""
     x = sketch.input("x", F32, (3, 4))
-    b, bs, bz = _weights(sketch, (4, 2), 1, sketch.pick(I8, U8))
+    b, bs, bz = weights_of(sketch, (4, 2), 1, sketch.pick(I8, U8))
     bias = [sketch.input("bias", F32, (2,))] if sketch.pick(True, False) else []
-    return _one(sketch, sketch.op(_MICROSOFT + "DynamicQuantizeMatMul", x, b, bs, bz, *bias))
+    return one(sketch, sketch.op(_MICROSOFT + "DynamicQuantizeMatMul", x, b, bs, bz, *bias))
 
 
 @graph_for("matmul_integer_to_float")
 def matmul_integer_to_float(sketch: Sketch) -> Instance:
     """A product of integers with scales beside it."""
     a = sketch.input("a", U8, (3, 4))
-    b, bs, bz = _weights(sketch, (4, 2), 1, sketch.pick(I8, U8))
+    b, bs, bz = weights_of(sketch, (4, 2), 1, sketch.pick(I8, U8))
     bias = [sketch.input("bias", F32, (2,))] if sketch.pick(True, False) else []
-    operands = [a, b, _scale(sketch), bs, _zero(sketch, U8), bz]
-    return _one(sketch, sketch.op(_MICROSOFT + "MatMulIntegerToFloat", *operands, *bias))
+    operands = [a, b, scale_of(sketch), bs, zero_of(sketch, U8), bz]
+    return one(sketch, sketch.op(_MICROSOFT + "MatMulIntegerToFloat", *operands, *bias))
