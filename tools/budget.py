@@ -56,6 +56,8 @@ def within_budget(run: Compilation, judge: Judge, model: Model) -> Model | None:
     given = run.settings.max_error
     failed: list[Trial] = []
     for number, attempt in enumerate(run.attempts):
+        if number and attempt.without and not any(name in attempt.without for name, _ in run.tally.counts):
+            continue  # the attempt before did nothing that this one leaves out
         run.choose(attempt)
         if not run.is_lossy:
             break

@@ -339,8 +339,16 @@ def _has_nan(output: Any) -> bool:
 
 
 def _tables(model: Model) -> dict[str, Tensor]:
-    """The float weights that nodes combine with integer inputs, by name."""
+    """The float weights that nodes combine with integer inputs, and the scales that round, by name.
+
+    A sum of integers times their scales may lie halfway between two steps for all inputs alike: the last bits of the
+    scales decide whether it is rounded up.
+    """
     found: dict[str, Tensor] = {}
+    for node in model.graph:
+        if node.op.name in _QUANTIZING:
+            scales = (v for v in node.inputs if v is not None and v.const is not None and v.dtype is F32)
+            found.update((v.hint, v.const) for v in scales if v.const is not None)
     for value in model.graph.inputs:
         if value.dtype is not None and value.dtype.is_float:
             continue
@@ -356,7 +364,7 @@ def _nudged(value: Any, units: float, rng: np.random.Generator) -> Any:
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
         return value
     step = np.finfo(value.dtype).eps * units
-    return (value * (1 + step * rng.standard_normal(value.shape))).astype(value.dtype)
+    return np.asarray(value * (1 + step * rng.standard_normal(value.shape)), value.dtype)
 
 
 def _by_cost(sizes: Sizes, first: Sizes) -> tuple[bool, int]:

@@ -20,10 +20,14 @@ _FASTEST_FIRST = ("fp16", "bf16")  # of one rate; fp16 has three more bits where
 
 
 class Attempt(NamedTuple):
-    """One precision and the steps behind the pipeline that make it; () for the precision of the source."""
+    """One precision and the steps behind the pipeline that make it; () for the precision of the source.
+
+    `without`: passes of the attempt before it that this one leaves out. Where those changed nothing, it is the same.
+    """
 
     precision: str
     items: tuple[Item, ...]
+    without: tuple[str, ...] = ()
 
 
 def attempts(
@@ -45,15 +49,20 @@ def attempts(
         _check(target, precision)
     precision = ALIASES.get(precision, precision)
     if precision == "auto":
-        return [_half(p, interface) for p in _FASTEST_FIRST if p in target.precisions] + [plain]
+        lower = [p for p in _FASTEST_FIRST if p in target.precisions]
+        return [attempt for p in lower for attempt in _half(target, p, interface)] + [plain]
     if precision not in _HALVES:
         return [plain] if precision in ("fp32", "tf32") else [_not_yet(precision)]
-    return [_half(precision, interface)]
+    return _half(target, precision, interface)[:1]
 
 
-def _half(precision: str, interface: str | None) -> Attempt:
+def _half(target: Target, precision: str, interface: str | None) -> list[Attempt]:
+    """The attempts at half precision: with what the runtime does better than the source says, and without."""
     declared = f",interface={interface}" if interface == precision else ""
-    return Attempt(precision, parse(f"autocast{{to={precision}{declared}}},{_CLEAN_UP}"))
+    passes = f"autocast{{to={precision}{declared}}},{_CLEAN_UP}"
+    own = target.backend.lossy
+    found = [Attempt(precision, parse(passes), own)]
+    return [Attempt(precision, parse(",".join((*own, passes)))), *found] if own else found
 
 
 def _check(target: Target, precision: str) -> None:

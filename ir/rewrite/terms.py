@@ -144,6 +144,8 @@ class Terms:
             shown = f"%{plain_name(var.name)}"
             if value is None:
                 return f"{shown} present", "the operand is absent"
+            if isinstance(value, tuple):
+                return f"{shown} present", "an operand is absent" if None in value else "other operands"
             if env[own] is not None:
                 return f"{shown} to be the same value again", f"%{value.hint} here"
             return f"{shown}: {', '.join(m for m in var.marks)}", f"%{value.hint}: {value.type}"

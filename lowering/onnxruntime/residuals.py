@@ -15,11 +15,12 @@ _KEYS, _PAST = 1, 4  # operands of Attention
 
 @native
 def absorbs_shift(x: Value, total: Value) -> bool:
-    """True if all that reads `x`, the sum `total` apart, are products with constant matrices to which a constant is added.
+    """True if all that reads `x`, the sum `total` apart, are products with constant matrices that have constant biases.
 
     Keys of attention need no constant: softmax does not see it.
     """
-    return all(user is total.producer or _is_product(user, index) and _takes_bias(user.output) for user, index in x.uses)
+    others = ((user, index) for user, index in x.uses if user is not total.producer)
+    return all(_is_product(user, index) and _takes_bias(user.output) for user, index in others)
 
 
 def _is_product(node: Node, index: int) -> bool:
@@ -39,7 +40,7 @@ def _takes_bias(product: Value) -> bool:
 
 @native
 def is_small_beside(b: Value, g: Value) -> bool:
-    """True for a shift of the results of a normalization with the scale `g` that costs no more than two bits of them."""
+    """True for a shift of the results of a normalization with the scale `g` that costs two bits of them at most."""
     if b.const is None or g.const is None or b.dtype is not F32 or g.dtype is not F32:
         return False
     shift, scale = (np.linalg.norm(const.array().astype(np.float64)) for const in (b.const, g.const))

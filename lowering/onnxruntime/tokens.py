@@ -154,7 +154,7 @@ def of_blocks(pick: Pick) -> str:
 
 @instance_for("rows_of_gate")
 def gate_of_rows(pick: Pick) -> str:
-    """A product in four dimensions whose halves are multiplied, one behind an activation; or handed on, which is no gate."""
+    """A product in four dimensions whose halves are multiplied or added, one behind an activation."""
     activation = pick("Sigmoid", "Gelu", "Relu", "Tanh")
     end = pick("Mul(%g, %r)", "Add(%r, %g)")
     return f"""

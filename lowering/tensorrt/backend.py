@@ -25,6 +25,7 @@ class TensorRT(Backend):
     runtime: ClassVar[str] = "tensorrt"
     title: ClassVar[str] = "TensorRT"
     precisions: ClassVar[frozenset[str]] = frozenset(("fp32", "tf32", "fp16", "bf16"))
+    lossy: ClassVar[tuple[str, ...]] = ("trt-unrounded",)
 
     def limits(self, version: str | None) -> tuple[int, int]:
         return MAX_OPSET, MAX_IR
@@ -39,7 +40,10 @@ class TensorRT(Backend):
         }
 
     def rule_sets(self) -> dict[str, tuple[str, str]]:
-        return {"trt-legal": (str(_FOLDER / "legal.rules"), "geoc.lowering.tensorrt.legal")}
+        return {
+            f"trt-{name}": (str(_FOLDER / f"{name}.rules"), f"geoc.lowering.tensorrt.{name}")
+            for name in ("quantized", "symmetric", "placement", "legal", "unrounded")
+        }
 
     def row_sets(self) -> dict[str, tuple[str, str]]:
         return {
@@ -49,8 +53,10 @@ class TensorRT(Backend):
 
     def unsupported(self, model: Model, target: Target, opset: int | None = None) -> list[Unsupported]:
         from ..rows import refused_by
+        from .branches import dequantized_twice
 
-        strange = (Unsupported(node, why) for node in model.walk() if (why := unknown(node)))
+        strange = [Unsupported(node, why) for node in model.walk() if (why := unknown(node))]
+        strange += [Unsupported(node, why) for node, why in dequantized_twice(model)]
         return in_main_graph(model, [*strange, *refused_by(model, {LIMITS: self.row_sets()[LIMITS]})])
 
     def placement(self, model: Model, target: Target, elsewhere: Collection[Node] = ()) -> Placement | None:

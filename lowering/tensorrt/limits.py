@@ -1,8 +1,24 @@
-"""Graphs that rows of limits.rules refuse, where `geoc rulecheck` does not make them up by itself."""
+"""Natives of limits.rules, and graphs that its rows refuse where `geoc rulecheck` does not make them up by itself."""
 
 from __future__ import annotations
 
+import numpy as np
+
+from ...ir.core import Value
+from ...ir.rewrite import native
 from ...ir.rewrite.instances import Pick, instance_for
+
+
+@native
+def around(zero_point: Value | None) -> str | None:
+    """Constant zero points in words, ``114`` or ``0 to 3``; None where they are computed."""
+    if zero_point is None:
+        return "0"
+    if zero_point.const is None:
+        return None
+    points = np.asarray(zero_point.const.array()).astype(np.int64)
+    low, high = (int(points.min()), int(points.max())) if points.size else (0, 0)
+    return str(low) if low == high else f"{low} to {high}"
 
 
 @instance_for("sequence")
@@ -51,9 +67,39 @@ def words_of_numbers(pick: Pick) -> str:
 def unsigned(pick: Pick) -> str:
     """Numbers of an unsigned type are taken back."""
     return f"""
-    graph @main(%x: {pick("u8", "u16")}[2,3]) -> (%y) {{
+    graph @main(%x: {pick("u8", "u4")}[2,3]) -> (%y) {{
       weight %s: f32[] = 0.5
       %y = DequantizeLinear(%x, %s)
+    }}"""
+
+
+@instance_for("wide_quantized")
+def wide_steps(pick: Pick) -> str:
+    """Numbers are quantized to 16 bits."""
+    return f"""
+    graph @main(%x: f32[2,3]) -> (%y) {{
+      weight %s: f32[] = 0.5
+      %y = QuantizeLinear(%x, %s) {{output_dtype={pick(5, 4)}}}
+    }}"""
+
+
+@instance_for("wide_dequantized")
+def wide(pick: Pick) -> str:
+    """Numbers of more than 8 bits are taken back, as a bias in the units of its product is."""
+    return f"""
+    graph @main(%x: {pick("i32", "i16", "u16")}[2,3]) -> (%y) {{
+      weight %s: f32[] = 0.5
+      %y = DequantizeLinear(%x, %s)
+    }}"""
+
+
+@instance_for("zero_point_unknown")
+def computed_zero_point(pick: Pick) -> str:
+    """The zero point is an input."""
+    return f"""
+    graph @main(%x: f32[2,3], %z: {pick("i8", "u8")}[]) -> (%y) {{
+      weight %s: f32[] = 0.5
+      %y = QuantizeLinear(%x, %s, %z)
     }}"""
 
 

@@ -47,8 +47,9 @@ def rules_to_check(
 ) -> list[tuple[str, Rule]]:
     """The rules of .rules files and of .py files with @rule classes; without files, those of the library and `rows`.
 
-    `rows` are sets of rules that refuse: file and module with the natives by name. Raises UsageError for a file
-    without rules and for a name (* allowed) that no rule has.
+    `rows` are sets of rules that refuse: file and module with the natives by name. Rules that change numbers are left
+    out: there is nothing to compare. Raises UsageError for a file without rules and for a name (* allowed) that no rule
+    has.
     """
     from ...passes.rulepass import RulePass
 
@@ -66,7 +67,7 @@ def rules_to_check(
     found: list[tuple[str, Rule]] = []
     for owner in owners:
         cls = registry.find(owner)
-        if issubclass(cls, RulePass):
+        if issubclass(cls, RulePass) and not cls.lossy:
             found += [(owner, rule) for rule in cls.rules()]
     if not files:
         found += [(owner, rule) for owner, place in (rows or {}).items() for rule in load_rows(*place)]
