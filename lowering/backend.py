@@ -13,7 +13,7 @@ names its ``BACKEND`` as an entry point of the group ``geoc.backends``.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -23,7 +23,7 @@ from ..ir.core import Model, Node
 from ..ir.errors import UsageError
 
 if TYPE_CHECKING:
-    from .targets import Target
+    from .targets import Hardware, Target
 
 _FOLDER = Path(__file__).parent
 ENTRY_POINTS = "geoc.backends"
@@ -38,7 +38,8 @@ class Order:
     `precision`: what was asked for, "" for nothing in particular. `symbols`: the sizes that symbolic dimensions were
     given, one or (smallest, best, largest). `threads`: how many the runtime is to use, where it was said.
     `metadata`: entries for the ``metadata_props`` of ONNX files, over the model's own; an empty text takes one away.
-    `example` gives inputs like those that the model runs on, by name.
+    `example` gives inputs like those that the model runs on, by name. `strict`: nothing may run elsewhere than it was
+    ordered to.
     """
 
     target: Target
@@ -50,6 +51,7 @@ class Order:
     threads: int | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     example: Callable[[], Mapping[str, Any]] = dict
+    strict: bool = False
 
 
 @dataclass
@@ -65,6 +67,28 @@ class Written:
     engine: dict[str, Any] = field(default_factory=dict)
 
 
+Writer = Callable[[Model, str, Order], Written]
+
+
+@dataclass(frozen=True)
+class Lazy:
+    """The writer ``module:function``, whose module is imported when something is written.
+
+    A module that begins with a dot is one of `lowering`.
+    """
+
+    place: str
+
+    def load(self) -> Writer:
+        """The function."""
+        module, _, name = self.place.partition(":")
+        found: Writer = getattr(importlib.import_module(module, __package__), name)
+        return found
+
+    def __call__(self, model: Model, path: str, order: Order) -> Written:
+        return self.load()(model, path, order)
+
+
 class Emitter(NamedTuple):
     """One form that a model can be written in: ``write(model, path, order)``, all or nothing.
 
@@ -73,7 +97,7 @@ class Emitter(NamedTuple):
     """
 
     suffix: str
-    write: Callable[[Model, str, Order], Written]
+    write: Writer
     needs: str = ""
     threads: bool = False
 
@@ -84,20 +108,41 @@ class Emitter(NamedTuple):
 
 
 class Unsupported(NamedTuple):
-    """A node that the runtime does not run, and why."""
+    """A node that the runtime does not run, and why; `row` names the rule that says so, as ``limits.rules: sinh``."""
 
     node: Node
     reason: str
+    row: str = ""
+
+    @property
+    def why(self) -> str:
+        """The reason with its row."""
+        return f"{self.reason} ({self.row})" if self.row else self.reason
 
 
-def in_main_graph(model: Model, found: Iterable[tuple[Node, str]]) -> list[Unsupported]:
-    """Nodes with reasons, those in regions as the node of the main graph that holds them; the first reason counts."""
-    reasons: dict[Node, str] = {}
-    for node, reason in found:
-        outer = model.graph.enclosing_node(node)
-        if outer is not None:
-            reasons.setdefault(outer, reason)
-    return [Unsupported(node, reason) for node, reason in reasons.items()]
+@dataclass(frozen=True)
+class Placement:
+    """What an accelerator beside the target's main device runs: `nodes` of `total` of the main graph, in `parts`, of
+    which it holds `most` at once. `outside`: the others, with the reasons."""
+
+    device: str
+    nodes: int
+    total: int
+    parts: int
+    most: int
+    outside: tuple[Unsupported, ...]
+
+
+def in_main_graph(model: Model, found: Iterable[Unsupported]) -> list[Unsupported]:
+    """Refused nodes, those in regions as the node of the main graph that holds them; the first reason counts."""
+    refused: dict[Node, Unsupported] = {}
+    for each in found:
+        outer = model.graph.enclosing_node(each.node)
+        if outer is each.node:
+            refused.setdefault(outer, each)
+        elif outer is not None:
+            refused.setdefault(outer, each._replace(node=outer, reason=f"{each.node.op.key} in it: {each.reason}"))
+    return list(refused.values())
 
 
 class Backend:
@@ -107,6 +152,7 @@ class Backend:
     title: ClassVar[str] = ""  # as its makers write it
     default: ClassVar[str] = "onnx"  # the emitter that is taken where nobody asks for another
     precisions: ClassVar[frozenset[str]] = frozenset(("fp32",))  # what graphs for it may compute in
+    lossy: ClassVar[tuple[str, ...]] = ()  # passes of its own that change numbers, before those of a lower precision
 
     def limits(self, version: str | None) -> tuple[int, int]:
         """The newest (opset of the default domain, IR version) that a version loads; None: of the newest known."""
@@ -116,6 +162,10 @@ class Backend:
         """Rule sets that its targets' pipelines name: file and module with the natives."""
         return {}
 
+    def row_sets(self) -> dict[str, tuple[str, str]]:
+        """Capability rows, rules that refuse: by name the file, and the module with the natives ("" for none)."""
+        return {}
+
     def emitters(self) -> dict[str, Emitter]:
         """What can be written for it, by the word that --emit takes."""
         from .emit import GIR, ONNX
@@ -123,11 +173,26 @@ class Backend:
         return {"onnx": ONNX, "gir": GIR}
 
     def unsupported(self, model: Model, target: Target, opset: int | None = None) -> list[Unsupported]:
-        """Nodes of the main graph that it does not run, or that hold such a node in a region.
+        """Nodes of the main graph that it does not run, or that hold such a node in a region: by default, what its
+        rows refuse.
 
         `opset`: the one that is asked for, None for that which the writer chooses.
         """
-        return []
+        from .rows import refused_by
+
+        return refused_by(model, self.row_sets())
+
+
+    def placement(self, model: Model, target: Target, elsewhere: Collection[Node] = ()) -> Placement | None:
+        """What an accelerator that the target orders runs of the main graph; None where it orders none.
+
+        `elsewhere`: nodes that another runtime gets anyway.
+        """
+        return None
+
+    def precisions_on(self, hardware: Hardware) -> frozenset[str]:
+        """What graphs may compute in on this hardware, as far as the runtime decides."""
+        return self.precisions
 
 
 def list_backends() -> list[str]:
@@ -152,6 +217,11 @@ def _installed() -> dict[str, Any]:
     from importlib.metadata import entry_points
 
     return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+
+
+def all_row_sets() -> dict[str, tuple[str, str]]:
+    """The capability rows of every backend."""
+    return {name: place for runtime in list_backends() for name, place in backend_of(runtime).row_sets().items()}
 
 
 def all_rule_sets() -> dict[str, tuple[str, str]]:

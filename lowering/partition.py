@@ -24,22 +24,9 @@ class Part:
 def partition(model: Model, refused: Collection[Node]) -> list[Part]:
     """Parts in the order in which they run; one part if nothing, or everything, is refused.
 
-    `refused` are nodes of the main graph. A node's level is how often a path to it changes sides; nodes of one level
-    and side are a part. A path that leaves a part comes back on a higher level only, so that parts are convex. The
-    model is taken apart: do not use it afterwards.
+    `refused` are nodes of the main graph. The model is taken apart: do not use it afterwards.
     """
-    sides: dict[Node, bool] = {node: node not in refused for node in model.graph}
-    levels: dict[Node, int] = {}
-    groups: dict[tuple[int, bool], list[Node]] = {}
-    for node in model.graph:
-        side = sides[node]
-        level = 0
-        for before in _read_by(node):
-            maker = before.producer
-            if maker is not None and maker in sides:
-                level = max(level, levels[maker] + (sides[maker] is not side))
-        levels[node] = level
-        groups.setdefault((level, side), []).append(node)
+    groups = groups_of(model.graph, refused)
     names = _names(model)
     homes = {node: key for key, nodes in groups.items() for node in nodes}
     plans = [(key, *_boundary(model.graph, nodes, homes, key)) for key, nodes in sorted(groups.items())]
@@ -47,7 +34,28 @@ def partition(model: Model, refused: Collection[Node]) -> list[Part]:
     return [_part(model, groups[key], key[1], inputs, outputs, names) for key, inputs, outputs in plans]
 
 
-def _read_by(node: Node) -> list[Value]:
+def groups_of(graph: Graph, refused: Collection[Node]) -> dict[tuple[int, bool], list[Node]]:
+    """The nodes of each part, by its level and whether they are not refused.
+
+    A node's level is how often a path to it changes sides; nodes of one level and side are a part. A path that leaves a
+    part comes back on a higher level only, so that parts are convex.
+    """
+    sides: dict[Node, bool] = {node: node not in refused for node in graph}
+    levels: dict[Node, int] = {}
+    groups: dict[tuple[int, bool], list[Node]] = {}
+    for node in graph:
+        side = sides[node]
+        level = 0
+        for before in read_by(node):
+            maker = before.producer
+            if maker is not None and maker in sides:
+                level = max(level, levels[maker] + (sides[maker] is not side))
+        levels[node] = level
+        groups.setdefault((level, side), []).append(node)
+    return groups
+
+
+def read_by(node: Node) -> list[Value]:
     """What a node and the nodes in its regions read of the graph around it."""
     found = [value for value in node.inputs if value is not None]
     for region in node.regions.values():
@@ -85,7 +93,7 @@ def _boundary(
     inputs = {
         value: None
         for node in nodes
-        for value in _read_by(node)
+        for value in read_by(node)
         if value not in own and value.const is None and (value.graph is graph or value.producer in homes)
     }
     outputs = []

@@ -25,8 +25,8 @@ SCHEMA = 1
 
 
 def describe(refused: Sequence[Unsupported]) -> str:
-    """Each refused node as ``Det at /head/Det: it has no layer for it``, at most four."""
-    texts = [f"{n.op.key}{f' at {n.loc[0]}' if n.loc else ''}: {reason}" for n, reason in refused]
+    """Each refused node as ``Det at /head/Det: it has no layer for it (limits.rules: no_layer)``, at most four."""
+    texts = [f"{u.node.op.key}{f' at {u.node.loc[0]}' if u.node.loc else ''}: {u.why}" for u in refused]
     more = f"; and {len(texts) - 4} more" if len(texts) > 4 else ""
     return "; ".join(texts[:4]) + more
 
@@ -47,11 +47,11 @@ def write_parts(
         for name, value in zip(outputs, model.graph.outputs)
         if value.graph is model.graph
     }
-    whole = Counter(node.op.key for node, _ in refused)
+    whole = Counter(each.node.op.key for each in refused)
     written = Written({})
     entries: list[dict[str, Any]] = []
     copy, of = clone_model(model)  # partition takes it apart
-    results = {of[node.output] for node, _ in refused}
+    results = {of[each.node.output] for each in refused}
     twins = {node for node in copy.graph if node.output in results}
     for number, part in enumerate(partition(copy, twins)):
         target = order.target if part.on_target else fallback

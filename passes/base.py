@@ -25,10 +25,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ..ir.core import Model, Node, Value
 from ..ir.ops.cost import CostModel
+
+if TYPE_CHECKING:
+    from ..ir.tensor import Array
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,13 @@ class Instrument:
         """Called for each remark."""
 
 
+class Observer(Protocol):
+    """Something that sees a value of a model on calibration samples: a statistic that grows."""
+
+    def add(self, array: Array) -> None:
+        """The value on the next sample. Raises ValueError for numbers that it can do nothing with."""
+
+
 Place = tuple[str, str, tuple[str, ...], str]
 """What names one rewrite over several runs: pass, rule, source locations and output hint of the node."""
 
@@ -120,7 +130,8 @@ class Context:
     model's constants took before the first pass, `source_nodes` how many nodes it had, once a pipeline runs.
     `kept` are places of nodes that a lossy pass must leave as they are, and why.
     `cost` estimates what nodes cost: the target's `cost_model` where it has one. `measure` runs a model and gives the
-    ranges of its values (`passes.precision.ranges`); None where nothing can be run.
+    ranges of its values (`passes.precision.ranges`); None where nothing can be run. `observe` runs a model on the
+    calibration samples and shows each value to its observer; None where there are no samples.
     """
 
     def __init__(
@@ -133,6 +144,7 @@ class Context:
         disabled: frozenset[int | Place] = frozenset(),
         seed: int = 0,
         measure: Callable[[Model], Mapping[Value, Any] | None] | None = None,
+        observe: Callable[[Model, Mapping[Value, Observer]], None] | None = None,
         kept: Mapping[Place, str] | None = None,
     ) -> None:
         self.capabilities = capabilities
@@ -142,6 +154,7 @@ class Context:
         self.disabled = disabled
         self.seed = seed
         self.measure = measure
+        self.observe = observe
         self.kept = kept or {}
         self.rewrites = 0
         self.source_bytes: int | None = None  # of the constants before the first pass

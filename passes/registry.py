@@ -56,7 +56,8 @@ RULE_SETS: dict[str, str] = {
 class Registry:
     """The passes that one compilation can use; plugins and user rules are added to it alone.
 
-    `rule_sets`: those of a target by name, as (file, module with the natives).
+    `rule_sets`: those of a target by name, as (file, module with the natives). A module that says ``LOSSY = True``
+    belongs to rules that change numbers.
     """
 
     def __init__(self, rule_sets: Mapping[str, tuple[str, str]] | None = None) -> None:
@@ -162,8 +163,8 @@ class Registry:
             from .rulepass import rule_pass
 
             path, module_name = self.rule_sets[name]
-            importlib.import_module(module_name)
-            return rule_pass(name, path)
+            natives = importlib.import_module(module_name)
+            return rule_pass(name, path, lossy=getattr(natives, "LOSSY", False))
         entry = self._entry_points().get(name)
         if entry is None:
             return None

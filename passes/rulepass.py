@@ -73,12 +73,12 @@ class RulePass(Pass):
         return RewriteDriver(self.rules()).run(model, hooks) > 0
 
 
-def rule_pass(name: str, rules: str | Sequence[Rule], doc: str = "") -> type[RulePass]:
+def rule_pass(name: str, rules: str | Sequence[Rule], doc: str = "", lossy: bool = False) -> type[RulePass]:
     """A pass class from a .rules file, read when it is first used, or from `Rule` objects.
 
-    Without `doc` the documentation is the comment at the head of the file.
+    `lossy`: they change numbers. Without `doc` the documentation is the comment at the head of the file.
     """
-    fields: dict[str, object] = {"name": name}
+    fields: dict[str, object] = {"name": name, "lossy": lossy}
     if isinstance(rules, str):
         fields["source"] = rules
         doc = doc or _head_comment(rules)

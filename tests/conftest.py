@@ -1,4 +1,4 @@
-"""Collects golden cases: every `.gir` file with `# RUN:` lines; see golden.py for their form."""
+"""Collects golden cases: every `.gir` file with `# RUN:` or `# ROWS:` lines; see golden.py for their form."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .golden import START, Case, read_cases, update
+from .golden import STARTS, Case, read_cases, update
 
 # Tests that compare times: a busy machine slows one run and not the next, so each may run again. What is quadratic
 # fails every time.
@@ -33,7 +33,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collect_file(parent: pytest.Collector, file_path: Path) -> GoldenFile | None:
-    if file_path.suffix != ".gir" or START not in file_path.read_text(encoding="utf-8", errors="replace"):
+    if file_path.suffix != ".gir":
+        return None
+    text = file_path.read_text(encoding="utf-8", errors="replace")
+    if not any(start in text for start in STARTS):
         return None
     return GoldenFile.from_parent(parent, path=file_path)  # type: ignore[no-any-return]
 

@@ -20,6 +20,10 @@ A `.gir` file under tests/ holds one case or several. Each begins with its pipel
 the pipeline starts. What it gives is verified, printed and compared with the lower half, and both graphs are run on the
 same random inputs at all sizes: a case whose numbers differ fails, whatever its text says.
 `pytest --update-golden` rewrites lower halves.
+
+A case of capability rows begins with their set, `# ROWS: trt-limits`; its lower half says what is refused, or nothing:
+
+    %y: axes must be constant (reduce_axes)
 """
 
 from __future__ import annotations
@@ -39,17 +43,18 @@ from geoc.ir.infer import infer_graph
 from geoc.ir.text import parse_model, print_model
 from geoc.ir.types import BOOL, SequenceType, TensorType
 from geoc.ir.verify import verify
-from geoc.lowering.backend import all_rule_sets
+from geoc.lowering.backend import all_row_sets, all_rule_sets
 from geoc.lowering.onnx import model_bytes
+from geoc.lowering.rows import refused_by
 from geoc.passes.base import Context, Instrument, Remark
 from geoc.passes.manager import run_pipeline
 from geoc.passes.pipelines import parse
 from geoc.passes.registry import Registry
 
-START = "# RUN:"
+STARTS = ("# RUN:", "# ROWS:")
 RULE = "# ----"
 HEADER = 'geoc 1\nopset "" 21\n\n'
-KEYS = ("RUN", "WHY", "SIZES", "FEED", "NORUN")
+KEYS = ("RUN", "ROWS", "WHY", "SIZES", "FEED", "NORUN")
 # Passes that only move elements: their results are equal to the last bit, infinities and NaN included.
 EXACT = frozenset({"identity", "views", "shapes", "defaults", "freeze", "fold", "cse", "dce", "infer"})
 TOLERANCES = {"float64": 1e-11, "float32": 2e-5, "float16": 4e-3, "bfloat16": 3e-2}
@@ -133,6 +138,12 @@ class Case:
             text = text[re.search(r"^(graph|file) ", text, re.MULTILINE).start() :]  # type: ignore[union-attr]
         return text.strip()
 
+    def lower_half(self) -> str:
+        """What the case gives now. Raises AssertionError where it does not compute the same."""
+        made = self.transform()
+        self.check_numbers(self.load(), made)
+        return self.shown(made)
+
     def check(self) -> None:
         """Compare with the lower half, and by running. Raises AssertionError."""
         fired = Fired()
@@ -208,6 +219,26 @@ class Case:
                 feeds[name] = np.full_like(feeds[name], number)
         assert not given, f"FEED names no input: {given}"
         return feeds
+
+
+class RowCase(Case):
+    """A case of capability rows."""
+
+    def refused(self) -> str:
+        """The lower half that is right: a line for each node of the main graph that a row refuses."""
+        model = self.load()
+        found = refused_by(model, {self.head["ROWS"]: all_row_sets()[self.head["ROWS"]]})
+        lines = [f"%{each.node.outputs[0].hint}: {each.reason} ({each.row.rpartition(' ')[2]})" for each in found]
+        return "\n".join(lines) or "nothing"
+
+    def lower_half(self) -> str:
+        return self.refused()
+
+    def check(self) -> None:
+        """Compare with the lower half. Raises AssertionError."""
+        found = self.refused()
+        assert found == self.expected, _differs(self.expected, found)
+        assert (f"({self.path.stem})" in found) == ("WHY" not in self.head), f"{self.path.stem} {found}"
 
 
 def draw(
@@ -322,7 +353,7 @@ def _differs(expected: str, found: str) -> str:
 def read_cases(path: Path) -> list[Case]:
     """The cases of a file; none where it is no golden file. Raises ValueError for an unknown header."""
     lines = path.read_text(encoding="utf-8").split("\n")
-    starts = [i for i, line in enumerate(lines) if line.startswith(START)]
+    starts = [i for i, line in enumerate(lines) if line.startswith(STARTS)]
     cases: list[Case] = []
     for start, end in zip(starts, [*starts[1:], len(lines)]):
         block = lines[start:end]
@@ -335,19 +366,19 @@ def read_cases(path: Path) -> list[Case]:
                     raise ValueError(f"{path.name}:{start + 1}: there is no header {key[1]}, only {', '.join(KEYS)}")
                 head[key[1]] = key[2]
         source = "\n".join(block[:middle]).rstrip()
-        cases.append(Case(path, start + 1, head, source, "\n".join(block[middle + 1 :]).strip()))
+        kind = RowCase if "ROWS" in head else Case
+        cases.append(kind(path, start + 1, head, source, "\n".join(block[middle + 1 :]).strip()))
     return cases
 
 
 def update(path: Path) -> None:
     """Rewrite all lower halves of a file; nothing is written where a case does not compute the same."""
-    preamble = path.read_text(encoding="utf-8").partition(START)[0].rstrip()
+    preamble = re.split(f"^(?:{'|'.join(STARTS)})", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[0].rstrip()
     parts = [preamble] if preamble else []
     for case in read_cases(path):
         try:
-            made = case.transform()
-            case.check_numbers(case.load(), made)
+            half = case.lower_half()
         except Exception as error:
             raise ValueError(f"{path.name}:{case.line}: {error}") from error
-        parts.append(f"{case.source}\n{RULE}\n{case.shown(made)}")
+        parts.append(f"{case.source}\n{RULE}\n{half}")
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from geoc.lowering.backend import all_row_sets
+from geoc.lowering.rows import load_rows
 from geoc.passes.registry import BUILT_IN
 
 from .golden import library, read_cases
@@ -16,12 +18,14 @@ REGISTRY = library()
 
 def folder(name: str) -> Path:
     """The folder with the cases of a rule set: where its file lies, seen from the tests."""
-    parts = Path(REGISTRY.rule_sets[name][0]).parts
+    parts = Path({**REGISTRY.rule_sets, **ROWS}[name][0]).parts
     top = max(parts.index(part) for part in ("passes", "lowering") if part in parts)
     return HERE.joinpath(*parts[top:-1], name)
 
 
+ROWS = all_row_sets()
 RULES = [(name, rule) for name in REGISTRY.rule_sets for rule in REGISTRY.find(name)().rule_names()]
+RULES += [(name, rule.name) for name, place in ROWS.items() for rule in load_rows(*place)]
 PASSES = {
     name: HERE / "passes" / "simplify" / name
     for name, place in BUILT_IN.items()
@@ -47,5 +51,5 @@ def test_every_pass(name: str) -> None:
 def test_every_case_is_about_a_rule_or_a_pass() -> None:
     known = {folder(name) / f"{rule}.gir" for name, rule in RULES}
     known.update(path for place in PASSES.values() for path in place.glob("*.gir"))
-    folders = {*PASSES.values(), *(folder(name) for name in REGISTRY.rule_sets)}
+    folders = {*PASSES.values(), *(folder(name) for name in (*REGISTRY.rule_sets, *ROWS))}
     assert {path for place in folders for path in place.rglob("*.gir")} == known

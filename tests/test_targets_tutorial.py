@@ -43,7 +43,7 @@ def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for before, block in blocks(TEXT):
         name = FILE.search(before)
         if not block.startswith("$ ") and name is not None:
-            folder = package if name[1] in ("backend.py", "forms.rules") else tmp_path
+            folder = package if name[1] in ("backend.py", "forms.rules", "limits.rules") else tmp_path
             if name[1] == "pyproject.toml":
                 points = block.replace('[project.entry-points."geoc.backends"]', "[geoc.backends]").replace('"', "")
                 (info / "entry_points.txt").write_text(points + "\n")

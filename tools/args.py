@@ -38,6 +38,9 @@ OPTIONS: tuple[Option, ...] = (
            "order, which --max-error limits (default: the source's, at -O3 auto)"),
     Option(("--max-error",), "1%", "text", "the mean relative L2 error of each output that a lower precision may "
            "make (default 1% with auto)"),
+    Option(("--calib",), "FILE.npz|DIR|FILE.py:FUNCTION", "text", "samples to measure numbers on: arrays INPUT/0, "
+           "INPUT/1, ...; a folder of .npy and .npz; or a function that yields them. One in five is held back, and the "
+           "result compared on it (default: random, made-up inputs)"),
     Option(("--emit",), "KINDS", "list", "what to write, with commas: onnx, gir, ort, run, triton, and what else the "
            "target has (default: what -o ends in, or the target's own); several go into the folder -o"),
     Option(("--io-precision",), "fp32|fp16|bf16", "fp32|fp16|bf16", "what float inputs and outputs are declared as "
@@ -84,7 +87,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "compile": tuple(o.key for o in OPTIONS if o.group != "verbs" and o.key not in EVERYWHERE),
     "dump": ("output", "weights", "shape", "full"),
     "passes": _PIPELINE,
-    "rules": ("rules", "plugin"),
+    "rules": ("target", "rules", "plugin"),
     "targets": (),
     "doctor": (),
     "estimate": ("target", "shape", "json"),

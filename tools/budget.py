@@ -56,6 +56,8 @@ def within_budget(run: Compilation, judge: Judge, model: Model) -> Model | None:
     given = run.settings.max_error
     failed: list[Trial] = []
     for number, attempt in enumerate(run.attempts):
+        if number and attempt.without and not any(name in attempt.without for name, _ in run.tally.counts):
+            continue  # the attempt before did nothing that this one leaves out
         run.choose(attempt)
         if not run.is_lossy:
             break
@@ -88,7 +90,7 @@ def _accepted(run: Compilation, judge: Judge, trial: Trial) -> Model:
     found = trial.verdict
     run.report.accuracy = Accuracy(
         CHECKED if found.ok else WRONG, found.message, found.error, found.limit, found.output,
-        judge.shapes, judge.notes(), "relative L2"
+        judge.shapes, judge.notes(), judge.samples, judge.held_back, "relative L2"
     )  # fmt: skip
     return trial.model
 

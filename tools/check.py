@@ -1,7 +1,7 @@
 """Comparing an optimized model with the unoptimized one, both in onnxruntime without its optimizations.
 
     judge = Judge(source_path, model, write, shapes, seed=0)
-    judge.prepare()                    # finds inputs on which the source runs; raises CannotCheck
+    judge.prepare(samples)             # finds inputs on which the source runs; raises CannotCheck
     verdict = judge.compare(optimized)
 
 The norm is per output: max |difference| / max |reference|. Integers, booleans and strings must be equal,
@@ -23,17 +23,20 @@ from typing import Any
 import numpy as np
 
 from ..ir.core import Model, Value
+from ..ir.errors import UsageError
 from ..ir.tensor import Tensor
 from ..ir.types import BF16, F16, F32, F64, TensorType
 from .declared import Declared
 from .differences import difference, l2_error
 from .emulate import emulated, has_bfloat16
 from .inputs import InputMaker, Sizes
+from .samples import OPTION, Samples
 from .shapes import Shapes
 
 THREADS = 2
 SHAPES = 2  # how many shapes are compared where shapes are symbolic
 PATIENCE = 20.0  # seconds after which no further shape is tried
+KEPT_BYTES = 512 * 2**20  # of results of the source on the user's samples
 SLOW = 0.5  # seconds of one run above which a second shape is no larger than the first
 NOISE_RUNS = 3
 NOISE_FACTOR = 10  # how much more than the noise of its inputs a result may move
@@ -70,6 +73,7 @@ class _Run:
     feeds: dict[str, Any]
     outputs: list[Any]
     seconds: float
+    given: bool = False  # one of the user's samples
     noise: list[tuple[float, str]] | None = None  # per output, what `Judge._noise` found
 
 
@@ -92,6 +96,7 @@ class Judge:
         self.reference = reference
         self.output_names = list(model.graph.output_names)
         self.runs: list[_Run] = []
+        self.held_back = False  # the user's samples among them were never measured on
         self.max_error: float | None = None  # of lossy passes: the mean relative L2 error that each output may have
         self._write = write
         self._maker = InputMaker(model, shapes, seed)
@@ -107,7 +112,12 @@ class Judge:
     @property
     def shapes(self) -> list[str]:
         """The shapes that are compared, as text: ``2x16``."""
-        return [run.shape for run in self.runs]
+        return list(dict.fromkeys(run.shape for run in self.runs))
+
+    @property
+    def samples(self) -> int:
+        """How many samples of the user are compared."""
+        return sum(run.given for run in self.runs)
 
     @property
     def random_outputs(self) -> frozenset[int]:
@@ -132,24 +142,57 @@ class Judge:
             found.append(f"empty on these inputs: {shown}")
         return found + list(self._unstable.values())
 
-    def prepare(self) -> None:
-        """Find inputs on which the source runs, and run it. Raises CannotCheck."""
+    def prepare(self, samples: Samples | None = None) -> None:
+        """Find inputs on which the source runs, and run it: samples that are held back, and made-up ones.
+
+        Raises CannotCheck, UsageError where a sample does not run.
+        """
+        session = unoptimized_session(self.reference, "the source")
+        if samples is not None:
+            self._run_samples(session, samples)
+        given = len(self.runs)
+        try:
+            self._run_made_up(session, given)
+        except CannotCheck:
+            if not given:
+                raise
+
+    def _run_samples(self, session: Any, samples: Samples) -> None:
+        """As many of the samples as results are kept of; those that are measured on where none are held back."""
+        kept = 0
+        for held_back in (True, False):
+            for number, feeds in enumerate(samples.held_back() if held_back else samples.calibration()):
+                begun = perf_counter()
+                try:
+                    outputs = session.run(self.output_names, feeds)
+                except refusals() as error:
+                    which = f"sample {number} of those {'held back' if held_back else 'measured on'}"
+                    message = f"{samples.text}: {which} does not run: {first_line(error)}"
+                    raise UsageError(message, source=OPTION) from None
+                self.runs.append(_Run(_shape_text(feeds), feeds, outputs, perf_counter() - begun, True))
+                kept += sum(_bytes(output) for output in outputs)
+                if kept > KEPT_BYTES:
+                    break
+            if self.runs:
+                self.held_back = held_back
+                return
+
+    def _run_made_up(self, session: Any, given: int) -> None:
         if self._maker.problem:
             raise CannotCheck(self._maker.problem)
-        session = unoptimized_session(self.reference, "the source")
         wanted = SHAPES if self._maker.symbols else 1
         first_reason = ""
         begun = perf_counter()
         candidates = list(self._maker.sizes())
-        while candidates and len(self.runs) < wanted and perf_counter() - begun < PATIENCE:
+        while candidates and len(self.runs) - given < wanted and perf_counter() - begun < PATIENCE:
             sizes = candidates.pop(0)
             reason = self._try(session, sizes)
             first_reason = first_reason or reason
             if not reason and self.runs[-1].seconds > SLOW:
                 candidates.sort(key=lambda other: _by_cost(other, sizes))
-        if self.runs and not self._maker.symbols and self.runs[0].seconds < SLOW:
+        if len(self.runs) > given and not self._maker.symbols and self.runs[-1].seconds < SLOW:
             self._try(session, {})  # other values, and boolean switches the other way
-        if not self.runs:
+        if len(self.runs) == given:
             raise CannotCheck(f"the source ran on none of the inputs made up for it: {first_reason}")
         if all(_size(out) == 0 for run in self.runs for out in run.outputs) and self.output_names:
             raise CannotCheck("every output is empty on the inputs made up for it")
@@ -211,13 +254,14 @@ class Judge:
         return self._exactly(results) if self.max_error is None else self._within(results, self.max_error)
 
     def _within(self, results: list[list[Any]], limit: float) -> Verdict:
-        """Compare by the relative L2 error of each output, its mean over the runs."""
+        """Compare by the relative L2 error of each output, its mean over the user's samples where there are any."""
+        counted = [pair for pair in zip(self.runs, results) if pair[0].given] or list(zip(self.runs, results))
         worst = Verdict(limit=limit)
         for index, name in enumerate(self.output_names):
             if index in self._random:
                 continue
             errors = []
-            for run, outputs in zip(self.runs, results):
+            for run, outputs in counted:
                 error, problem = l2_error(run.outputs[index], outputs[index])
                 if problem:
                     return Verdict(False, float("inf"), limit, name, f"output {name!r}: {problem} at {run.shape}")
@@ -286,13 +330,25 @@ class Judge:
         return run.noise[index]
 
 
+def _bytes(output: Any) -> int:
+    return output.nbytes if isinstance(output, np.ndarray) else 0
+
+
 def _has_nan(output: Any) -> bool:
     return isinstance(output, np.ndarray) and output.dtype.kind == "f" and bool(np.isnan(output).any())
 
 
 def _tables(model: Model) -> dict[str, Tensor]:
-    """The float weights that nodes combine with integer inputs, by name."""
+    """The float weights that nodes combine with integer inputs, and the scales that round, by name.
+
+    A sum of integers times their scales may lie halfway between two steps for all inputs alike: the last bits of the
+    scales decide whether it is rounded up.
+    """
     found: dict[str, Tensor] = {}
+    for node in model.graph:
+        if node.op.name in _QUANTIZING:
+            scales = (v for v in node.inputs if v is not None and v.const is not None and v.dtype is F32)
+            found.update((v.hint, v.const) for v in scales if v.const is not None)
     for value in model.graph.inputs:
         if value.dtype is not None and value.dtype.is_float:
             continue
@@ -308,7 +364,7 @@ def _nudged(value: Any, units: float, rng: np.random.Generator) -> Any:
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
         return value
     step = np.finfo(value.dtype).eps * units
-    return (value * (1 + step * rng.standard_normal(value.shape))).astype(value.dtype)
+    return np.asarray(value * (1 + step * rng.standard_normal(value.shape)), value.dtype)
 
 
 def _by_cost(sizes: Sizes, first: Sizes) -> tuple[bool, int]:

@@ -74,7 +74,8 @@ def compile_checked(run: Compilation, model: Model, mode: str) -> Model:
     model, verdict = repair.each(model) if mode == "each" else repair.end(model)
     status = CHECKED if verdict.ok else WRONG
     run.report.accuracy = Accuracy(
-        status, verdict.message, verdict.error, verdict.limit, verdict.output, judge.shapes, judge.notes()
+        status, verdict.message, verdict.error, verdict.limit, verdict.output, judge.shapes, judge.notes(),
+        judge.samples, judge.held_back
     )
     return model
 
@@ -85,7 +86,7 @@ def _judge(run: Compilation, model: Model) -> Judge | None:
     try:
         reference = run.reference(model)
         judge = Judge(reference, model, run.export, run.shapes, run.settings.seed, run.interface)
-        judge.prepare()
+        judge.prepare(run.samples)
         run.judge = judge
         return judge
     except CannotCheck as error:

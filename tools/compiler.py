@@ -24,12 +24,13 @@ from ..passes.manager import run_pipeline
 from ..passes.pipelines import Item, level_items, names, parse, render, with_rules
 from ..passes.precision.interface import Interface
 from ..passes.registry import Registry
-from .calibration import Calibration
+from .calibration import RANDOM, Calibration
 from .emitting import FASTEST, outputs_of
 from .files import files_of, load_any, need_folders, protect, weight_bytes
 from .precision import Attempt, attempts
 from .progress import Progress
 from .report import NOT_CHECKED, Accuracy, GraphSize, Report, group_refusals
+from .samples import Samples, open_samples
 from .selection import selected
 from .settings import Settings
 from .shapes import read_shapes, specialise
@@ -51,6 +52,7 @@ class Compilation:
         self.progress = Progress(log)
         self.report = Report(level=None if settings.passes is not None else settings.level)
         self.calibration: Calibration | None = None  # where a pass wants to see numbers
+        self.samples: Samples | None = None  # those of --calib
         self.scratch: str | None = None
         self.judge: Judge | None = None  # what the result was compared by
         self.kept: dict[Place, str] = {}  # nodes that lossy passes leave as they are, and why
@@ -194,6 +196,8 @@ class Compilation:
         weights = weight_bytes(model)
         on_disk = sum(os.path.getsize(path) for path in self.inputs)
         self.report.before = GraphSize.of(model, on_disk or weights)
+        if self.settings.calib not in (None, RANDOM):
+            self.samples = open_samples(str(self.settings.calib), model)
         mode = self.settings.check
         if mode is None:
             mode = "end" if weights < CHECK_MAX else "off"
@@ -203,7 +207,9 @@ class Compilation:
         elif mode == "off":
             self.report.accuracy = Accuracy(NOT_CHECKED, "--check=off")
         if self.is_lossy and weights < CHECK_MAX:
-            self.calibration = Calibration(model, self.shapes, self.settings.seed, self.export)
+            self.calibration = Calibration(
+                model, self.shapes, self.settings.seed, self.export, self.samples, self.progress.detail
+            )
         if mode == "off":
             return self.optimize(model, self.final_instruments())
         from .checked import compile_checked
@@ -229,6 +235,7 @@ class Compilation:
             disabled=disabled,
             seed=self.settings.seed,
             measure=None if self.calibration is None else self.calibration.ranges,
+            observe=None if self.calibration is None or self.settings.calib is None else self.calibration.observe,
             kept=self.kept,
         )
         run_pipeline(model, self.steps, ctx)

@@ -38,6 +38,9 @@ def emulated(model: Model) -> Model:
             _read_single(node, constants)
             if node.op.key == "Cast" and _is_half(node.output):
                 node.attrs["to"] = F32.onnx
+            elif node.op.key == "ConstantOfShape" and _is_half(node.output):
+                filled = np.asarray(node.attrs["value"].array())
+                node.attrs["value"] = Tensor.from_array(filled.astype(np.float32))
         inner = graph.parent is not None
         for value in graph.inputs:
             if inner and _is_half(value):

@@ -48,6 +48,10 @@ def _full(target: Target) -> str:
         lines.append(f"    cores     {hardware.cores:.0f} at {hardware.clock / 1e9:.2f} GHz")
     if hardware.compute_capability is not None:
         lines.append(f"    compute capability {hardware.compute_capability}")
+    if hardware.dla_cores:
+        rates = ", ".join(f"{name} {_scaled(rate, 'OP/s')}" for name, rate in hardware.dla_rates.items())
+        used = "; one is used" if hardware.dla else "; dla=1 uses one"
+        lines.append(f"    DLA       {hardware.dla_cores} cores, each {rates}{used}")
     if hardware.features:
         lines.append(f"    has       {', '.join(hardware.features)}")
     if hardware.price is not None:

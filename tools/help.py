@@ -43,10 +43,11 @@ geoc passes [-O2] [--target T]: what passes there are, or what a level runs.
     geoc model.onnx --passes "$(geoc passes -O2),dce"
 """,
     "rules": """\
-geoc rules [NAME...]: the rewrite rules, or the text of those named (* allowed).
+geoc rules [NAME...]: the rewrite rules and capability rows, or the text of those named (* allowed).
 
     geoc rules
     geoc rules 'transpose*'
+    geoc rules --target a100          with the rules and rows of its runtime
     geoc rules --rules mine.rules     checks and lists your own as well
 """,
     "targets": """\

@@ -10,6 +10,7 @@ from .args import Arguments
 if TYPE_CHECKING:
     from ..ir.core import Model, Node
     from ..ir.rewrite import Rule
+    from ..lowering.targets import Target
     from ..passes.base import Context, Pass
     from ..passes.pipelines import Item
     from ..passes.registry import Registry
@@ -63,6 +64,15 @@ def all_rules(registry: Registry) -> list[tuple[str, Rule]]:
         if issubclass(cls, RulePass):
             found.extend((name, rule) for rule in cls.rules())
     return found
+
+
+def all_rows(target: Target | None = None) -> list[tuple[str, Rule]]:
+    """Every capability row of a target's runtime, None of all runtimes, with the set that it belongs to."""
+    from ..lowering.backend import all_row_sets
+    from ..lowering.rows import load_rows
+
+    sets = all_row_sets() if target is None else target.backend.row_sets()
+    return [(name, rule) for name, place in sets.items() for rule in load_rows(*place)]
 
 
 def rule_called(registry: Registry, wanted: str, option: str) -> tuple[str, Rule]:

@@ -20,10 +20,14 @@ _FASTEST_FIRST = ("fp16", "bf16")  # of one rate; fp16 has three more bits where
 
 
 class Attempt(NamedTuple):
-    """One precision and the steps behind the pipeline that make it; () for the precision of the source."""
+    """One precision and the steps behind the pipeline that make it; () for the precision of the source.
+
+    `without`: passes of the attempt before it that this one leaves out. Where those changed nothing, it is the same.
+    """
 
     precision: str
     items: tuple[Item, ...]
+    without: tuple[str, ...] = ()
 
 
 def attempts(
@@ -39,18 +43,26 @@ def attempts(
     if precision is None:
         precision = "auto" if level == 3 else "fp32"
     elif precision not in ("auto", *ALIASES):
+        if target.hardware.dla and precision in ("fp32", "tf32", "bf16"):
+            said = f"a DLA computes in fp16 and int8, not in {precision}; {target.name} without dla=1 does"
+            raise UsageError(said, source="--precision")
         _check(target, precision)
     precision = ALIASES.get(precision, precision)
     if precision == "auto":
-        return [_half(p, interface) for p in _FASTEST_FIRST if p in target.precisions] + [plain]
+        lower = [p for p in _FASTEST_FIRST if p in target.precisions]
+        return [attempt for p in lower for attempt in _half(target, p, interface)] + [plain]
     if precision not in _HALVES:
         return [plain] if precision in ("fp32", "tf32") else [_not_yet(precision)]
-    return [_half(precision, interface)]
+    return _half(target, precision, interface)[:1]
 
 
-def _half(precision: str, interface: str | None) -> Attempt:
+def _half(target: Target, precision: str, interface: str | None) -> list[Attempt]:
+    """The attempts at half precision: with what the runtime does better than the source says, and without."""
     declared = f",interface={interface}" if interface == precision else ""
-    return Attempt(precision, parse(f"autocast{{to={precision}{declared}}},{_CLEAN_UP}"))
+    passes = f"autocast{{to={precision}{declared}}},{_CLEAN_UP}"
+    own = target.backend.lossy
+    found = [Attempt(precision, parse(passes), own)]
+    return [Attempt(precision, parse(",".join((*own, passes)))), *found] if own else found
 
 
 def _check(target: Target, precision: str) -> None:

@@ -31,6 +31,10 @@ class Progress(Instrument):
         self._done, self._total = 0, steps
         self._show(text)
 
+    def detail(self, text: str) -> None:
+        """Say what the stage is at."""
+        self._show(text)
+
     def before_pass(self, model: Model, step: Pass) -> None:
         self._show(f"{self._stage}: {step.name}")
 

@@ -5,6 +5,7 @@ Nothing is implied by silence: what was not compared says NOT CHECKED, what was 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,8 @@ class Accuracy:
     output: str = ""
     shapes: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    samples: int = 0  # of the user's that were compared
+    held_back: bool = False  # and never measured on
     norm: str = "largest"  # "largest": max |difference| / max |reference|; "relative L2": its mean over the inputs
 
 
@@ -87,6 +90,25 @@ class Refusal:
     why: str
     count: int = 1
     unlock: str = ""
+
+
+@dataclass
+class Device:
+    """What runs on an accelerator beside the target's main device: `nodes` of `total`, in `parts`, of which it holds
+    `most` at once; `outside` counts the others by the row that refuses them."""
+
+    name: str
+    nodes: int
+    total: int
+    parts: int
+    most: int
+    outside: dict[str, int]
+
+    def line(self) -> str:
+        """For the summary."""
+        pieces = f" in {self.parts} part{'s' * (self.parts > 1)} of {self.most} that it holds" if self.nodes else ""
+        others = f"; {self.total - self.nodes} on the GPU" if self.nodes < self.total else ""
+        return f"{self.nodes} of {self.total} nodes on {self.name}{pieces}{others}"
 
 
 @dataclass
@@ -146,6 +168,7 @@ class Report:
     repairs: list[Repair] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     speed: Speed | None = None
+    device: Device | None = None
     timing: dict[str, Any] | None = None
     again: str = ""
     model: Any = field(default=None, repr=False)
@@ -196,6 +219,8 @@ class Report:
             lines.append(f"rewrites  {sum(self.rewrites.values())}: {shown}{more}")
         if self.precision:
             lines.append(f"precision {self._precision_line()}")
+        if self.device is not None:
+            lines.append(f"device    {self.device.line()}")
         if self.engine:
             kernels, fused = len(self.engine["kernels"]), self.engine["fused_attention"]
             lines.append(f"engine    {self.engine['layers']} layers -> {kernels} kernels, {fused} of them attention")
@@ -245,15 +270,28 @@ class Report:
         found = self.accuracy
         if found.status == NOT_CHECKED:
             return f"{paint(NOT_CHECKED, 'yellow')}  {found.reason}"
-        where = f"shapes {' '.join(found.shapes)}" if found.shapes else "no inputs"
+        where = f"shapes {_shapes(found.shapes)}" if found.shapes else "no inputs"
+        if found.samples:
+            kind = "held-back samples" if found.held_back else "samples, the ones it was measured on"
+            where = f"{found.samples} {kind}, {where}"
         if found.status == WRONG:
             return f"{paint(WRONG, 'red')}  {found.reason}, {where}; nothing was written"
         if found.norm == "relative L2":
             limit = "" if found.limit is None or found.limit == float("inf") else f" (limit {found.limit:.2%})"
-            return f"{paint(CHECKED, 'green')}  relative L2 {found.error or 0.0:.3%}{limit}, {where}"
+            error = f"relative L2 {found.error or 0.0:.3%}{_sqnr(found.error)}"
+            return f"{paint(CHECKED, 'green')}  {error}{limit}, {where}"
         error = "equal" if not found.error else f"largest error {found.error:.1e}"
         limit = "" if found.limit is None else f" (limit {found.limit:.0e})"
         return f"{paint(CHECKED, 'green')}  {error}{limit} of an output's largest value, {where}"
+
+
+def _shapes(shapes: list[str]) -> str:
+    return " ".join(shapes[:3]) + (f" and {len(shapes) - 3} more" if len(shapes) > 3 else "")
+
+
+def _sqnr(error: float | None) -> str:
+    """The ratio of signal to noise, 20 log10(1 / relative L2 error)."""
+    return f", SQNR {-20 * math.log10(error):.0f} dB" if error else ""
 
 
 def group_refusals(found: Refusals) -> list[Refusal]:

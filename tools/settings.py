@@ -29,6 +29,7 @@ class Settings:
     check: str | None = None
     precision: str | None = None
     max_error: float | None = None
+    calib: str | None = None
     emit: tuple[str, ...] = ()
     fallback: str = "cpu"
     threads: int | None = None
@@ -58,6 +59,7 @@ class Settings:
             output=None if self.output is None else name(self.output),
             rules=tuple(map(name, self.rules)),
             plugin=tuple(map(name, self.plugin)),
+            calib=None if self.calib is None else name(self.calib.rstrip("/")),
         )
 
     def command(self) -> str:
@@ -85,6 +87,8 @@ class Settings:
             words.append(f"--precision={self.precision}")
         if self.max_error is not None:
             words.append(f"--max-error={self.max_error:g}")
+        if self.calib is not None:
+            words += ["--calib", self.calib]
         if self.emit:
             words.append(f"--emit={','.join(self.emit)}")
         if self.fallback != "cpu":

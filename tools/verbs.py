@@ -10,7 +10,7 @@ from ..ir.errors import UsageError
 from .args import Arguments
 from .estimating import estimate_verb, targets_verb
 from .explaining import explain_verb, match_verb
-from .library import all_rules, one_model, read_model, registry_of, resolved
+from .library import all_rows, all_rules, one_model, read_model, registry_of, resolved
 
 if TYPE_CHECKING:
     from ..ir.rewrite import Rule
@@ -76,12 +76,18 @@ def _print_pass(registry: Registry, name: str, full: bool) -> None:
 
 
 def rules_verb(arguments: Arguments) -> int:
-    """``geoc rules``: one line per rule, or the text of those that are named."""
+    """``geoc rules``: one line per rule and capability row, or the text of those that are named.
+
+    Rows are listed for a target, and found by name whichever runtime they are of: messages name them.
+    """
+    from ..lowering.targets import get_target
     from ..passes.registry import match_names
 
     registry = registry_of(arguments)
     found = all_rules(registry)
-    if not arguments.words:
+    target = None if arguments.words else get_target(arguments.get("target", "cpu"))
+    found += all_rows(target)
+    if target is not None:
         for owner, rule in found:
             first = rule.doc.strip().split("\n")[0]
             print(f"{owner:<16}{rule.name:<32}{first}")

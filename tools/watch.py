@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable
@@ -9,8 +10,8 @@ from types import TracebackType
 from typing import TextIO
 
 from ..ir.core import Model
-from ..passes.base import Instrument
-from ..passes.instruments import Dump, Numbers, PrintAfter, RemarkLines, Trace, Verify
+from ..passes.base import Instrument, Remark
+from ..passes.instruments import Dump, Numbers, PrintAfter, RemarkLines, Trace, Verify, remark_json
 from .settings import Settings
 
 _DUMP = re.compile(r"\d{3,}_[\w.-]+\.gir\Z")
@@ -85,6 +86,11 @@ class Outputs:
         file = Lines(path)
         self._files.append(file)
         return file
+
+    def remark(self, remark: Remark) -> None:
+        """Write a remark about the finished model, where remarks are wanted."""
+        if self._remarks is not None:
+            self._remarks.write(json.dumps(remark_json(remark)) + "\n")
 
     def flush(self) -> None:
         """Bring everything to disk. Raises OSError where that fails, before a model is written."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..ir.core import Model
 from ..ir.errors import UnsupportedModel
-from ..lowering.backend import Order, Unsupported
+from ..lowering.backend import Order, Unsupported, in_main_graph
 from ..lowering.parts import describe, write_parts
+from ..passes.base import Remark
 from .emitting import Output, make_folder
 from .example import example_of
 from .files import reused_spans
+from .report import Device, Refusal
 from .shapes import profile
 from .versions import geoc_version
 
@@ -29,6 +32,7 @@ def write_outputs(run: Compilation, model: Model, outputs: Sequence[Output]) -> 
     report.after.bytes = 0
     order = order_of(run, model)
     refused = _refused(run, model)
+    _place(run, model, refused)
     for output in outputs:
         try:
             if refused and run.fallback is not None and output.kind not in WHOLE:
@@ -69,12 +73,14 @@ def order_of(run: Compilation, model: Model) -> Order:
         settings.threads,
         _metadata(run),
         lambda: example_feeds(run, model),
+        run.fallback is None,
     )
 
 
 def _refused(run: Compilation, model: Model) -> list[Unsupported]:
-    """What the target cannot run and another does. UnsupportedModel where none shall."""
+    """What the target cannot run, or rows of the user's refuse, and another does. UnsupportedModel where none shall."""
     found = run.target.backend.unsupported(model, run.target, run.settings.opset)
+    found = in_main_graph(model, [*found, *_refused_by_users_rows(run, model)])
     if not found:
         return []
     said = describe(found)
@@ -84,6 +90,39 @@ def _refused(run: Compilation, model: Model) -> list[Unsupported]:
         run.report.notes.append(f"{run.target.runtime} cannot run {len(found)} nodes: {said}")
         return []
     return found
+
+
+def _refused_by_users_rows(run: Compilation, model: Model) -> list[Unsupported]:
+    from ..ir.rewrite import RuleSet
+    from ..lowering.rows import refused_by_rules
+    from ..passes.rulepass import RulePass
+
+    classes = [run.registry.find(name) for name in run.registry.added_rules]
+    rules = [rule for cls in classes if issubclass(cls, RulePass) for rule in cls.rules() if rule.name not in run.skip]
+    return refused_by_rules(model, RuleSet(rules)) if any(rule.refuses for rule in rules) else []
+
+
+def _place(run: Compilation, model: Model, refused: list[Unsupported]) -> None:
+    """Say in the report what an accelerator runs, and why not the rest. UnsupportedModel where all of it must."""
+    found = run.target.backend.placement(model, run.target, {each.node for each in refused})
+    if found is None:
+        return
+    if found.outside and run.fallback is None:
+        said = f"{found.device} of {run.target.name} cannot run {len(found.outside)} of {found.total} nodes"
+        hint = "without --fallback=none the GPU runs them"
+        raise UnsupportedModel(f"{said}: {describe(found.outside)}; {hint}")
+    counts: Counter[str] = Counter()
+    reasons: Counter[tuple[str, str]] = Counter()
+    for each in found.outside:
+        row = each.row.rpartition(" ")[2]
+        counts[row] += 1
+        reasons[row, each.reason] += 1
+        run.outputs.remark(Remark("refused", "placement", row, each.reason, each.node.loc))
+    run.report.refused += [Refusal(row, reason, count) for (row, reason), count in reasons.most_common()]
+    run.report.device = Device(found.device, found.nodes, found.total, found.parts, found.most, dict(counts))
+    if found.parts > found.most:
+        said = f"{found.device} holds {found.most} parts at once and there are {found.parts}: the GPU gets the rest"
+        run.report.notes.append(said)
 
 
 def _metadata(run: Compilation) -> dict[str, str]:

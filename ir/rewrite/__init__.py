@@ -18,6 +18,7 @@ from .explain import Match, NearMiss, explain, find_matches
 from .functions import ABSENT
 from .load import load_rules, parse_rules
 from .native import NATIVES, memo, native
+from .refuse import Refusal, refusals
 from .rule import Rule, RuleSet
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Hooks",
     "Match",
     "NearMiss",
+    "Refusal",
     "RewriteDriver",
     "RewriteLoop",
     "Rule",
@@ -36,4 +38,5 @@ __all__ = [
     "memo",
     "native",
     "parse_rules",
+    "refusals",
 ]

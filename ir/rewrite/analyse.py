@@ -109,7 +109,8 @@ class Analysis:
         for tree in self.rule.where:
             step = GuardStep(tree, None, perhaps)
             self.guards.append(step)
-            absent = any(n in perhaps and n not in surely for n in (*mentioned(tree), *dims_in(tree)))
+            asked = (*mentioned(tree, optional=False), *dims_in(tree))
+            absent = any(n in perhaps and n not in surely for n in asked)
             perhaps.update(step.names)
             if not absent:
                 surely.update(step.names)
@@ -197,15 +198,18 @@ def _own_names(part: Syntax) -> dict[str, None]:
     return {}
 
 
-def mentioned(tree: Syntax) -> dict[str, None]:
-    """The values and captures, with sigils, that an expression names; `has(...)` does not count."""
+def mentioned(tree: Syntax, optional: bool = True) -> dict[str, None]:
+    """The values and captures, with sigils, that an expression names; `has(...)` does not count.
+
+    `optional` False: nor do those that may be left out by what it says, as ``native(%b?)`` does.
+    """
     names: dict[str, None] = {}
     stack = [tree]
     while stack:
         part = stack.pop()
         if isinstance(part, Invoke) and part.name == "has":
             continue
-        if isinstance(part, Var):
+        if isinstance(part, Var) and (optional or not part.optional):
             names["%" + part.name] = None
         elif isinstance(part, Capture):
             names["$" + part.name] = None

@@ -16,6 +16,7 @@ from .links import find_links
 from .native import arity
 from .operands import MARKS
 from .syntax import (
+    ANY,
     Alternative,
     Attribute,
     Bind,
@@ -28,6 +29,7 @@ from .syntax import (
     Items,
     Literal,
     Name,
+    Reason,
     Rest,
     Syntax,
     Var,
@@ -68,6 +70,9 @@ class _Checker:
         self.roots()
         for step in self.analysis.guards:
             self.guard(step)
+        if rule.refuse is not None:
+            self.refusal(rule.refuse)
+            return
         built: dict[str, None] = {}
         for item in rule.rewrite:
             self.right_definition(item, built)
@@ -164,6 +169,20 @@ class _Checker:
                     raise self.fault(f"the pattern may be nothing but %{name}: it needs an operator", root.place)
                 ways.append(known[0].term)
 
+    def refusal(self, reason: Reason) -> None:
+        """What a rule that refuses must be beside that: about one operator's node, without words about a right side."""
+        for name, _ in self.rule.headers:
+            if name != "benefit":
+                raise self.fault(f"a rule that refuses builds nothing: {name!r} says nothing about it", self.rule.place)
+        if len(self.analysis.roots) > 1:
+            name = self.analysis.roots[1].outs[0].name
+            raise self.fault(f"a rule that refuses has one root; %{name} is another", self.analysis.roots[1].place)
+        for name in reason.names:
+            if name not in self.bound():
+                raise self.unbound(name, reason.place, self.bound())
+            if name not in self.analysis.surely:
+                raise self.fault(f"{name} may be absent here", reason.place)
+
     # Both sides
 
     def call(self, call: Call, outputs: int, left: bool) -> None:
@@ -176,8 +195,17 @@ class _Checker:
             raise self.fault("the right side names one operator; use $op(...) for a captured one", call.place)
         if len({a.name for a in call.attributes}) < len(call.attributes):
             raise self.fault("an attribute is named twice", call.place)
+        if ANY in names:
+            self.any_call(call)
+            return
         for name in names:
             self.op_call(self.op(name, call), call, outputs, left)
+
+    def any_call(self, call: Call) -> None:
+        if self.rule.refuse is None:
+            raise self.fault("_(...) is any operator, which can be refused and not rewritten", call.place)
+        if call.attributes or not call.open:
+            raise self.fault("_(...) is any operator, whose attributes are not known: write {*}", call.place)
 
     def op(self, name: str, call: Call) -> Op:
         try:
@@ -199,7 +227,7 @@ class _Checker:
             raise self.fault(f"{op.key} has at least {schema.min_inputs} operands", call.place)
         if outputs > schema.max_outputs:
             raise self.fault(f"{op.key} has at most {schema.max_outputs} outputs", call.place)
-        if any(spec.kind in ("graph", "graphs") for spec in schema.attributes.values()):
+        if self.rule.refuse is None and any(spec.kind in ("graph", "graphs") for spec in schema.attributes.values()):
             raise self.fault(f"{op.key} has subgraphs: rules cannot match or build it", call.place)
         for attribute in call.attributes:
             kind = op.attr_kind(attribute.name)
@@ -278,6 +306,10 @@ class _Checker:
             if count != 1 or not isinstance(call.args[0], (Var, Capture)):
                 raise self.fault("has(...) takes one %value or $capture", call.place)
             return
+        if name == "proven":
+            if count != 1:
+                raise self.fault("proven(...) takes one condition", call.place)
+            return
         if name in FUNCTIONS:
             fewest: int = FUNCTIONS[name][1]
             most: int | None = FUNCTIONS[name][2]
@@ -286,7 +318,7 @@ class _Checker:
         elif name in self.natives:
             fewest, most = arity(self.natives[name])
         else:
-            candidates = ["has", *FUNCTIONS, *self.natives]
+            candidates = ["has", "proven", *FUNCTIONS, *self.natives]
             raise self.fault(f"unknown function {name!r}{nearest(name, candidates)}", call.place)
         if count < fewest or (most is not None and count > most):
             wanted = fewest if fewest == most else f"{fewest} to {most or 'any number of'}"

@@ -72,12 +72,12 @@ class Hooks:
 
 
 class RewriteDriver:
-    """Runs one set of rules."""
+    """Runs one set of rules; those that refuse take no part."""
 
     __slots__ = ("rules",)
 
     def __init__(self, rules: RuleSet | Iterable[Rule]) -> None:
-        self.rules = rules if isinstance(rules, RuleSet) else RuleSet(rules)
+        self.rules = (rules if isinstance(rules, RuleSet) else RuleSet(rules)).rewriting()
 
     def run(self, target: Model | Graph, ctx: Any = None) -> int:
         """Rewrite to a fixed point; the number of rewrites. `ctx` may have the attributes of `Hooks`.

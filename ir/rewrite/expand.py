@@ -50,7 +50,7 @@ def expand(rule: RuleDecl, patterns: Mapping[str, PatternDecl], source: str) -> 
     # Contents that only name dimensions are known before the where clause, others need its names.
     where = (*left.early, *rule.where, *left.late)
     return RuleDecl(
-        rule.place, rule.name, rule.doc, rule.headers, tuple(left.defs), where, tuple(right.defs)
+        rule.place, rule.name, rule.doc, rule.headers, tuple(left.defs), where, tuple(right.defs), rule.refuse
     )
 
 

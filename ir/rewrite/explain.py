@@ -197,7 +197,7 @@ def find_matches(rule: Rule, target: Model | Graph) -> list[Match]:
     seen: dict[tuple[Node, ...], None] = {}
     for node in _nodes(target):
         for entry in rule.entries:
-            if node.op not in entry.ops:
+            if not entry.begins_at(node.op) or not node.outputs:
                 continue
             matcher, _ = entry.compiled()
             env = matcher.begin(node)
@@ -217,7 +217,7 @@ def explain(rule: Rule, target: Model | Graph, node: Node | None = None) -> list
     found: list[NearMiss] = []
     for candidate in _nodes(target if node is None else node):
         for entry in rule.entries:
-            if candidate.op in entry.ops:
+            if entry.begins_at(candidate.op) and candidate.outputs:
                 near = explainer.explain(entry, candidate)
                 if near is not None:
                     found.append(near)

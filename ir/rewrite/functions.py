@@ -6,6 +6,7 @@ ABSENT means that the pattern left a name unbound; guards on it do not stop the 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, Final
@@ -14,7 +15,7 @@ from .. import dims
 from ..core import Value
 from ..dims import Dim, DimLike
 from ..tensor import Tensor
-from ..types import DType
+from ..types import DType, TensorType
 
 
 class Outcome:
@@ -172,16 +173,30 @@ def mod(a: Any, b: Any) -> Any:
     return UNKNOWN if isinstance(b, int) and b == 0 else dims.mod(a, b)
 
 
-def minimum(a: Any, b: Any) -> Any:
-    """min(a, b)."""
+def minimum(a: Any, b: Any = None) -> Any:
+    """min(a, b), min(list), min(%v): the least of two, of a list, of the elements of a constant."""
+    if b is None:
+        return _of_many(a, minimum, "min")
     return dims.minimum(a, b) if isinstance(a, Dim) or isinstance(b, Dim) else min(a, b)
 
 
-def maximum(a: Any, b: Any) -> Any:
-    """max(a, b)."""
+def maximum(a: Any, b: Any = None) -> Any:
+    """max(a, b), max(list), max(%v): the greatest of two, of a list, of the elements of a constant."""
+    if b is None:
+        return _of_many(a, maximum, "max")
     if isinstance(b, float) and math.isnan(b):
         return b  # as the operator has it; max() would depend on the order
     return dims.maximum(a, b) if isinstance(a, Dim) or isinstance(b, Dim) else max(a, b)
+
+
+def _of_many(items: Any, choose: Callable[[Any, Any], Any], name: str) -> Any:
+    """The least or greatest of a list, or of a constant's elements; UNKNOWN for none."""
+    if isinstance(items, Value):
+        const = items.const
+        if const is None or const.dtype.bits == 0 or not const.size:
+            return UNKNOWN
+        return getattr(const.array(), name)().item()
+    return functools.reduce(choose, items) if isinstance(items, tuple) and items else UNKNOWN
 
 
 def absolute(a: Any) -> Any:
@@ -210,6 +225,22 @@ def is_static(value: Value) -> bool:
     """is_static(%v): all its dimensions are known numbers."""
     found = value.shape
     return found is not None and all(isinstance(d, int) for d in found)
+
+
+def is_tensor(value: Value) -> Any:
+    """is_tensor(%v): it is a tensor, and no sequence or optional."""
+    return UNKNOWN if value.type is None else isinstance(value.type, TensorType)
+
+
+def maker(value: Value) -> str:
+    """maker(%v): the operator that computes it, as "Conv"; "" for inputs and constants."""
+    return "" if value.producer is None else value.producer.op.key
+
+
+def other_uses(value: Value) -> int:
+    """other_uses(%v): uses of the other outputs of the operator that computes it."""
+    made = () if value.producer is None else value.producer.outputs
+    return sum(len(other.uses) for other in made if other is not value)
 
 
 def is_output(value: Value) -> bool:
@@ -278,22 +309,28 @@ FUNCTIONS: Final[dict[str, tuple[Callable[..., Any], int, int]]] = {
     "item": (item, 2, 2),
     "floor": (floor, 2, 2),
     "mod": (mod, 2, 2),
-    "min": (minimum, 2, 2),
-    "max": (maximum, 2, 2),
+    "min": (minimum, 1, 2),
+    "max": (maximum, 1, 2),
     "abs": (absolute, 1, 1),
     "sqrt": (sqrt, 1, 1),
     "is_float": (is_float, 1, 1),
     "is_int": (is_int, 1, 1),
     "is_static": (is_static, 1, 1),
+    "is_tensor": (is_tensor, 1, 1),
+    "maker": (maker, 1, 1),
+    "other_uses": (other_uses, 1, 1),
     "is_output": (is_output, 1, 1),
     "uses": (uses, 1, 1),
     "tensor": (tensor, 2, 2),
     "reshape_target": (reshape_target, 2, 2),
 }
-"""Name -> (function, fewest, most arguments). ``has(%v)`` is apart: it asks whether a name is bound."""
+"""Name -> (function, fewest, most arguments).
+
+Two are apart: ``has(%v)`` asks whether a name is bound, ``proven(condition)`` whether it is known to hold.
+"""
 
 TAKES_VALUE: Final = frozenset({
     "shape", "rank", "dim", "dtype", "const", "scalar", "values", "content", "numel", "is_static",
-    "is_output", "uses", "reshape_target",
+    "is_output", "is_tensor", "maker", "other_uses", "uses", "reshape_target",
 })  # fmt: skip
 """Functions whose first argument must be a value."""

@@ -235,6 +235,14 @@ class Expressions:
 
     def _member(self, tree: Member) -> Expression:
         item = self.expression(tree.item)
+        words = frozenset(c.value for c in tree.choices if isinstance(c, Literal) and isinstance(c.value, str))
+        if len(words) == len(tree.choices):  # as of operators, of which there may be many
+
+            def word(env: Env) -> Any:
+                found = item(env)
+                return found if isinstance(found, Outcome) else isinstance(found, str) and found in words
+
+            return word
         choices = [self.expression(c) for c in tree.choices]
 
         def member(env: Env) -> Any:
@@ -254,6 +262,8 @@ class Expressions:
         args = [self.expression(a) for a in tree.args]
         if tree.name == "has":
             return lambda env: args[0](env) is not ABSENT
+        if tree.name == "proven":
+            return lambda env: _truth(args[0](env)) is True
         if tree.name in FUNCTIONS:
             function = FUNCTIONS[tree.name][0]
 

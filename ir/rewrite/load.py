@@ -18,7 +18,7 @@ from ..ops.schema import SNAPSHOT_PATH
 from .native import NATIVES
 from .rule import NATIVES_OF_ROW, Rule, RuleSet, row_of, tree_of
 
-LANGUAGE = 3  # counts changes of the language and of the cached form
+LANGUAGE = 4  # counts changes of the language and of the cached form
 
 Natives = Mapping[str, Callable[..., Any]]
 
@@ -80,7 +80,8 @@ def compile_rules(text: str, source: str, natives: Natives) -> tuple[list[Any], 
             rows.append(row_of(analysis, dict.fromkeys(n for n in called if n in natives)))
             trees.append(tree_of(analysis.rule))
             analyses.append(analysis)
-    check_overlap(analyses)
+    for refusing in (False, True):  # these have different tasks
+        check_overlap([a for a in analyses if (a.rule.refuse is not None) is refusing])
     return rows, trees
 
 

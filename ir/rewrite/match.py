@@ -10,9 +10,10 @@ from .analyse import Analysis, GuardStep
 from .functions import UNKNOWN
 from .guards import Env, holds
 from .links import climb, find_links
+from .named import ops_named
 from .operands import Step
 from .syntax import Binary, Call, Def, Invoke, Literal, Syntax, Unary, Var, plain_name, walk
-from .terms import GRAPH, NOTHING, Recorder, Terms, ops_named
+from .terms import GRAPH, NOTHING, Recorder, Terms
 
 Natives = Mapping[str, Callable[..., Any]]
 Computed = Mapping[int, tuple[str, Syntax]]
@@ -67,7 +68,7 @@ class _Compiler(Terms):
     ) -> tuple[int, Step]:
         """The slot for the first root's first output, and the step to start with."""
         step = self._finish(computed)
-        if not _is_one_value(self.analysis.rule.match):
+        if not self.refuses and not _is_one_value(self.analysis.rule.match):
             step = self._closed(rewritten, step, shared)
         slot = -1
         for position in range(len(order) - 1, -1, -1):

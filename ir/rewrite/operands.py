@@ -146,11 +146,15 @@ def bind_op(own: int, node: int, k: Step) -> Step:
     return bind
 
 
-def bind_many(own: int, slot: int, k: Step) -> Step:
+def bind_many(own: int, slot: int, k: Step, some: bool) -> Step:
+    """Bind a list of operands; `some`: those of them that are there, else none may be absent."""
+
     def bind(env: Env) -> bool:
         values = env[slot]
         if None in values:
-            return False
+            if not some:
+                return False
+            values = tuple(v for v in values if v is not None)
         known = env[own]
         if known is None:
             env[own] = values
@@ -245,6 +249,10 @@ def splits(kinds: tuple[bool, ...], count: int) -> Iterator[tuple[int, ...]]:
     many = len(kinds) - fixed
     if many == 1:
         yield tuple(free if variadic else 1 for variadic in kinds)
+        return
+    if kinds == (True, False, True):  # one operand, whichever
+        for before in range(count):
+            yield before, 1, free - before
         return
     for shares in _shares(free, many):
         given = iter(shares)

@@ -8,7 +8,7 @@ from typing import Any
 from ..ops import op as op_of
 from .analyse import Analysis
 from .operands import attribute_value, same_attribute
-from .syntax import Call, Capture, Def, Either, Hole, Invoke, Literal, Syntax, Var, problem, walk
+from .syntax import ANY, Call, Capture, Def, Either, Hole, Invoke, Literal, Syntax, Var, problem, walk
 
 
 def check_overlap(analyses: list[Analysis]) -> None:
@@ -108,12 +108,12 @@ class _Comparison:
         return seen is special or seen == special
 
     def call(self, general: Call, special: Call) -> bool:
-        if not set(special.ops) <= set(general.ops) or len(general.args) != len(special.args):
+        if not (ANY in general.ops or set(special.ops) <= set(general.ops)) or len(general.args) != len(special.args):
             return False
         if not self.attributes(general, special):
             return False
         orders: Any = [general.args]
-        if all(op_of(o).commutative for o in special.ops) and len(general.args) < 5:
+        if ANY not in special.ops and all(op_of(o).commutative for o in special.ops) and len(general.args) < 5:
             orders = permutations(general.args)
         for order in orders:
             values, captures = dict(self.values), dict(self.captures)

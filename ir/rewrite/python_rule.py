@@ -20,6 +20,7 @@ name that is no parameter of match), `others=True` leaves other attributes free.
 `const`, `scalar`, `weight` or an element type are marked so; `number` makes a ``$capture``, `many` a ``%v...``,
 `optional` a ``%v?``. A tuple from `match` gives several roots. `where` returns a condition, or a list of them,
 made of built-in functions, natives and operators, with & | ~ for and, or, not. Anything else belongs in a `@native`.
+A text `refuse = "no {$mode} interpolation"` in place of `rewrite` makes a rule that refuses.
 """
 
 from __future__ import annotations
@@ -48,10 +49,12 @@ from .syntax import (
     Member,
     Name,
     Place,
+    Reason,
     RuleDecl,
     Syntax,
     Unary,
     Var,
+    problem,
 )
 
 _place: Place = (0, 0)
@@ -215,16 +218,20 @@ def rule(
     def decorate(cls: type) -> Rule:
         global _place
         match = vars(cls).get("match")
-        rewrite = vars(cls).get("rewrite")
-        if match is None or rewrite is None:
-            raise UsageError(f"rule {cls.__name__!r} needs the functions match and rewrite")
+        rewrite, refuse = vars(cls).get("rewrite"), vars(cls).get("refuse")
+        if match is None or (rewrite is None) is (refuse is None):
+            raise UsageError(f"rule {cls.__name__!r} needs the functions match and rewrite, or match and a text refuse")
         source = sys.modules[cls.__module__].__file__ or "<python>"
         _place = (match.__code__.co_firstlineno, 1)
         headers = [("benefit", benefit), *(("shared", None) for _ in [0] if shared)]
         headers += [("expands", None) for _ in [0] if expands]
         doc = " ".join((cls.__doc__ or "").split()) or None
         parts = _trace(cls, match, rewrite)
-        declared = RuleDecl(_place, name or _snake(cls.__name__), doc, tuple(headers), *parts)
+        try:
+            reason = None if refuse is None else Reason.of(_place, refuse)
+        except ValueError as error:
+            raise problem(str(error), source, _place) from None
+        declared = RuleDecl(_place, name or _snake(cls.__name__), doc, tuple(headers), *parts, reason)
         return _finished(declared, source)
 
     return decorate
@@ -253,6 +260,8 @@ def _trace(cls: type, match: Any, rewrite: Any) -> tuple[Any, Any, Any]:
         result = where(*_arguments(where, known, 0))
         listed = result if isinstance(result, (list, tuple)) else (result,)
         guards = tuple(_tree(g) for g in listed)
+    if rewrite is None:
+        return tuple(left.defs), guards, ()
     right = _Namespace()
     values = rewrite(right, *_arguments(rewrite, known, 1))
     made = values if isinstance(values, tuple) else (values,)

@@ -13,8 +13,9 @@ from ..ops import op as op_of
 from .analyse import Analysis
 from .build import Replacement, computed_of
 from .match import Matcher
+from .named import ops_named
 from .native import NATIVES
-from .syntax import Call, Capture, Def, Either, Literal, RuleDecl, Syntax, Var, from_plain, to_plain, walk
+from .syntax import ANY, Call, Capture, Def, Either, Literal, RuleDecl, Syntax, Var, from_plain, to_plain, walk
 from .terms import Recorder
 
 CONSTANT: Final = "constant"
@@ -29,21 +30,26 @@ SHARED_USES = 64  # how widely a value may be used that a rule with shared value
 
 
 class Entry:
-    """One rule, entered at one of its roots."""
+    """One rule, entered at one of its roots. `everywhere`: that may be any operator; else it is one of `ops`."""
 
-    __slots__ = ("rule", "root", "ways", "ops", "_compiled")
+    __slots__ = ("rule", "root", "ways", "ops", "everywhere", "_compiled")
 
     def __init__(self, rule: Rule, root: int, ways: list[Any]) -> None:
         self.rule = rule
         self.root = root
         self.ways: list[Way] = [
-            (_ops(keys), tuple((at, None if of is None else _ops(of)) for at, of in needs))
+            (ops_named(keys), tuple((at, None if of is None else ops_named(of)) for at, of in needs))
             for keys, needs in ways
         ]
         self.ops: tuple[Op, ...] = tuple(
-            dict.fromkeys(op_of(key) for keys, _ in ways for key in keys)
+            dict.fromkeys(op_of(key) for keys, _ in ways for key in keys if key != ANY)
         )
+        self.everywhere = any(ANY in keys for keys, _ in ways)
         self._compiled: tuple[Matcher, Replacement] | None = None
+
+    def begins_at(self, op: Op) -> bool:
+        """Whether a node of that operator can be the root."""
+        return self.everywhere or op in self.ops
 
     def may_match(self, op: Op, operands: Signature) -> bool:
         """False when the ops that produce the operands rule a match out."""
@@ -81,22 +87,23 @@ class Rule:
     """A rewrite rule; both sides are data.
 
     `match`, `where` and `rewrite` are the sides in the core form of `syntax`, decoded when asked for.
-    `expands` says that the right side may cost more than the left.
+    `expands` says that the right side may cost more than the left, `refuses` that there is none: what matches is
+    refused.
     """
 
     __slots__ = (
         "name", "doc", "benefit", "shared", "expands", "source", "place", "depth", "uses", "inner", "needs",
-        "natives", "entries", "_plain", "_decl", "_analysis",
+        "natives", "entries", "refuses", "_plain", "_decl", "_analysis",
     )  # fmt: skip
 
     def __init__(self, row: list[Any], plain: Any, source: str, natives: Mapping[str, Any]) -> None:
         """From a row of `row_of` and the plain form of its declaration, as JSON text or as a tree."""
         (
             self.name, self.doc, place, self.benefit, self.shared, self.expands, self.depth, self.uses,
-            self.inner, _, ways, needs,
+            self.inner, _, ways, needs, self.refuses,
         ) = row  # fmt: skip
         # A match has an op of each of these sets.
-        self.needs: tuple[frozenset[Op], ...] = tuple(_ops(keys) for keys in needs)
+        self.needs: tuple[frozenset[Op], ...] = tuple(ops_named(keys) for keys in needs)
         self.place: tuple[int, int] = (place[0], place[1])
         self.source = source
         self.natives: Mapping[str, Callable[..., Any]] = natives
@@ -153,7 +160,7 @@ class Rule:
 class RuleSet:
     """Rules in the order in which they are tried: benefit from high to low, then as given."""
 
-    __slots__ = ("rules", "by_name", "root_ops", "inner_ops", "depth", "uses", "_candidates")
+    __slots__ = ("rules", "by_name", "root_ops", "everywhere", "ranks", "inner_ops", "depth", "uses", "_candidates")
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         """Raises UsageError when two rules have one name."""
@@ -167,17 +174,22 @@ class RuleSet:
                 )
         order = sorted(self.rules, key=lambda rule: -rule.benefit)
         self.root_ops: dict[Op, list[Entry]] = {}
+        self.everywhere: list[Entry] = []  # entries that begin at any operator
+        self.ranks: dict[Entry, int] = {}  # the order in which all are tried
         for rule in order:
             for entry in rule.entries:
-                for op in entry.ops:
+                self.ranks[entry] = len(self.ranks)
+                if entry.everywhere:
+                    self.everywhere.append(entry)
+                for op in () if entry.everywhere else entry.ops:
                     self.root_ops.setdefault(op, []).append(entry)
-        self.inner_ops = _ops({key for rule in self.rules for key in rule.inner})
+        self.inner_ops = ops_named({key for rule in self.rules for key in rule.inner})
         self.depth = max((r.depth for r in self.rules), default=0)
         self.uses = max((r.uses for r in self.rules), default=0)
         self._candidates: dict[tuple[Op, Signature], tuple[Entry, ...]] = {}
 
     def candidates(self, node: Node) -> tuple[Entry, ...]:
-        """The entries worth trying at a node, best first."""
+        """The entries worth trying at a node, best first; those that begin at any operator are not among them."""
         return self.candidates_at(node.op, signature_of(node))
 
     def candidates_at(self, op: Op, operands: Signature) -> tuple[Entry, ...]:
@@ -189,6 +201,14 @@ class RuleSet:
                 entry for entry in self.root_ops.get(op, ()) if entry.may_match(op, operands)
             )
         return found
+
+    def rewriting(self) -> RuleSet:
+        """Those of the rules that rewrite."""
+        return RuleSet([r for r in self.rules if not r.refuses]) if any(r.refuses for r in self.rules) else self
+
+    def refusing(self) -> RuleSet:
+        """Those of the rules that refuse."""
+        return self if all(r.refuses for r in self.rules) else RuleSet([r for r in self.rules if r.refuses])
 
     def __iter__(self) -> Iterator[Rule]:
         return iter(self.rules)
@@ -223,13 +243,9 @@ def _has(op: Op, operands: Signature, at: int, wanted: frozenset[Op] | None) -> 
     return any(producer in wanted for producer in found)
 
 
-def _ops(keys: Iterable[str]) -> frozenset[Op]:
-    return frozenset(op_of(key) for key in keys)
-
-
 def _named_ops(side: tuple[Def, ...]) -> tuple[str, ...]:
     calls = [p for item in side for p in walk(item.term) if isinstance(p, Call)]
-    return tuple(dict.fromkeys(name for call in calls for name in call.ops))
+    return tuple(dict.fromkeys(name for call in calls for name in call.ops if name != ANY))
 
 
 # What the cache keeps per rule beside its tree
@@ -252,6 +268,7 @@ def row_of(analysis: Analysis, natives: Iterable[str]) -> list[Any]:
     return [
         rule.name, rule.doc, list(rule.place), headers.get("benefit") or 0, shared,
         "expands" in headers, depth, max(uses, 1), _named_ops(rule.match), list(natives), ways, _needs(analysis),
+        rule.refuse is not None,
     ]  # fmt: skip
 
 
@@ -287,7 +304,8 @@ def _needs(analysis: Analysis) -> list[list[str]]:
     def of(term: Syntax) -> dict[tuple[str, ...], None]:
         found: dict[tuple[str, ...], None] = {}
         if isinstance(term, Call):
-            found[term.ops] = None
+            if ANY not in term.ops:
+                found[term.ops] = None
             for arg in term.args:
                 found.update(of(arg))
         elif isinstance(term, Either):
@@ -344,7 +362,7 @@ def _need(arg: Syntax, analysis: Analysis) -> tuple[bool, list[str] | None]:
             return _need(analysis.defs[arg.name][0].term, analysis)
         return bool({"const", "scalar", "weight"} & set(arg.marks)), None
     if isinstance(arg, Call):
-        return True, list(arg.ops)
+        return ANY not in arg.ops, list(arg.ops)
     if isinstance(arg, Literal):
         return arg.value is not None, None
     if isinstance(arg, Either):

@@ -90,7 +90,7 @@ def facts(tree: Syntax, expressions: Expressions, env: Env) -> str:
                 continue
             value = expressions.expression(told)(env)
             if value is not ABSENT:
-                found.setdefault(show(told), _fact(value))
+                found.setdefault(show(told), fact(value))
     return ", ".join(f"{k} = {v}" for k, v in found.items()) or "that it does not hold"
 
 
@@ -106,7 +106,7 @@ def _odd_element(target: Syntax, wanted: Items, expressions: Expressions, env: E
     rest = next((n for n, item in enumerate(wanted.items) if isinstance(item, Rest)), None)
     fixed = len(wanted.items) - (rest is not None)
     if len(found) < fixed or (rest is None and len(found) > fixed):
-        return f"{show(target)} = {_fact(found)}, {len(found)} elements"
+        return f"{show(target)} = {fact(found)}, {len(found)} elements"
     before = len(wanted.items) if rest is None else rest
     places = [*range(before), *(range(len(found) - (fixed - before), len(found)))]
     items = [item for item in wanted.items if not isinstance(item, Rest)]
@@ -116,9 +116,9 @@ def _odd_element(target: Syntax, wanted: Items, expressions: Expressions, env: E
         needed = expressions.expression(item)(env)
         outcome = compare("==", needed, found[place])
         if outcome is not True and outcome is not ABSENT:
-            shown = _fact(needed) if show(item) == _fact(needed) else f"{show(item)} = {_fact(needed)}"
+            shown = fact(needed) if show(item) == fact(needed) else f"{show(item)} = {fact(needed)}"
             proof = "must be" if outcome is False else "must provably be"
-            return f"{show(target)} = {_fact(found)}: element {place} is {_fact(found[place])}, {proof} {shown}"
+            return f"{show(target)} = {fact(found)}: element {place} is {fact(found[place])}, {proof} {shown}"
     return ""
 
 
@@ -128,7 +128,8 @@ def _is_constant(name: Name) -> bool:
     return name.name in CONSTANTS
 
 
-def _fact(value: Any) -> str:
+def fact(value: Any) -> str:
+    """What a name stands for in a match, in a message."""
     if value is UNKNOWN:
         return "unknown"
     if isinstance(value, Value):

@@ -11,13 +11,16 @@ remain. A `Var` that a `Def` of the same side defines stands for that definition
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from string import Formatter
+from typing import Any, ClassVar, Final
 
 from ..errors import TextError
 
 Place = tuple[int, int]
 NOWHERE: Place = (0, 0)
+ANY: Final = "_"  # among the ops of a call: whatever operator it is
 
 
 class Syntax:
@@ -202,7 +205,7 @@ class Call(Syntax):
     `ops` is empty where the op itself is a capture (``$op(...)`` on the right side; `capture` names it).
     `open` is true after ``{..., *}``: other attributes are free. `copy` names the value whose producer's
     attributes the new node takes over (``*%conv``). `optional` marks ``Op?(...)``, and on the right side
-    a stage that is left out when something it names is absent.
+    a stage that is left out when something it names is absent. An op `ANY` stands for every operator.
     """
 
     __slots__ = fields = ("ops", "capture", "args", "attributes", "open", "copy", "optional")
@@ -302,10 +305,38 @@ class PatternDecl(Syntax):
         self.body = body
 
 
-class RuleDecl(Syntax):
-    """A rule. `headers` are (name, number or None) pairs; `doc` is None when it is missing."""
+class Reason(Syntax):
+    """Why what matched is refused: a text for `str.format`, and the names, with their sigils, that fill it."""
 
-    __slots__ = fields = ("name", "doc", "headers", "match", "where", "rewrite")
+    __slots__ = fields = ("text", "names")
+
+    def __init__(self, place: Place, text: str, names: tuple[str, ...]) -> None:
+        self.place = place
+        self.text = text
+        self.names = names
+
+    @classmethod
+    def of(cls, place: Place, written: str) -> Reason:
+        """From ``no {$mode} interpolation``; ``{{`` is a brace. Raises ValueError for other things in braces."""
+        text = ""
+        names: list[str] = []
+        for literal, name, form, conversion in Formatter().parse(written):
+            text += literal.replace("{", "{{").replace("}", "}}")
+            if name is not None:
+                if form or conversion or not re.fullmatch(r"[%$]?[A-Za-z_]\w*", name):
+                    raise ValueError(f"{{{name}}} is no %value, $capture or dimension")
+                text += "{}"
+                names.append(name)
+        return cls(place, text, tuple(names))
+
+
+class RuleDecl(Syntax):
+    """A rule. `headers` are (name, number or None) pairs; `doc` is None when it is missing.
+
+    A rule that refuses has no `rewrite`.
+    """
+
+    __slots__ = fields = ("name", "doc", "headers", "match", "where", "rewrite", "refuse")
 
     def __init__(
         self,
@@ -316,6 +347,7 @@ class RuleDecl(Syntax):
         match: tuple[Def, ...],
         where: tuple[Syntax, ...],
         rewrite: tuple[Def, ...],
+        refuse: Reason | None = None,
     ) -> None:
         self.place = place
         self.name = name
@@ -324,11 +356,12 @@ class RuleDecl(Syntax):
         self.match = match
         self.where = where
         self.rewrite = rewrite
+        self.refuse = refuse
 
 
 _CLASSES: tuple[type[Syntax], ...] = (
     Var, Capture, Literal, Hole, Name, Rest, Items, Binary, Unary, Member, Bind, Invoke, Attribute,
-    Call, Def, Alternative, Either, RuleDecl,
+    Call, Def, Alternative, Either, RuleDecl, Reason,
 )  # fmt: skip
 _CODES = {cls: code for code, cls in enumerate(_CLASSES)}
 

@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from ..ops import Op
-from ..ops import op as op_of
 from .analyse import Analysis
 from .functions import same_value, scalar_of
 from .guards import Env, Expressions
+from .named import ops_named
 from .operands import (
     Step,
     arrange,
@@ -91,7 +91,11 @@ class Layout:
 
 
 class Terms:
-    """Compiles the terms of one rule."""
+    """Compiles the terms of one rule.
+
+    Where the rule refuses, operators with subgraphs match too, outputs that it does not name may be there, and lists of
+    operands leave out those that are absent.
+    """
 
     def __init__(
         self,
@@ -100,6 +104,7 @@ class Terms:
         recorder: Recorder | None,
     ) -> None:
         self.analysis = analysis
+        self.refuses = analysis.rule.refuse is not None
         self.layout = Layout()
         self.recorder = recorder
         self.expressions = Expressions(self.layout.name, natives)
@@ -139,6 +144,8 @@ class Terms:
             shown = f"%{plain_name(var.name)}"
             if value is None:
                 return f"{shown} present", "the operand is absent"
+            if isinstance(value, tuple):
+                return f"{shown} present", "an operand is absent" if None in value else "other operands"
             if env[own] is not None:
                 return f"{shown} to be the same value again", f"%{value.hint} here"
             return f"{shown}: {', '.join(m for m in var.marks)}", f"%{value.hint}: {value.type}"
@@ -147,7 +154,7 @@ class Terms:
 
     def _leaf(self, var: Var, own: int, slot: int, k: Step) -> Step:
         if var.variadic:
-            return bind_many(own, slot, k)
+            return bind_many(own, slot, k, self.refuses)
         optional = var.optional
 
         def bind(env: Env) -> bool:
@@ -311,7 +318,8 @@ class Terms:
         else:
             step = arrange(node_slot, slots, k)
         plain = None if call.open else frozenset(a.name for a in call.attributes)
-        exact_outputs = outputs if any(_variadic_outputs(o) for o in ops) else 0
+        refuses = self.refuses
+        exact_outputs = outputs if not refuses and any(_variadic_outputs(o) for o in ops) else 0
 
         def match(env: Env) -> bool:
             value = env[slot]
@@ -324,7 +332,7 @@ class Terms:
                 or node.graph is not env[GRAPH]
                 or (value.index and outputs == 1)
                 or (exact_outputs and len(node.outputs) != exact_outputs)
-                or node.regions
+                or (node.regions and not refuses)
             ):
                 return False
             if plain is not None and node.attrs and not defaults(node, plain):
@@ -422,13 +430,7 @@ def _fail_first(args: tuple[Syntax, ...], analysis: Analysis) -> list[int]:
         if isinstance(arg, Capture):
             return 1
         if isinstance(arg, Var):
-            return 2 if arg.name in analysis.defs else 4
+            return 2 if arg.name in analysis.defs else 5 if arg.variadic else 4
         return 3
 
     return sorted(range(len(args)), key=likely)
-
-
-def ops_named(names: tuple[str, ...]) -> frozenset[Op]:
-    return frozenset(op_of(n) for n in names)
-
-

@@ -9,6 +9,7 @@ from typing import Any
 import lark
 
 from .syntax import (
+    ANY,
     Alternative,
     Attribute,
     Binary,
@@ -26,6 +27,7 @@ from .syntax import (
     Name,
     PatternDecl,
     Place,
+    Reason,
     Rest,
     RuleDecl,
     Syntax,
@@ -74,7 +76,7 @@ class _Builder(lark.Transformer[Any, Any]):
         sections = {p[0]: p[1] for p in parts if isinstance(p, tuple) and p[0] != "header"}
         return RuleDecl(
             _place(meta), str(name), doc, headers,
-            sections["match"], sections.get("guards", ()), sections["rewrite"],
+            sections["match"], sections.get("guards", ()), sections.get("rewrite", ()), sections.get("refuse"),
         )  # fmt: skip
 
     def match(self, meta: Any, *defs: Def) -> tuple[Any, ...]:
@@ -82,6 +84,13 @@ class _Builder(lark.Transformer[Any, Any]):
 
     def rewrite(self, meta: Any, *defs: Def) -> tuple[Any, ...]:
         return ("rewrite", defs)
+
+    def refuse(self, meta: Any, text: Any) -> tuple[Any, ...]:
+        place = (text.line, text.column)
+        try:
+            return ("refuse", Reason.of(place, _unquote(text)))
+        except ValueError as error:
+            raise _Misplaced(place, f"a reason names what it tells in braces, {{{{ is a brace: {error}") from None
 
     def header(self, meta: Any, name: str, number: str | None = None) -> tuple[Any, ...]:
         return ("header", str(name), None if number is None else _number(number))
@@ -219,6 +228,9 @@ class _Builder(lark.Transformer[Any, Any]):
     def applied(self, meta: Any, capture: str) -> tuple[Any, ...]:
         return (), capture[1:], False
 
+    def anything(self, meta: Any, named: tuple[str, str] = ("named", "")) -> tuple[Any, ...]:
+        return (ANY,), named[1], False
+
     def args(self, meta: Any, *args: Syntax) -> tuple[Syntax, ...]:
         return args
 
@@ -268,7 +280,7 @@ class _Misplaced(Exception):
 
 def _is_function(name: str) -> bool:
     """Lower-case names without a domain are functions and patterns, all others operators."""
-    return "::" not in name and (name[0].islower() or name[0] == "_")
+    return "::" not in name and name != ANY and (name[0].islower() or name[0] == "_")
 
 
 _parser: Any = None

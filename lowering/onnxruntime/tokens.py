@@ -17,6 +17,7 @@ from ...ir.types import F32
 _PAST = 4  # the operand of Attention
 _FEW = 16  # rows up to which reading the weights is what a product costs
 _MOST = 3072  # inputs: the more there are, the more a convolution of many rows loses
+_ELEMENTWISE = frozenset(("Add", "Mul", "Gelu", "Relu", "Sigmoid", "Tanh"))
 _BLOCK = 16  # channels in a block of onnxruntime's convolutions: 16 with AVX512, 8 with AVX2
 
 _lengths = memo()
@@ -70,6 +71,12 @@ def outputs_of(b: Value | None, w: Value | None, t: Value | None) -> bool:
     if matrix is None or matrix.shape is None or b.shape is None:
         return False
     return b.shape[0] == matrix.shape[1 if w is not None else 0]
+
+
+@native
+def stay_rows(*halves: Value) -> bool:
+    """True if operators that work element by element alone read each value."""
+    return all(user.op.key in _ELEMENTWISE for half in halves for user, _ in half.uses)
 
 
 @native
@@ -143,3 +150,19 @@ def of_blocks(pick: Pick) -> str:
     body += f"\n      %m = MatMul(%x, {'%t' if transposed else '%w'})"
     body += f"\n      %y = {'Add(%m, %b)' if bias else 'Neg(%m)'}"
     return _after_attention(weights, body, "%y", 16)
+
+
+@instance_for("rows_of_gate")
+def gate_of_rows(pick: Pick) -> str:
+    """A product in four dimensions whose halves are multiplied or added, one behind an activation."""
+    activation = pick("Sigmoid", "Gelu", "Relu", "Tanh")
+    end = pick("Mul(%g, %r)", "Add(%r, %g)")
+    return f"""
+    graph @main(%x: f32[1,{pick(1, 2)},{pick(1, 3)},6]) -> (%y) {{
+      weight %zero: i64[1] = [0]
+      weight %n: i64[2] = [3, 3]
+      %s = Squeeze(%x, %zero)
+      %l, %r = Split(%s, %n) {{axis={pick(2, -1)}}}
+      %g = {activation}(%l)
+      %y = {end}
+    }}"""

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ...ir.core import Model
-from ...ir.errors import UsageError
-from ...ir.types import BF16, F64, STR
-from ..backend import Backend, Emitter, Order, Written
+from ..backend import Backend, Emitter, Lazy
 
 
 class OpenVino(Backend):
@@ -25,37 +22,10 @@ class OpenVino(Backend):
     def emitters(self) -> dict[str, Emitter]:
         return {
             **super().emitters(),
-            "openvino": Emitter(".xml", _write_ir),
-            "openvino-stateful": Emitter(".stateful.xml", _write_stateful),
-            "triton": Emitter("/", _write_triton, threads=True),
+            "openvino": Emitter(".xml", Lazy(".openvino.write:write_ir")),
+            "openvino-stateful": Emitter(".stateful.xml", Lazy(".openvino.write:write_stateful")),
+            "triton": Emitter("/", Lazy(".openvino.triton:write_triton"), threads=True),
         }
-
-
-def _write_ir(model: Model, path: str, order: Order) -> Written:
-    from .write import write_ir
-
-    return write_ir(model, path, order)
-
-
-def _write_stateful(model: Model, path: str, order: Order) -> Written:
-    from .write import write_ir
-
-    return write_ir(model, path, order, stateful=True)
-
-
-def _write_triton(model: Model, path: str, order: Order) -> Written:
-    from ..triton import TYPES, Service, write_model_directory
-
-    # What its README and its table of types say: CPUs only, no scalars, and batches below the largest are an error
-    # unless they are padded.
-    if order.target.hardware.cores is None:
-        raise UsageError(f"Triton's OpenVINO backend runs on CPUs, not {order.target.name}", source="--emit triton")
-    types = frozenset(TYPES) - {BF16, F64, STR}
-    padding = (("ENABLE_BATCH_PADDING", "YES"),)
-    service = Service(
-        "openvino", "", "model.xml", "KIND_CPU", types, _write_ir, "INFERENCE_NUM_THREADS", padding, scalars=False
-    )
-    return write_model_directory(model, path, order, service)
 
 
 BACKEND = OpenVino()

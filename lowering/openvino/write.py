@@ -48,6 +48,11 @@ def write_ir(model: Model, path: str, order: Order, stateful: bool = False) -> W
     return Written(files, notes=notes)
 
 
+def write_stateful(model: Model, path: str, order: Order) -> Written:
+    """As `write_ir`, with key-value caches as variables."""
+    return write_ir(model, path, order, stateful=True)
+
+
 def _read(ov: Any, model: Model, source: str, order: Order) -> Any:
     """What openvino's reader makes of the model as an ONNX file."""
     write_onnx(model, source, replace(order, weights=None))

@@ -64,7 +64,7 @@ class Target:
     @cached_property
     def precisions(self) -> frozenset[str]:
         """What graphs for it may compute in: what its hardware has a rate for, and its runtime takes."""
-        known = self.backend.precisions
+        known = self.backend.precisions_on(self.hardware)
         return known & {"fp32", *self.hardware.rates} if self.hardware.rates else known
 
     @property

@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ...ir.errors import UsageError
+
 CPUINFO = Path("/proc/cpuinfo")
 # The cpu-* target whose rates hold for a processor that has a flag of /proc/cpuinfo; the first that fits.
 _BY_FLAG = (
@@ -28,7 +30,9 @@ class Hardware:
 
     `rates` are operations per second by precision (fp32, tf32, bf16, fp16, fp8, fp4, int8, int4), a multiplication and
     an addition counting as two, on the fastest unit and without sparsity. `memory` is in bytes, `bandwidth` in bytes
-    per second, `launch` in seconds for each kernel, `price` per hour in the unit that its user chose.
+    per second, `launch` in seconds for each kernel, `price` per hour in the unit that its user chose. `dla` is how many
+    cores of a deep-learning accelerator beside the GPU are used, of `dla_cores` that are there; `dla_rates` are those
+    of one.
     """
 
     source: str = ""
@@ -41,11 +45,22 @@ class Hardware:
     clock: float | None = None
     price: float | None = None
     features: tuple[str, ...] = ()
+    dla: int = 0
+    dla_cores: int = 0
+    dla_rates: dict[str, float] = field(default_factory=dict)
 
 
 def hardware_of(data: dict[str, Any]) -> Hardware:
-    """From a target's description: rates are given, or follow from operations per cycle, clock and cores."""
+    """From a target's description: rates are given, or follow from operations per cycle, clock and cores.
+
+    Raises UsageError where more than one core of a DLA is to be used.
+    """
     given = dict(data.get("hardware", {}))
+    if given.get("dla", 0) not in (0, 1):
+        raise UsageError(f"dla={given['dla']:g}: an engine runs on one core; one of dla=1 can be loaded for each")
+    given["dla"] = int(given.get("dla", 0))
+    cores = dict(data.get("dla", {}))
+    given |= {"dla_cores": cores.pop("cores", 0), "dla_rates": {name: float(rate) for name, rate in cores.items()}}
     rates = {name: float(rate) for name, rate in data.get("rates", {}).items()}
     if not rates and "clock" in given and "cores" in given:
         rates = {name: ops * given["clock"] * given["cores"] for name, ops in data.get("per_cycle", {}).items()}

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from ...ir.core import Model
-from ...ir.errors import UsageError
-from ...ir.types import BF16, BOOL, F16, F32, I8, I32, I64, U8
-from ..backend import Backend, Emitter, Order, Unsupported, Written
+from ...ir.core import Model, Node
+from ..backend import Backend, Emitter, Lazy, Placement, Unsupported, in_main_graph
 
 if TYPE_CHECKING:
-    from ..targets import Target
+    from ..targets import Hardware, Target
 
 _FOLDER = Path(__file__).parent
 
 # Of the ONNX parser in TensorRT 10.15 and 11: opsets 9 to 24 (its operators.md); opset 24 came with IR version 11.
 MAX_OPSET, MAX_IR = 24, 11
+LIMITS, DLA = "trt-limits", "trt-dla"  # the sets of rows
 
 
 class TensorRT(Backend):
@@ -26,6 +25,7 @@ class TensorRT(Backend):
     runtime: ClassVar[str] = "tensorrt"
     title: ClassVar[str] = "TensorRT"
     precisions: ClassVar[frozenset[str]] = frozenset(("fp32", "tf32", "fp16", "bf16"))
+    lossy: ClassVar[tuple[str, ...]] = ("trt-unrounded",)
 
     def limits(self, version: str | None) -> tuple[int, int]:
         return MAX_OPSET, MAX_IR
@@ -33,57 +33,49 @@ class TensorRT(Backend):
     def emitters(self) -> dict[str, Emitter]:
         return {
             **super().emitters(),
-            "onnx": Emitter(".onnx", _write_onnx),
-            "engine": Emitter(".engine", _write_engine),
-            "rtx-engine": Emitter(".rtx.engine", _write_rtx_engine),
-            "triton": Emitter("/", _write_triton),
+            "onnx": Emitter(".onnx", Lazy(".tensorrt.emit:write_typed_onnx")),
+            "engine": Emitter(".engine", Lazy(".tensorrt.engine:write_engine")),
+            "rtx-engine": Emitter(".rtx.engine", Lazy(".tensorrt.emit:write_rtx_engine")),
+            "triton": Emitter("/", Lazy(".tensorrt.triton:write_triton")),
         }
 
     def rule_sets(self) -> dict[str, tuple[str, str]]:
-        return {"trt-legal": (str(_FOLDER / "legal.rules"), "geoc.lowering.tensorrt.legal")}
+        return {
+            f"trt-{name}": (str(_FOLDER / f"{name}.rules"), f"geoc.lowering.tensorrt.{name}")
+            for name in ("quantized", "symmetric", "placement", "legal", "unrounded")
+        }
+
+    def row_sets(self) -> dict[str, tuple[str, str]]:
+        return {
+            LIMITS: (str(_FOLDER / "limits.rules"), "geoc.lowering.tensorrt.limits"),
+            DLA: (str(_FOLDER / "dla.rules"), "geoc.lowering.tensorrt.dla_limits"),
+        }
 
     def unsupported(self, model: Model, target: Target, opset: int | None = None) -> list[Unsupported]:
-        from .refused import unsupported
+        from ..rows import refused_by
+        from .branches import dequantized_twice
 
-        return unsupported(model)
+        strange = [Unsupported(node, why) for node in model.walk() if (why := unknown(node))]
+        strange += [Unsupported(node, why) for node, why in dequantized_twice(model)]
+        return in_main_graph(model, [*strange, *refused_by(model, {LIMITS: self.row_sets()[LIMITS]})])
 
+    def placement(self, model: Model, target: Target, elsewhere: Collection[Node] = ()) -> Placement | None:
+        if not target.hardware.dla:
+            return None
+        from ..rows import load_rows
+        from .dla import place
 
-def _write_onnx(model: Model, path: str, order: Order) -> Written:
-    from .emit import write_typed_onnx
+        return place(model, load_rows(*self.row_sets()[DLA]), elsewhere)
 
-    return write_typed_onnx(model, path, order)
-
-
-def _write_rtx_engine(model: Model, path: str, order: Order) -> Written:
-    from .emit import write_rtx_engine
-
-    return write_rtx_engine(model, path, order)
-
-
-def _write_engine(model: Model, path: str, order: Order) -> Written:
-    from .engine import write_engine
-
-    return write_engine(model, path, order)
+    def precisions_on(self, hardware: Hardware) -> frozenset[str]:
+        return self.precisions & {"fp32", "fp16"} if hardware.dla else self.precisions
 
 
-def _write_triton(model: Model, path: str, order: Order) -> Written:
-    from ..triton import Service, write_model_directory
-
-    types = frozenset((BOOL, U8, I8, I32, I64, F16, F32, BF16))
-    service = Service("tensorrt", "tensorrt_plan", "model.plan", "KIND_GPU", types, _write_plan)
-    return write_model_directory(model, path, order, service)
-
-
-def _write_plan(model: Model, path: str, order: Order) -> Written:
-    """The engine without the timing cache beside it, which no server reads."""
-    try:
-        written = _write_engine(model, path, order)
-    except UsageError as error:
-        raise UsageError(f"Triton runs TensorRT's own engines: {error.message}", source="--emit triton") from error
-    for beside in [name for name in written.files if name != os.path.abspath(path)]:
-        os.unlink(beside)
-        del written.files[beside]
-    return written
+def unknown(node: Node) -> str:
+    """Why it does not take an operator, whatever its form: it is none of the standard; "" otherwise."""
+    if node.op.is_opaque:
+        return "an operator that nobody knows"
+    return f"it takes no operators of {node.op.domain}" if node.op.domain else ""
 
 
 BACKEND = TensorRT()

@@ -8,12 +8,13 @@ import tempfile
 from dataclasses import replace
 from typing import Any
 
-from ...ir.core import Model
+from ...ir.core import Model, Value
 from ...ir.errors import UnsupportedModel, UsageError
 from ...ir.ops.cost_table import MATRIX_UNITS
 from ...ir.types import BF16, F16
 from ..backend import Order, Written
 from ..emit import write_onnx, write_text
+from .dla import CORE
 from .rtx import CAPABILITIES, Built, Kernel, build_apart
 
 SCHEMA = 1  # of the build configuration
@@ -26,6 +27,7 @@ def write_typed_onnx(model: Model, path: str, order: Order) -> Written:
     missing = _without_profile(model, order)
     if missing:
         written.notes.append(f"no optimization profile for {', '.join(missing)}; --shape SYMBOL=min:opt:max gives one")
+    written.notes += _rounded_in_floats(model)
     config = os.path.abspath(path) + ".build.json"
     written.files[config] = write_text(config, json.dumps(configuration(path, order), indent=2) + "\n")
     return written
@@ -35,7 +37,7 @@ def configuration(path: str, order: Order) -> dict[str, Any]:
     """What `tensorrt.Builder`, or trtexec, is to be told. Precision is in the graph, so no flag for it is.
 
     TensorRT 10 needs the flag STRONGLY_TYPED, 11 has no other kind of network. TF32 is how fp32 products are computed
-    unless fp32 was asked for.
+    unless fp32 was asked for. What a DLA does not take runs on the GPU unless the order is strict.
     """
     profile = {
         name: dict(zip(("min", "opt", "max"), map(list, ends))) for name, ends in sorted(order.profile.items())
@@ -47,11 +49,19 @@ def configuration(path: str, order: Order) -> dict[str, Any]:
     flags = [] if order.precision == "fp32" else ["TF32"]
     if not flags:
         words.append("--noTF32")
+    hardware = order.target.hardware
+    if hardware.dla:
+        words.append(f"--useDLACore={CORE}")
+        if not order.strict:
+            words.append("--allowGPUFallback")
+            flags.append("GPU_FALLBACK")
     return {
         "schema": SCHEMA,
         "onnx": name,
         "target": order.target.name,
-        "compute_capability": order.target.hardware.compute_capability,
+        "compute_capability": hardware.compute_capability,
+        "default_device_type": "DLA" if hardware.dla else "GPU",
+        "DLA_core": CORE if hardware.dla else None,
         "network_flags": {"10": ["STRONGLY_TYPED"], "11": []},
         "builder_flags": flags,
         "profiles": [profile] if profile else [],
@@ -72,6 +82,8 @@ def write_rtx_engine(model: Model, path: str, order: Order) -> Written:
         raise UsageError(
             f"TensorRT-RTX builds ahead of time for {has}; {order.target.name} has {said}", source="--emit rtx-engine"
         )
+    if order.target.hardware.dla:
+        raise UsageError("TensorRT-RTX runs on no DLA", source="--emit rtx-engine")
     missing = _without_profile(model, order)
     if missing:
         raise UsageError(
@@ -89,7 +101,7 @@ def write_rtx_engine(model: Model, path: str, order: Order) -> Written:
         if wrong:
             raise UnsupportedModel(f"the engine computes {wrong[0]} in single precision where the graph says half")
         os.replace(made, path)
-    notes = ["the engine runs in the TensorRT-RTX runtime, which is not TensorRT's"]
+    notes = ["the engine runs in the TensorRT-RTX runtime, which is not TensorRT's", *_rounded_in_floats(model)]
     return Written({os.path.abspath(path): built.size}, None, notes, summary(built))
 
 
@@ -120,6 +132,24 @@ def mistyped(model: Model, kernels: list[Kernel]) -> list[str]:
         if kernel.kind != "kgen" and kernel.inputs and set(kernel.inputs) <= {"Float", "TF32"}:
             found += [name for name in kernel.nodes if name in half]
     return found
+
+
+def _rounded_in_floats(model: Model) -> list[str]:
+    """A note on activations that the source has as integers and the result as rounded floats (symmetric.rules)."""
+    count = sum(node.op.key == "Round" and _is_made_by(node.inputs[0], "Div") for node in model.walk())
+    if not count:
+        return []
+    what = f"{count} quantized tensor{'s are' if count > 1 else ' is'} rounded in floats, not in INT8 kernels"
+    return [f"{what}: TensorRT quantizes around 0, by scales that are constant"]
+
+
+def _is_made_by(value: Value | None, key: str) -> bool:
+    """True if an operator made a value, casts behind it left out."""
+    maker = None if value is None else value.producer
+    while maker is not None and maker.op.key == "Cast":
+        source = maker.inputs[0]
+        maker = None if source is None else source.producer
+    return maker is not None and maker.op.key == key
 
 
 def _without_profile(model: Model, order: Order) -> list[str]:

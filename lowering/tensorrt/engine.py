@@ -34,7 +34,14 @@ def write_engine(model: Model, path: str, order: Order) -> Written:
             raise UnsupportedModel("; ".join(f"{e.node_operator()} {e.node_name()!r}: {e.desc()}" for e in errors))
     config = builder.create_builder_config()
     wanted = configuration(path, order)
-    (config.set_flag if "TF32" in wanted["builder_flags"] else config.clear_flag)(trt.BuilderFlag.TF32)
+    config.clear_flag(trt.BuilderFlag.TF32)
+    for flag in wanted["builder_flags"]:
+        config.set_flag(getattr(trt.BuilderFlag, flag))
+    if wanted["DLA_core"] is not None:
+        if not builder.num_DLA_cores:
+            raise UsageError("there is no DLA here: build the ONNX file where one is, or leave out dla=1")
+        config.default_device_type = getattr(trt.DeviceType, wanted["default_device_type"])
+        config.DLA_core = wanted["DLA_core"]
     for shapes in wanted["profiles"]:
         profile = builder.create_optimization_profile()
         for name, ends in shapes.items():

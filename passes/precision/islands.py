@@ -49,6 +49,7 @@ _KEEPS = frozenset((
     "Gather", "Split", "Pad",
 ))  # fmt: skip
 _ADDS = frozenset(("Add", "Sub", "Sum", "Where", "Min", "Max", "Clip", "Concat"))
+_SCALES = frozenset(("QuantizeLinear", "DequantizeLinear"))
 _SCALARS_VANISH_IN = frozenset(("Add", "Sub", "Div", "Max", "Clip", "Pow", "Mul", "Reciprocal"))
 
 
@@ -150,6 +151,8 @@ class Islands:
         largest, smallest = _extent(tensor)
         if largest > LARGEST and value not in self.hidden:
             return f"a constant of {largest:.3g}"
+        if 0 < smallest < SMALLEST and node.op.name in _SCALES and value is node.input(1):
+            return f"a scale of {smallest:.3g}"
         if tensor.size == 1 and 0 < smallest < VANISHES and node.op.name in _SCALARS_VANISH_IN:
             return f"a constant of {smallest:.3g} would vanish"
         return ""

@@ -9,23 +9,33 @@ from ...ir.ops import Op
 from ...ir.ops.schema import Param, Schema
 from ...ir.types import F32
 
-# Operators that say in an attribute what type they make (Cast and ConstantOfShape are looked after), and those that
-# quantize: their scales are small numbers, of which fp16 keeps few digits.
+# Operators that say in an attribute what type they make (Cast and ConstantOfShape are looked after).
 _KEPT = frozenset((
     "EyeLike", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial",
-    "HannWindow", "HammingWindow", "BlackmanWindow", "MelWeightMatrix", "BitCast", "CastLike", "QuantizeLinear",
-    "DequantizeLinear",
+    "HannWindow", "HammingWindow", "BlackmanWindow", "MelWeightMatrix", "BitCast", "CastLike",
 ))  # fmt: skip
+# What is quantized, and what that gives, is of the type of the scale (from opset 19 on), so that no cast stands between
+# a product and the integers that it reads: operands and results that take either type.
+_SCALED: dict[str, tuple[frozenset[int], frozenset[int]]] = {
+    "QuantizeLinear": (frozenset((0, 1)), frozenset()),
+    "DequantizeLinear": (frozenset((1,)), frozenset((0,))),
+}
+_SCALES_IN_HALF = 19
 
 
 def half_operands(node: Node, half: str, opset: int) -> frozenset[int]:
     """The operands that are f32 now and may be of type `half`, a type constraint such as ``tensor(float16)``."""
-    return _slots(node.op, len(node.inputs), half, opset, True)
+    return _slots(node.op, len(node.inputs), half, opset, True) if _is_free(node) else frozenset()
 
 
 def half_results(node: Node, half: str, opset: int) -> frozenset[int]:
     """The same of the results. One that is f32 whatever the operands are is not among them."""
-    return _slots(node.op, len(node.outputs), half, opset, False)
+    return _slots(node.op, len(node.outputs), half, opset, False) if _is_free(node) else frozenset()
+
+
+def _is_free(node: Node) -> bool:
+    """False for what says in attributes what it computes in."""
+    return node.op.name not in _SCALED or not (node.attr("output_dtype") or node.attr("precision"))
 
 
 @cache
@@ -36,6 +46,8 @@ def _slots(op: Op, count: int, half: str, opset: int, operands: bool) -> frozens
         return frozenset()
     if op.key == "ConstantOfShape":
         return frozenset() if operands else frozenset((0,))
+    if op.name in _SCALED:
+        return _SCALED[op.name][0 if operands else 1] if opset >= _SCALES_IN_HALF else frozenset()
     schema = _newest(op, opset)
     if schema is None:
         return frozenset()

@@ -398,6 +398,22 @@ def _gates() -> Iterator[Case]:
         )  # fmt: skip
 
 
+def _residuals() -> Iterator[Case]:
+    """The MLP of an encoder that normalizes behind each sum; what weights make of weights is folded when the model is loaded."""
+    body = " m = MatMul(n, weight0) u = Add(m, {}) e = Gelu(u) o = MatMul(e, weight1) "
+    forms = {
+        "plain": "n = LayerNormalization(x, scale, shift)" + body.format("bias0") + "a = Add(o, bias1) y = Sum(n, a)",
+        "bias in the normalization": "t = Add(shift, bias1) r = MatMul(bias1, weight0) c = Sub(bias0, r) "
+        "n = LayerNormalization(x, scale, t)" + body.format("c") + "y = Sum(n, o)",
+    }
+    for rows, width in ((16, 256), (128, 256), (128, 384), (128, 768), (512, 384)):
+        yield Case(
+            "Bias beside a residual", f"{rows} x {width}", {"B": 1, "S": rows, "D": width, "N": 4 * width}, "float[B,S,<D>]", forms, {},
+            {"scale": "float[<D>]", "shift": "float[<D>]", "weight0": "float[<D>,<N>]", "bias0": "float[<N>]",
+             "weight1": "float[<N>,<D>]", "bias1": "float[<D>]"},
+        )  # fmt: skip
+
+
 _CONVOLUTION = (
     "k = Transpose <perm = [1, 0]> (weight) f = Unsqueeze(k, two_three) u = Unsqueeze(x, first) "
     "p = Transpose <perm = [0, 3, 1, 2]> (u) c = Conv(p, f, bias) t = Transpose <perm = [0, 2, 3, 1]> (c) y = Squeeze(t, first)"
@@ -433,6 +449,24 @@ def _products() -> Iterator[Case]:
         )  # fmt: skip
 
 
+def _token_blocks() -> Iterator[Case]:
+    """The gated MLP of one token by convolutions, in three dimensions between them and in four."""
+    into = "{0}i = Transpose <perm = [0, 3, 1, 2]> ({1}) {0}c = Conv({0}i, {2}) {0} = Transpose <perm = [0, 2, 3, 1]> ({0}c) "
+    gate = "l, r = Split <axis = {}, num_outputs = 2> ({}) s = Sigmoid(l) g = Mul(l, s) p = Mul(g, r) "
+    norm = "n = RMSNormalization(x, scale) nu = Unsqueeze(n, first) "
+    forms = {
+        "plain": norm + into.format("h", "nu", "wide") + "hs = Squeeze(h, first) " + gate.format(2, "hs")
+        + "pu = Unsqueeze(p, first) " + into.format("o", "pu", "back") + "os = Squeeze(o, first) y = Add(x, os)",
+        "four dimensions": "xu = Unsqueeze(x, first) n = RMSNormalization(xu, scale) " + into.format("h", "n", "wide") + gate.format(3, "h")
+        + into.format("o", "p", "back") + "a = Add(xu, o) y = Squeeze(a, first)",
+    }  # fmt: skip
+    for size, inner in ((512, 1408), (576, 1536), (768, 3072)):
+        yield Case(
+            "Gated MLP of one row", f"1 x {size}, {inner}", {"B": 1, "S": 1, "D": size, "N": inner, "W": 2 * inner}, "float[B,S,<D>]", forms,
+            {}, {"scale": "float[<D>]", "wide": "float[<W>,<D>,1,1]", "back": "float[<D>,<N>,1,1]"}, {"first": [0]},
+        )  # fmt: skip
+
+
 def cases() -> Iterator[Case]:
     """All cases, by operator."""
     yield from _rowwise(ACTIVATIONS, [(1, 3072), (16, 1536), (128, 1536), (512, 1536)])
@@ -444,4 +478,6 @@ def cases() -> Iterator[Case]:
     yield from _attention_past()
     yield from _attention_blocks()
     yield from _gates()
+    yield from _residuals()
     yield from _products()
+    yield from _token_blocks()

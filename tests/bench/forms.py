@@ -7,7 +7,8 @@ process under onnxruntime's default optimization level. A figure is the median o
 round to the plain form. With one thread time is that of the thread; with more it is the clock.
 
 `--write` keeps the rows that were measured in lowering/onnxruntime/measured.json, beside those of operators that were not
-asked for, and renders docs/forms.md from it: what the rules there choose is what that table says.
+asked for and those of processors with other vector extensions, and renders docs/forms.md from it: what the rules there choose
+is what that table says.
 """
 
 from __future__ import annotations
@@ -111,9 +112,10 @@ def measure(case: Case, threads: int, rounds: int) -> list[Record]:
         for form in order[start:] + order[:start]:
             seconds[form].append(one_slice(*models[form], clock))
     plain = seconds[order[0]]
+    on = processor()
     return [
         {
-            "op": case.op, "shape": case.shape, "threads": threads, "form": form,
+            "on": on, "op": case.op, "shape": case.shape, "threads": threads, "form": form,
             "us": round(median(found) * 1e6 / case.repeat, 2),
             "ratio": round(median(a / b for a, b in zip(found, plain)), 3),
         }
@@ -136,21 +138,23 @@ def one_slice(model: Any, feeds: Record, clock: Any) -> float:
 def rendered(data: Record) -> str:
     """docs/forms.md."""
     rows: list[Record] = data["rows"]
+    machines = sorted({r["on"] for r in rows})
     lines = [
         "# Forms of operators in onnxruntime's CPU provider", "",
-        f"Time of each form relative to the plain one in basic operators, onnxruntime {data['onnxruntime']} at its default",
-        f"optimization level, on {data['machine']}. In brackets microseconds of the plain form. Below 1 is faster; a form only",
-        "pays where it beats what onnxruntime makes of the plain one by itself. Made by `python tests/bench/forms.py --write`;",
-        "`lowering/onnxruntime/*.rules` choose accordingly.",
+        f"Time of each form relative to the plain one in basic operators, onnxruntime {data['onnxruntime']} at its default optimization",
+        "level. In brackets microseconds of the plain form. Below 1 is faster; a form only pays where it beats what onnxruntime makes",
+        "of the plain one by itself. Made by `python tests/bench/forms.py --write`; `lowering/onnxruntime/*.rules` choose accordingly.",
+        "", *(f"{number}: {name}" + (",  " if name != machines[-1] else ".") for number, name in enumerate(machines, 1)),
     ]  # fmt: skip
     for op in dict.fromkeys(r["op"] for r in rows):
         mine = [r for r in rows if r["op"] == op]
         forms = list(dict.fromkeys(r["form"] for r in mine))
-        lines += ["", f"## {op}", "", f"| shape | threads | {' | '.join(forms)} |", "|---" * (len(forms) + 2) + "|"]
-        for shape, threads in dict.fromkeys((r["shape"], r["threads"]) for r in mine):
-            cells = {r["form"]: r for r in mine if (r["shape"], r["threads"]) == (shape, threads)}
+        lines += ["", f"## {op}", "", f"| shape | threads | on | {' | '.join(forms)} |", "|---" * (len(forms) + 3) + "|"]
+        for shape, threads, on in dict.fromkeys((r["shape"], r["threads"], r["on"]) for r in mine):
+            cells = {r["form"]: r for r in mine if (r["shape"], r["threads"], r["on"]) == (shape, threads, on)}
             best = min(r["ratio"] for r in cells.values())
-            lines.append(f"| {shape} | {threads} | {' | '.join(_cell(cells.get(f), best) for f in forms)} |")
+            number = machines.index(on) + 1
+            lines.append(f"| {shape} | {threads} | {number} | {' | '.join(_cell(cells.get(f), best) for f in forms)} |")
     return "\n".join([*lines, "", *NOTES, ""])
 
 
@@ -196,9 +200,9 @@ def read_records() -> Record:
 def merged(old: list[Record], new: list[Record]) -> list[Record]:
     """New rows, and old ones of what was not measured again, in the order of the cases."""
     known = [(c.op, c.shape) for c in cases()]
-    again = {(r["op"], r["shape"], r["threads"]) for r in new}
-    kept = [r for r in old if (r["op"], r["shape"], r["threads"]) not in again and (r["op"], r["shape"]) in known]
-    return sorted([*kept, *new], key=lambda r: (known.index((r["op"], r["shape"])), r["threads"]))
+    again = {(r["on"], r["op"], r["shape"], r["threads"]) for r in new}
+    kept = [r for r in old if (r["on"], r["op"], r["shape"], r["threads"]) not in again and (r["op"], r["shape"]) in known]
+    return sorted([*kept, *new], key=lambda r: (known.index((r["op"], r["shape"])), r["threads"], r["on"]))
 
 
 def processor() -> str:
@@ -235,7 +239,7 @@ def main() -> int:
         import onnxruntime
 
         data = {
-            "machine": processor(), "onnxruntime": onnxruntime.__version__, "python": platform.python_version(),
+            "onnxruntime": onnxruntime.__version__, "python": platform.python_version(),
             "rows": merged(read_records()["rows"], rows),
         }  # fmt: skip
         RECORDS.write_text(json.dumps(data, indent=0) + "\n", encoding="utf-8")

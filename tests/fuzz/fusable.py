@@ -333,6 +333,26 @@ def rotary(g: Gen) -> None:
     both(g, "Add", both(g, "Mul", x, cos), both(g, "Mul", watched(g, turned), sin))
 
 
+def encoder(g: Gen) -> None:
+    """A LayerNormalization that products read and a residual connection adds to, as where sums are normalized."""
+    if g.opset < 17:
+        raise NoFit("LayerNormalization")
+    size = g.choose((2, 4, 8))
+    x = g.new_input("f32", [g.dim() or 1, g.dim() or 3, size], low=-2.0, high=2.0)
+    scale, shift = g.weight("f32", (size,)), g.weight("f32", (size,))
+    n = watched(g, g.like("LayerNormalization", [x, scale, shift], x, axis=pick(g, -1, 1)))
+
+    def product(v: Val, inputs: int, outputs: int) -> Val:
+        weight = g.weight("f32", (inputs, outputs))
+        y = watched(g, g.one("MatMul", [v, weight], "f32", each(lambda s: (*s[:-1], outputs), v.known())))
+        return both(g, "Add", y, g.weight("f32", pick(g, (outputs,), (1,)))) if g.chance(0.85) else y
+
+    inner = n
+    for _ in range(g.rng.randrange(1, 4)):
+        inner = product(n, size, 4)
+    both(g, "Add", pick(g, n, x), product(g.like("Relu", [inner], inner), 4, size))
+
+
 def focus(g: Gen) -> None:
     """Blocks of an image become channels, or channels blocks."""
     block, channels = g.choose((2, 2, 3)), g.choose((1, 2))
@@ -351,5 +371,5 @@ def focus(g: Gen) -> None:
 
 STEPS = [
     (gelu, 4.0), (sigmoids, 4.0), (norms, 5.0), (grouped_norm, 1.5), (softmax, 2.0), (attention, 6.0), (rotary, 3.0),
-    (focus, 1.0),
+    (focus, 1.0), (encoder, 2.0),
 ]  # fmt: skip

@@ -143,7 +143,7 @@ def _structure(data: bytes) -> bytes | Verdict:
 
 def _lowered(names: Sequence[str]) -> bool:
     """True if forms were chosen that may be faster with more operators."""
-    return any(name.startswith(("ort-forms.", "ort-projections.", "ort-tokens.", "rotary.")) for name in names)
+    return any(name.startswith(("ort-forms.", "ort-projections.", "ort-residuals.", "ort-tokens.", "rotary.")) for name in names)
 
 
 def round_trips(model: Model, what: str) -> Verdict | None:

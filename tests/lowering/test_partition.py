@@ -23,7 +23,7 @@ from geoc.ir.verify import verify
 from geoc.lowering.backend import all_rule_sets
 from geoc.lowering.onnx import model_bytes
 from geoc.lowering.partition import Part, partition
-from geoc.lowering.tensorrt.refused import UNKNOWN, refusal
+from geoc.lowering.targets import get_target
 from geoc.passes.base import Context
 from geoc.passes.clean.dce import Dce
 from geoc.passes.manager import run_pipeline
@@ -140,7 +140,7 @@ def test_what_a_target_cannot_run_goes_to_the_fallback_and_is_said(with_det: Pat
     plan = json.loads((folder / "plan.json").read_text())
     assert [part["runtime"] for part in plan["parts"]] == ["tensorrt", "onnxruntime", "tensorrt"]
     assert not (tmp_path / "o.onnx").exists()
-    assert any("Det at /head/Det: it has no layer for it" in note and "1 Det on onnxruntime" in note for note in report.notes)
+    assert any("Det at /head/Det: it has no layer for it (limits.rules: no_layer)" in note and "1 Det on onnxruntime" in note for note in report.notes)
     x = np.random.default_rng(0).standard_normal((3, 3)).astype(np.float32)
     known = {"x": x}
     for part in plan["parts"]:
@@ -157,9 +157,20 @@ def test_several_forms_are_split_alike(with_det: Path, tmp_path: Path) -> None:
 
 
 def test_without_a_fallback_the_nodes_are_named(with_det: Path, tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedModel, match="a100 cannot run 1 nodes: Det at /head/Det: it has no layer for it; --fallback=cpu"):
+    with pytest.raises(UnsupportedModel, match="a100 cannot run 1 nodes: Det at /head/Det: it has no layer for it .limits.rules: no_layer.; --fallback=cpu"):
         geoc.compile(with_det, tmp_path / "o.onnx", target="a100", fallback="none")
     assert list(tmp_path.iterdir()) == [with_det]
+
+
+def test_rows_of_the_user_s_own_count_as_well(with_det: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "mine.rules"
+    rows.write_text('rule relu {\n"""It is wrong on our cards."""\nmatch %y = Relu(%x) refuse "wrong on our cards"\n}\n')
+    report = geoc.compile(with_det, tmp_path / "o.onnx", target="a100", rules=[str(rows)])
+    assert any("Relu at /relu: wrong on our cards (mine.rules: relu)" in note for note in report.notes)
+    plan = json.loads((tmp_path / "o.parts" / "plan.json").read_text())
+    assert [part["runtime"] for part in plan["parts"]] == ["onnxruntime", "tensorrt"]
+    report = geoc.compile(with_det, tmp_path / "p.onnx", target="a100", rules=[str(rows)], skip=["relu"])
+    assert not any("wrong on our cards" in note for note in report.notes)
 
 
 def test_what_no_runtime_has_a_kernel_for_is_said(tmp_path: Path) -> None:
@@ -175,52 +186,32 @@ def test_what_no_runtime_has_a_kernel_for_is_said(tmp_path: Path) -> None:
         geoc.compile(path, tmp_path / "p.onnx", fallback="none")
 
 
-def test_refused_operators_are_those_that_the_parser_refuses() -> None:
-    trt = pytest.importorskip("tensorrt_rtx")
-    from geoc.ir.ops.schema import known_keys
-
-    class Log(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-
-        def log(self, severity: Any, message: str) -> None:
-            pass
-
-    log = Log()
-    builder = trt.Builder(log)
-    network = builder.create_network(0)
-    parser = trt.OnnxParser(network, log)
-    standard = [key for key in known_keys() if "::" not in key]
-    assert {key for key in standard if not parser.supports_operator(key)} == UNKNOWN
-
-
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        ("%y = com.microsoft::Gelu(%x)", "it takes no operators of com.microsoft"),
-        ("%y = Resize(%x, none, %s) {mode=\"cubic\"}", "no cubic interpolation"),
-        ("%y = Resize(%x, none, %s) {mode=\"linear\"}", ""),
-        ("%y = ReduceSum(%x, %n)", "axes must be constant"),
-        ("%y = ReduceSum(%x)", ""),
-        ("%y = MaxPool(%x) {kernel_shape=[200, 200]}", "the window is too large"),
-        ("%y = MaxPool(%x) {kernel_shape=[2, 2]}", ""),
-        ("%y = Cast(%x) {to=11}", "it would compute f64 in single precision"),
-    ],
-)
-def test_forms_that_are_refused(line: str, reason: str) -> None:
-    text = f"""geoc 1
+def test_operators_of_other_domains_are_refused_whatever_they_are() -> None:
+    text = """geoc 1
 opset "" 21
 opset "com.microsoft" 1
 
-graph @main(%x: f32[1,2,256,256], %n: i64[1]) -> (%y) {{
-  weight %s: f32[4] = [1.0, 1.0, 2.0, 2.0]
-  {line}
-}}
+graph @main(%x: f32[2,4], %c: bool[]) -> (%y) {
+  %a = com.microsoft::Gelu(%x)
+  %b = my.own::Thing(%a)
+  %y: f32[2,4] = If(%c)
+    with then_branch = () -> (%t) {
+      %t = com.microsoft::Gelu(%b)
+    }
+    with else_branch = () -> (%e) {
+      %e = Neg(%a)
+    }
+}
 """
     model = parse_model(text)
     infer_graph(model.graph)
-    (node,) = model.graph
-    assert refusal(node) == reason
+    target = get_target("a100")
+    found = {each.node.outputs[0].hint: each.why for each in target.backend.unsupported(model, target)}
+    assert found == {
+        "a": "it takes no operators of com.microsoft",
+        "b": "an operator that nobody knows",
+        "y": "com.microsoft::Gelu in it: it takes no operators of com.microsoft",
+    }
 
 
 def test_legalisation_and_refusals_know_each_other() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from geoc.ir.errors import UsageError
 from geoc.ir.ops.cost import Machine
+from geoc.lowering.backend import Lazy, backend_of, list_backends
 from geoc.lowering.targets import get_target, hardware, list_targets
 from geoc.passes.base import Context
 
@@ -127,6 +128,12 @@ def test_every_target_has_a_backend() -> None:
         target = get_target(name)
         assert target.backend.runtime == target.runtime
         assert {"onnx", "gir", target.backend.default} <= set(target.backend.emitters())
+
+
+def test_writers_that_are_imported_late_are_there() -> None:
+    """A slip in the name of one would be an error of whoever writes that form first."""
+    late = [e.write for r in list_backends() for e in backend_of(r).emitters().values() if isinstance(e.write, Lazy)]
+    assert len(late) >= 10 and all(callable(writer.load()) for writer in late)
 
 
 def test_forms_measured_on_x86_are_chosen_there_alone() -> None:

@@ -211,14 +211,14 @@ def test_tensorrt_needs_a_gpu(tokens: Path, tmp_path: Path, capsys: pytest.Captu
 
 def test_tensorrt_serves_an_engine(tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from geoc.lowering.backend import Order, Written
-    from geoc.lowering.tensorrt import backend
+    from geoc.lowering.tensorrt import triton
 
     def built(model: geoc.Model, path: str, order: Order) -> Written:
         for name in (path, path + ".cache"):
             Path(name).write_bytes(b"plan")
         return Written({path + ".cache": 4, path: 4})
 
-    monkeypatch.setattr(backend, "_write_engine", built)
+    monkeypatch.setattr(triton, "write_engine", built)
     geoc.compile(tokens, tmp_path / "served", target="a100", emit="triton", shape=["batch=1:4:16", "seq=8:16:32"])
     found = read(tmp_path / "served")
     assert (found.backend, found.platform, found.max_batch_size) == ("tensorrt", "tensorrt_plan", 16)

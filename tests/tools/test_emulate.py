@@ -84,3 +84,21 @@ graph @main(%x: f16[3]) -> (%y) {
 
 def test_other_models_have_none() -> None:
     assert not has_bfloat16(model_of(TEXT.replace("bf16", "f16").replace("to=16", "to=10")))
+
+
+def test_what_is_filled_with_a_half_number_is_filled_with_that_number() -> None:
+    text = """geoc 1
+opset "" 21
+
+graph @main(%n: i64[2], %x: f32[]) -> (%y) {
+  %h = Cast(%x) {to=10}
+  %c = ConstantOfShape(%n) {value=tensor(f16[1] = [-49152.0])}
+  %a = Add(%c, %h)
+  %y = Cast(%a) {to=1}
+}
+"""
+    copy = emulated(model_of(text))
+    verify(copy)
+    session = onnxruntime.InferenceSession(model_bytes(copy, max_opset=21, max_ir=10))
+    (found,) = session.run(None, {"n": np.array([1, 2]), "x": np.array(1.0, np.float32)})
+    assert found.dtype == np.float32 and np.array_equal(found, [[-49152.0, -49152.0]])

@@ -13,6 +13,7 @@ from ...ir.errors import GeocError
 from ...ir.ops import op as op_of
 from ...ir.rewrite import Rule
 from ...ir.rewrite.syntax import (
+    ANY,
     Call,
     Capture,
     Def,
@@ -42,6 +43,7 @@ MAKERS: tuple[tuple[str, ...], ...] = (
 )  # fmt: skip
 NUMBERS = (1.0, 0.0, 2.0, 0.5, 3.0, -1.0, -2.0, 1e-5, 0.125, -0.5)
 _LIKELY = {1.0: 0.5, 0.0: 0.5, -1.0: 0.5, 1e-5: 0.5}  # of the weights; those that hide mistakes come less often
+ANYTHING = ("Max", "Concat", "Identity", "Erf", "Neg", "LayerNormalization")  # what stands for any operator
 PRESENT = 0.6  # probability of an operand that may be absent
 MORE = 0.1  # probability of another user for an operand that a native is asked about
 PRODUCED = 0.7  # probability of what a producer makes, where a native has one
@@ -345,10 +347,10 @@ class Left(Sketch):
     def _op_key(self, tree: Call) -> str:
         if tree.capture and tree.capture in self.captures:
             key = self.captures[tree.capture]
-            if key not in tree.ops:
+            if key not in tree.ops and ANY not in tree.ops:
                 raise Infeasible(f"${tree.capture} is {key}")
             return str(key)
-        key = self.choices.pick(self.label("op", tree), tree.ops)
+        key = self.choices.pick(self.label("op", tree), ANYTHING if ANY in tree.ops else tree.ops)
         if tree.capture:
             self.captures[tree.capture] = key
         return key

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from ...ir.core import Model, Value
 from ...ir.ops.cost import CostModel
-from ...ir.rewrite import Rule
+from ...ir.rewrite import Rule, RuleSet, refusals
 from ...ir.rewrite.price import MARGIN
 from ...ir.types import TensorType, Type, tensor_type
 from ...passes.base import Context, Pass
@@ -29,7 +29,10 @@ def judge(rule: Rule, choices: Choices) -> Verdict:
     """Make an instance, apply the rule, compare. Raises Infeasible where the decisions lead to none.
 
     Where the rule does not fire on an instance of known sizes it may still do on the same one with unknown sizes.
+    A rule that refuses has nothing to compare: it fires where it refuses a node.
     """
+    if rule.refuses:
+        return _refusal(rule, choices)
     verdict = Verdict()
     after = build(rule, choices)
     replay = dict(choices.made)
@@ -62,6 +65,14 @@ def judge(rule: Rule, choices: Choices) -> Verdict:
     if verdict.fired and verdict.fault is None and not verdict.runs:
         verdict.fired = False
         verdict.reason = f"the left side cannot be run: {trial.said}"
+    return verdict
+
+
+def _refusal(rule: Rule, choices: Choices) -> Verdict:
+    model = build(rule, choices).model
+    found = refusals(RuleSet([rule]), model)
+    verdict = Verdict(fired=bool(found), reason="" if found else "it refuses nothing")
+    verdict.dtype = str(model.graph.outputs[0].dtype)
     return verdict
 
 

@@ -22,19 +22,29 @@ def line_of(result: Result, verbose: bool = False) -> str:
         return f"{head}{result.fault.kind}: {result.fault.text} ({result.rule.location})"
     if not result.ok:
         return f"{head}{_nothing(result)} ({result.rule.location})"
+    if result.rule.refuses:
+        text = f"{head}{result.instances:>3} instances, {' '.join(sorted(result.dtypes))}"
+        return text + _untried(result, verbose)
     types = " ".join(sorted(result.dtypes))
     ways = f", {len(result.covered)} of {len(result.options)} ways" if result.options else ""
     dynamic = "" if result.dynamic else "; static shapes only"
     text = f"{head}{result.instances:>3} instances, {result.runs} comparisons, {types}{ways}{dynamic}"
+    return text + _untried(result, verbose)
+
+
+def _untried(result: Result, verbose: bool) -> str:
+    """A line with the ways of which there was no instance, if there are such."""
     untried = [o.text for o in result.options if o not in result.covered]
-    if untried:
-        shown = untried if verbose else untried[:_UNTRIED]
-        more = f" and {len(untried) - len(shown)} more" if len(untried) > len(shown) else ""
-        text += f"\n{'':<8}no instance of: {'; '.join(shown)}{more}"
-    return text
+    if not untried:
+        return ""
+    shown = untried if verbose else untried[:_UNTRIED]
+    more = f" and {len(untried) - len(shown)} more" if len(untried) > len(shown) else ""
+    return f"\n{'':<8}no instance of: {'; '.join(shown)}{more}"
 
 
 def _verdict(result: Result) -> str:
+    if result.ok and result.rule.refuses:
+        return "refuses"
     return "wrong" if result.fault is not None else "right" if result.ok else "NOTHING"
 
 
@@ -50,7 +60,10 @@ def summary(results: Sequence[Result], seconds: float) -> str:
     nothing = sum(1 for r in results if r.fault is None and not r.ok)
     instances, runs = sum(r.instances for r in results), sum(r.runs for r in results)
     ways, tried = sum(len(r.options) for r in results), sum(len(r.covered) for r in results)
-    said = [f"{len(results)} rules: {len(results) - wrong - nothing} right"]
+    refuse = sum(1 for r in results if r.ok and r.rule.refuses)
+    said = [f"{len(results)} rules: {len(results) - wrong - nothing - refuse} right"]
+    if refuse:
+        said.append(f"{refuse} that refuse")
     if wrong:
         said.append(f"{wrong} wrong")
     if nothing:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TextIO
 
 from ...ir.errors import UsageError
 from ...ir.rewrite import Rule
+from ...lowering.rows import load_rows
 from ...passes.registry import Registry, match_names
 from ..progress import Progress
 from .search import Result, Search
@@ -38,10 +39,17 @@ def check_rules(
         yield result
 
 
-def rules_to_check(registry: Registry, files: Sequence[str], names: Sequence[str] = ()) -> list[tuple[str, Rule]]:
-    """The rules of .rules files and of .py files with @rule classes; without files, those of the library.
+def rules_to_check(
+    registry: Registry,
+    files: Sequence[str],
+    names: Sequence[str] = (),
+    rows: Mapping[str, tuple[str, str]] | None = None,
+) -> list[tuple[str, Rule]]:
+    """The rules of .rules files and of .py files with @rule classes; without files, those of the library and `rows`.
 
-    Raises UsageError for a file without rules and for a name (* allowed) that no rule has.
+    `rows` are sets of rules that refuse: file and module with the natives by name. Rules that change numbers are left
+    out: there is nothing to compare. Raises UsageError for a file without rules and for a name (* allowed) that no rule
+    has.
     """
     from ...passes.rulepass import RulePass
 
@@ -59,8 +67,10 @@ def rules_to_check(registry: Registry, files: Sequence[str], names: Sequence[str
     found: list[tuple[str, Rule]] = []
     for owner in owners:
         cls = registry.find(owner)
-        if issubclass(cls, RulePass):
+        if issubclass(cls, RulePass) and not cls.lossy:
             found += [(owner, rule) for rule in cls.rules()]
+    if not files:
+        found += [(owner, rule) for owner, place in (rows or {}).items() for rule in load_rows(*place)]
     if names:
         wanted = match_names(names, sorted({rule.name for _, rule in found}), "--rule")
         found = [(owner, rule) for owner, rule in found if rule.name in wanted]

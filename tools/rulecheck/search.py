@@ -50,7 +50,7 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        return self.fault is None and self.instances > 0 and self.runs > 0
+        return self.fault is None and self.instances > 0 and (self.runs > 0 or self.rule.refuses)
 
 
 class Search:
@@ -91,7 +91,7 @@ class Search:
             if not result.dtypes[dtype.name] and result.fault is None:
                 self._goal({"dtype": index}, 1, few)
         for variant in ("loose", "unranked"):
-            if result.fault is None:
+            if result.fault is None and not self.rule.refuses:
                 self._goal({"wide": 1, "variant": VARIANTS.index(variant)}, 1 + count // 4, few, 0.7)
         rest = count - result.instances
         if rest > 0 and result.fault is None:
@@ -164,7 +164,7 @@ class Search:
         said = "nothing that the rule begins with"
         for node in instance.roots:
             for entry in self.rule.entries:
-                if node.op in entry.ops:
+                if entry.begins_at(node.op):
                     matcher, _ = entry.compiled()
                     try:
                         if matcher.start(matcher.begin(node)):

@@ -27,11 +27,12 @@ def rulecheck_verb(arguments: Arguments) -> int:
         raise UsageError("--seed takes no negative number")
     if output is not None and format_of(output) != "gir":
         raise UsageError("counterexamples are text; give a name that ends in .gir", source=output)
-    registry = Registry(get_target(arguments.get("target", "cpu")).rule_sets)
+    target = get_target(arguments.get("target", "cpu"))
+    registry = Registry(target.rule_sets)
     for path in arguments.get("plugin", ()):
         registry.load_plugin(path)
     named = arguments.get("rule")
-    rules = rules_to_check(registry, arguments.words, named.split(",") if named else ())
+    rules = rules_to_check(registry, arguments.words, named.split(",") if named else (), target.backend.row_sets())
     if output is not None:
         protect([output], arguments.words)
     quiet, verbose = arguments.get("quiet", False), bool(arguments.get("verbose"))

@@ -92,6 +92,12 @@ def test_a_match_is_no_miss(lab: Any) -> None:
         ("%y = Abs(Neg(%x: f16))", "%a = Neg(%x)\n%y = Abs(%a)", "%x: f16", "f32[2,8]"),
         ("%a = Neg(%x) %b = Abs(%x)", "%y = Neg(%x)", "%x to be used by", "no such user"),
         ("%y = Abs(Neg(Exp(%x)))", "%a = Neg(%x)\n%y = Abs(%a)", "Exp", "an input %x"),
+        (
+            "%y = Abs(Clip(%x, %rest...))",
+            "weight %k: f32[] = 0\n%a = Clip(%x, none, %k)\n%y = Abs(%a)",
+            "%rest present",
+            "an operand is absent",
+        ),
     ],
 )
 def test_kinds_of_reasons(lab: Any, match: str, body: str, needed: str, had: str) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from geoc.ir.rewrite.instances import INSTANCES
-from geoc.lowering.backend import all_rule_sets
+from geoc.lowering.backend import all_row_sets, all_rule_sets
 from geoc.passes.registry import Registry
 from geoc.tools.rulecheck.report import counterexample, line_of
 from geoc.tools.rulecheck.run import check_rules, rules_to_check
 
 REGISTRY = Registry(all_rule_sets())
-RULES = rules_to_check(REGISTRY, ())
+RULES = rules_to_check(REGISTRY, (), rows=all_row_sets())
 
 # Disputed by mistake: where scores overflow to infinity the softmax is not a number, which a Where(IsNaN) around it makes
 # 0. What overflows inside is not compared, but this cannot be seen from outside.

@@ -261,6 +261,16 @@ def test_coverage_of_a_right_rule() -> None:
     assert result.fault is not None and result.fault.kind == "loop"
 
 
+def test_of_a_rule_that_refuses_there_must_be_something_to_refuse() -> None:
+    result = check('rule r { """d.""" match %y = Exp|Log(%x) where rank(%x) == 3 refuse "no {%x}" }')
+    assert result.ok and result.instances and not result.runs and line_of(result).startswith("refuses planted")
+    assert not [option.text for option in result.options if option not in result.covered]
+    result = check('rule r { """d.""" match %y = _:$op(%a..., %x, %b...) {*} where dtype(%x) == f64 refuse "no {$op}" }')
+    assert result.ok and set(result.dtypes) == {"f64"}
+    result = check('rule r { """d.""" match %y = Exp(%x) where rank(%x) == 1, rank(%y) == 2 refuse "never" }')
+    assert not result.ok and line_of(result).startswith("NOTHING") and "no instance" in line_of(result)
+
+
 def test_the_same_seed_gives_the_same_instances() -> None:
     text = RIGHT["both divide by zero"]
     first, again, other = check(text, seed=1), check(text, seed=1), check(text, seed=2)

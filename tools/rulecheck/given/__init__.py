@@ -13,6 +13,8 @@ each other, a *graph* is given for the rule as a whole. Both also make what near
 masks.py       masks of attention computed from positions and from padding
 rotary.py      rotations of pairs, and where their tables come from
 attention.py   attention whose batch and heads are one axis
+quantized.py   operators that compute on integers
+rounded.py     weights with a zero point, and what is rounded in the graph
 
 For rules of one's own there is `ir.rewrite.instances.instance_for`, graphs as text.
 """
@@ -68,4 +70,4 @@ def graphs() -> dict[str, Maker]:
 
 @cache
 def _load() -> None:
-    from . import attention, masks, rotary  # noqa: F401 (they register what they make)
+    from . import attention, masks, quantized, rotary, rounded  # noqa: F401 (they register what they make)

@@ -1,0 +1,88 @@
+"""Values that are observed: the numbers of onnx's reference evaluator, whatever fits into memory at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+from geoc.ir.core import Model
+from geoc.ir.errors import UsageError
+from geoc.ir.text import parse_model
+from geoc.lowering.backend import Order
+from geoc.lowering.emit import write_onnx
+from geoc.lowering.targets import get_target
+from geoc.tools.observing import observe
+
+TEXT = """geoc 1
+opset "" 17
+
+graph @main(%x: f32[B,3]) -> (%y) {
+  weight %w: f32[3,2] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+  %m = MatMul(%x, %w)
+  %r = Relu(%m)
+  %y = Exp(%r)
+}
+"""
+
+
+class Kept:
+    """Keeps what it sees."""
+
+    def __init__(self) -> None:
+        self.arrays: list[np.ndarray] = []
+
+    def add(self, array: np.ndarray) -> None:
+        if array.max() > 100:
+            raise ValueError("more than 100")
+        self.arrays.append(array)
+
+
+def write(model: Model, path: str) -> None:
+    write_onnx(model, path, Order(get_target("cpu"), None, None))
+
+
+def samples(count: int) -> list[dict[str, np.ndarray]]:
+    random = np.random.default_rng(0)
+    return [{"x": random.normal(size=(i + 1, 3)).astype(np.float32)} for i in range(count)]
+
+
+@pytest.mark.parametrize("memory", [1, 64, 1 << 20])
+def test_values_are_those_of_the_reference(tmp_path: Path, memory: int) -> None:
+    model = parse_model(TEXT)
+    values = {v.hint: v for node in model.graph for v in node.outputs}
+    wanted = {values["m"]: Kept(), values["r"]: Kept(), model.graph.inputs[0]: Kept()}
+    seen: list[int] = []
+    assert observe(model, wanted, samples(3), write, memory, seen.append) == 3
+    assert seen == [1, 2, 3]
+    write(model, str(tmp_path / "m.onnx"))
+    proto = onnx.load(tmp_path / "m.onnx")
+    reference = ReferenceEvaluator(proto)
+    for index, feeds in enumerate(samples(3)):
+        found = reference.run(None, feeds, intermediate=True)
+        for value, kept in wanted.items():
+            np.testing.assert_allclose(kept.arrays[index], found[value.hint], rtol=1e-6)
+
+
+def test_the_model_stays_as_it_was() -> None:
+    model = parse_model(TEXT)
+    before = list(model.graph.output_names)
+    observe(model, {next(iter(model.graph)).output: Kept()}, samples(1), write)
+    assert model.graph.output_names == before
+
+
+def test_what_an_observer_refuses_is_named() -> None:
+    model = parse_model(TEXT)
+    value = next(iter(model.graph)).output
+    feeds = [*samples(1), {"x": np.full((1, 3), 100, np.float32)}]
+    with pytest.raises(UsageError, match=r"sample 1, tensor %m: more than 100"):
+        observe(model, {value: Kept()}, feeds, write)
+
+
+def test_a_sample_that_does_not_run_is_named() -> None:
+    model = parse_model(TEXT)
+    with pytest.raises(UsageError, match=r"sample 0 does not run"):
+        observe(model, {next(iter(model.graph)).output: Kept()}, [{"x": np.zeros((1, 4), np.float32)}], write)
