@@ -108,9 +108,9 @@ def _in_part(run: Compilation, judge: Judge, whole: Trial) -> Trial | None:
         refusal.why += f"; what rounding harms cannot be told: {problem}"
         return None
     # The errors that count are those on other inputs; what rounding makes on these is in proportion.
-    wanted = 0.0 if mixed is None else limit * MARGIN * (mixed.error / error if math.isfinite(error) else 1.0)
+    wanted = limit * MARGIN * (mixed.error / error if math.isfinite(error) else 1.0)
     for _ in range(ROUNDS):
-        kept = None if mixed is None else mixed.kept(wanted, Autocast.name)
+        kept = mixed.kept(wanted, Autocast.name)
         if kept is None:
             break
         if not kept.reasons:  # on these inputs it fits
@@ -130,16 +130,16 @@ def _in_part(run: Compilation, judge: Judge, whole: Trial) -> Trial | None:
     return None
 
 
-def _measured(run: Compilation, judge: Judge, limit: float) -> Mixed | None:
-    """What roundings do to the model as it is before its precision is lowered; None where nothing would be."""
+def _measured(run: Compilation, judge: Judge, limit: float) -> Mixed:
+    """What roundings do to the model as it is before its precision is lowered. Raises CannotCheck."""
     if run.calibration is None:
-        return None
+        raise CannotCheck("a model of this size is not measured")
     step = next(step for step in run.steps if isinstance(step, Autocast))
     model = run.single()
     context = Context(capabilities=run.target.capabilities, measure=run.calibration.ranges, skip=run.skip)
     placement = step.placement(model, context)
     if placement is None or not run.calibration.samples:
-        return None
+        raise CannotCheck(run.calibration.problem or "nothing in it is in single precision")
     run.progress.stage("measuring what may be rounded", 0.3, 0.7)
     return measure(
         model, placement, run.calibration.samples, limit, run.export,

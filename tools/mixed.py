@@ -96,8 +96,8 @@ class Mixed:
             low, high = 0, len(order)
             while high - low > 1:
                 count = (low + high) // 2
-                stays = {**self.placement.stays, **dict.fromkeys([*single, *order[:count]], "")}
-                places = replace(self.placement, stays=stays).halved()
+                kept: dict[Place, str] = dict.fromkeys([*single, *order[:count]], "")
+                places = replace(self.placement, stays={**self.placement.stays, **kept}).halved()
                 if self._squared(places) <= allowed:
                     high = count
                     best = max(best, places, key=self._gain)

@@ -15,7 +15,7 @@ import geoc
 from geoc.passes.base import Context
 from geoc.passes.precision.autocast import Autocast
 from geoc.passes.precision.placement import Harm
-from geoc.tools import mixed
+from geoc.tools import compiler, mixed
 from geoc.tools.cli import main
 from geoc.tools.mixed import Mixed
 
@@ -94,6 +94,14 @@ def test_what_cannot_be_helped_ends_in_single_precision(shifted: Path, tmp_path:
     assert report.ok and report.precision == "" and not any(half_nodes(out).values())
     assert [r.what for r in report.refused] == ["fp16", "bf16"]
     assert report.refused[0].why.endswith("; no part that fits saves time")
+
+
+def test_a_model_that_is_not_measured_says_so(shifted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler, "CHECK_MAX", 0)
+    report = geoc.compile(shifted, None, target="a100", level=3, check="end")
+    assert report.ok and report.precision == ""
+    why = report.refused[0].why
+    assert why.endswith("what rounding harms cannot be told: a model of this size is not measured")
 
 
 def test_few_runs_find_less_and_still_fit(shifted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
