@@ -103,9 +103,11 @@ class _Rewriter:
         self.places = places
         self.hidden = islands.hidden
         self.hiding = islands.hiding
+        self.scale_reason = islands.scale_reason
         self.created = created
         self.casts: dict[tuple[Value, DType], Value] = {}
         self.constants: dict[tuple[Value, bool], Value] = {}
+        self.singles: dict[Value, Value] = {}  # constants in half precision, and what they were
 
     def run(self, model: Model) -> None:
         graphs = model.graph.graphs()
@@ -156,6 +158,7 @@ class _Rewriter:
             assert value.const is not None
             found = constant(_halved(value.const, self.half, self.hiding if is_mask else None), value.hint)
             self.constants[value, is_mask] = found
+            self.singles[found] = value
         return found
 
     def cast(self, value: Value, dtype: DType) -> Value:
@@ -169,10 +172,30 @@ class _Rewriter:
             source = value
             if dtype is F16 and value in self.hidden:
                 source = b.node("Max", [value, b.const(self.hiding, F32)]).output
-            found = b.node("Cast", [source], {"to": dtype.onnx}, outputs=[value.hint]).output
+            scale = self.scale_for(value, dtype) if source is value else None
+            if maker is not None and scale is not None:
+                operands = [maker.inputs[0], scale, *maker.inputs[2:]]
+                found = b.node(maker.op, operands, dict(maker.attrs), outputs=[value.hint]).output
+            else:
+                found = b.node("Cast", [source], {"to": dtype.onnx}, outputs=[value.hint]).output
             self.casts[value, dtype] = found
             self.created += b.created
         return found
+
+    def scale_for(self, value: Value, dtype: DType) -> Value | None:
+        """The scale with which a DequantizeLinear gives `value` in another type; None where that is no way to it.
+
+        Integers are dequantized once for each type: a cast would stand between them and what multiplies them.
+        """
+        maker = value.producer
+        if maker is None or maker.op.key != "DequantizeLinear" or maker.attr("output_dtype"):
+            return None
+        scale = maker.inputs[1]
+        assert scale is not None
+        scale = self.singles.get(scale, scale)
+        if scale.const is None or self.scale_reason(maker):
+            return None
+        return scale if dtype is F32 else self.converted(scale)
 
 
 def _values(graph: Graph) -> list[Value]:
