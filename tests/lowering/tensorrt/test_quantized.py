@@ -16,7 +16,7 @@ from geoc.ir.core import Model
 from geoc.ir.errors import UnsupportedModel
 from geoc.ir.infer import infer_graph
 from geoc.ir.text import parse_model
-from geoc.lowering.tensorrt.refused import unsupported
+from geoc.lowering.targets import get_target
 from geoc.lowering.tensorrt.rtx import build_apart
 
 from .quantizing import NETWORKS, Sketch, convolutions, dynamically, random_feeds, run, statically, transformer
@@ -237,6 +237,7 @@ graph @main(%x: f32[4]) -> (%q) {
 """
     model: Model = parse_model(text)
     infer_graph(model.graph)
-    (found,) = unsupported(model)
+    target = get_target("a100")
+    (found,) = target.backend.unsupported(model, target)
     assert found.node.loc == ("/head/quantize",)
     assert found.reason == "u8 around 114 is not symmetric: it quantizes to i8 around 0"
