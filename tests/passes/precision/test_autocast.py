@@ -460,7 +460,7 @@ def test_bfloat16_has_the_range_of_single_precision() -> None:
 
 def test_integers_are_dequantized_once_for_each_precision() -> None:
     """A product with numbers that are too large stays, and a cast between it and its weights would hide the integers."""
-    large = "  weight %k: f32[] = 1000.0\n  %l = Mul(%p, %k)\n  %h = MatMul(%l, %f)\n  %i = Div(%h, %k)\n  %y = Add(%i, %p)"
+    large = "  weight %k: f32[] = 30000.0\n  %l = Mul(%p, %k)\n  %h = MatMul(%l, %f)\n  %i = Div(%h, %k)\n  %y = Add(%i, %p)"
     model = autocast(model_of(quantized(more=large)), {"x": X / 8})
     assert sorted(dtypes(model, "MatMul")) == ["f16", "f32"]
     weights = [n for n in nodes(model, "DequantizeLinear") if n.inputs[0].const is not None]
