@@ -223,7 +223,9 @@ class Report:
             lines.append(f"device    {self.device.line()}")
         if self.engine:
             kernels, fused = len(self.engine["kernels"]), self.engine["fused_attention"]
-            lines.append(f"engine    {self.engine['layers']} layers -> {kernels} kernels, {fused} of them attention")
+            line = f"engine    {self.engine['layers']} layers -> {kernels} kernels, {fused} of them attention"
+            integers = self.engine.get("int8_products")
+            lines.append(f"{line}, {integers} products in INT8" if integers else line)
         lines.append(f"accuracy  {self._accuracy_line(paint)}")
         lines.extend(f"          {note}" for note in self.accuracy.notes)
         if self.speed is None:

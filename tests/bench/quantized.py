@@ -16,14 +16,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from casts import Source
 from commands import default_folder, find_models
-from tensorrt import is_static, untouched, working_sizes
+from tensorrt import untouched
 
 import geoc
 from geoc.ir.errors import GeocError
 from geoc.lowering.installed import runtime_version
-from geoc.tools.inputs import InputMaker
-from geoc.tools.shapes import Shapes
+from geoc.tools.differences import l2_error
 
 TABLE = Path(__file__).parents[2] / "docs" / "quantized.md"
 MODELS = [
@@ -44,8 +44,8 @@ OPSET = 17  # of the models that are quantized
 Record = dict[str, Any]
 
 
-def quantize(source: Path, path: Path, form: str, maker: InputMaker, sizes: dict[str, int]) -> None:
-    """Write a model of floats in one form, with onnxruntime's quantizer."""
+def quantize(source: Path, path: Path, form: str, feeds: list[Any]) -> None:
+    """Write a model of floats in one form, with onnxruntime's quantizer, for activations seen on `feeds`."""
     import onnxruntime.quantization as tool
 
     if form == "dynamic":
@@ -54,7 +54,7 @@ def quantize(source: Path, path: Path, form: str, maker: InputMaker, sizes: dict
 
     class Reader(tool.CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.feeds = iter([maker.feeds(sizes, number) for number in (0, 1)])
+            self.feeds = iter(feeds)
 
         def get_next(self) -> Any:
             return next(self.feeds, None)
@@ -73,15 +73,15 @@ def quantize(source: Path, path: Path, form: str, maker: InputMaker, sizes: dict
     )
 
 
-def measure(path: Path, form: str, shape: list[str], folder: Path) -> Record:
+def measure(path: Path, folder: Path) -> Record:
     """The engines of one quantized model."""
-    maker = InputMaker(geoc.load(path), Shapes())
+    source = Source(path)
     engine = str(folder / "model.rtx.engine")
-    record: Record = {"untouched": untouched(path, maker, working_sizes(path, maker), engine)}
+    record: Record = {"untouched": untouched(source, engine), "itself": from_itself(source)}
     for name, options in (("same", {"level": 2}), ("half", {"level": 2, "precision": "fp16"})):
         try:
             report = geoc.compile(
-                path, engine, target="a100", emit="rtx-engine", shape=shape, fallback="none", **options
+                path, engine, target="a100", emit="rtx-engine", shape=source.shape, fallback="none", **options
             )
         except GeocError as error:
             record[name] = {"failure": " ".join(str(error).split())[:300]}
@@ -92,7 +92,7 @@ def measure(path: Path, form: str, shape: list[str], folder: Path) -> Record:
         record[name] = {
             "kernels": len(kernels),
             "products": len(read),
-            "int8": sum("Int8" in inputs[:1] for inputs in read),
+            "int8": report.engine["int8_products"],
             "casts": report.after.casts,
             "error": accuracy.error,
             "limit": accuracy.limit,
@@ -103,13 +103,29 @@ def measure(path: Path, form: str, shape: list[str], folder: Path) -> Record:
     return record
 
 
+def from_itself(source: Source) -> float | None:
+    """How far a model is from itself when its inputs are rounded to fp16: the largest relative L2 error of an output.
+
+    None where no input is of floats.
+    """
+    import numpy as np
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(str(source.path), options, providers=["CPUExecutionProvider"])
+    feeds = source.feeds[0]
+    rounded = {k: v.astype(np.float16).astype(np.float32) if v.dtype == np.float32 else v for k, v in feeds.items()}
+    if not any(v.dtype == np.float32 for v in feeds.values()):
+        return None
+    pairs = zip(session.run(None, feeds), session.run(None, rounded))
+    return max(l2_error(a, b)[0] for a, b in pairs if a.dtype == np.float32)
+
+
 def all_forms(path: Path, forms: list[str]) -> list[Record]:
-    source = geoc.load(path)
-    maker = InputMaker(source, Shapes())
-    sizes = working_sizes(path, maker)
-    feeds = maker.feeds(sizes, 0)
-    shape = [f"{name}={','.join(map(str, feeds[name].shape))}" for name, value in maker.inputs if not is_static(value)]
-    carries = any("Quantize" in node.op.name for node in source.walk())
+    feeds = Source(path).feeds
+    carries = any("Quantize" in node.op.name for node in geoc.load(path).walk())
     records = []
     with tempfile.TemporaryDirectory(prefix="geoc-quantized-") as folder:
         for form in ["as it is"] if carries else [f for f in forms if f != "as it is"]:
@@ -117,8 +133,8 @@ def all_forms(path: Path, forms: list[str]) -> list[Record]:
             if not carries:
                 made, newer = Path(folder) / f"{path.stem}.onnx", Path(folder) / "newer.onnx"
                 geoc.compile(path, newer, level=0, opset=OPSET, check="off")  # scales by channel are of opset 13
-                quantize(newer, made, form, maker, sizes)
-            records.append({"model": path.stem, "form": form, **measure(made, form, shape, Path(folder))})
+                quantize(newer, made, form, feeds)
+            records.append({"model": path.stem, "form": form, **measure(made, Path(folder))})
     return records
 
 
@@ -133,12 +149,12 @@ def rendered(records: list[Record]) -> str:
         "after `geoc MODEL -O2 --target=a100`, and with `--precision fp16`; of the kernels that multiply, those that read INT8. RTX is of TensorRT's",
         "family: what it fuses is a sign and no proof. onnxruntime's quantizer made the models, on inputs that are made up; `python tests/bench/quantized.py`",
         "made this. Error at -O2: the largest difference to the source in onnxruntime without optimizations, by the largest number of that output; with fp16:",
-        "relative L2. A quantizer makes whole steps of the last bits before it: what fp16 changes is the distance that the model has from itself when its inputs",
-        "are rounded to fp16.", "",
+        "relative L2. A quantizer makes whole steps of the last bits before it, so fp16 moves the result by about as much as the model moves by itself when its",
+        "inputs are rounded to fp16 (itself).", "",
         f"{len(built)} of {len(records)} build, {sum('failure' not in r['untouched'] for r in records)} untouched. Of {len(symmetric)} that are symmetric all products read INT8 "
         f"in {len(everywhere)}.", "",
-        "| model | quantized | untouched | -O2 | INT8 | error | fp16 | INT8 | casts | error |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| model | quantized | untouched | -O2 | INT8 | error | fp16 | INT8 | casts | error | itself |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
         *map(_row, records),
     ]  # fmt: skip
     notes = sorted({f"- {r['model']}, {FORMS[r['form']]}: {n}" for r in built for n in r["same"]["notes"]})
@@ -163,6 +179,7 @@ def _row(r: Record) -> str:
         error = f"{found['error']:.1e}" if name == "same" else f"{found['error']:.2%}"
         counted = [str(found["kernels"]), f"{found['int8']} of {found['products']}"]
         cells += counted + ([] if name == "same" else [str(found["casts"])]) + [error if found["error"] else "0"]
+    cells.append("" if r["itself"] is None else f"{r['itself']:.2%}")
     return f"| {' | '.join(cells)} |"
 
 

@@ -53,6 +53,7 @@ def test_every_product_reads_int8(network: str, form: str, tmp_path: Path) -> No
     report, made = compiled(path)
     read = products(report.engine["kernels"])
     assert read and all(inputs[0] == "Int8" for inputs in read), read
+    assert report.engine["int8_products"] == len(read) and f", {len(read)} products in INT8" in report.summary()
     graph = geoc.load(made).graph
     multiplied = [n for n in graph if n.op.key in ("Conv", "MatMul", "Gemm")]
     assert len(multiplied) == count
