@@ -35,6 +35,7 @@ BUILT_IN: dict[str, str] = {
     "transposes": ".simplify.transposes:Transposes",
     "autocast": ".precision.autocast:Autocast",
     "interface": ".precision.interface:Interface",
+    "quantize": ".quantize.quantize:Quantize",
 }
 RULE_SETS: dict[str, str] = {
     "identity": ".simplify.arrangement",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -10,6 +11,7 @@ from ...ir.types import BF16
 from ..backend import Backend, Emitter, Order, Unsupported, Written, in_main_graph
 
 if TYPE_CHECKING:
+    from ...passes.quantize.kernels import Integers
     from ..targets import Target
 
 _FOLDER = Path(__file__).parent
@@ -29,8 +31,13 @@ class OnnxRuntime(Backend):
     def rule_sets(self) -> dict[str, tuple[str, str]]:
         return {
             f"ort-{name}": (str(_FOLDER / f"{name}.rules"), f"geoc.lowering.onnxruntime.{name}")
-            for name in ("forms", "projections", "residuals", "tokens")
+            for name in ("forms", "projections", "quantized", "residuals", "tokens")
         }
+
+    def integers(self, features: Iterable[str]) -> Integers:
+        from .integers import integers
+
+        return integers(features)
 
     def emitters(self) -> dict[str, Emitter]:
         return {
