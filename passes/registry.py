@@ -36,6 +36,7 @@ BUILT_IN: dict[str, str] = {
     "autocast": ".precision.autocast:Autocast",
     "interface": ".precision.interface:Interface",
     "quantize": ".quantize.quantize:Quantize",
+    "smooth": ".quantize.smooth:Smooth",
 }
 RULE_SETS: dict[str, str] = {
     "identity": ".simplify.arrangement",

@@ -95,6 +95,35 @@ class Mean:
         return np.zeros(()) if self.total is None else np.asarray(self.total / self.count)
 
 
+class Channels:
+    """The largest magnitude and the mean square of each channel along `axis`."""
+
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+        self.extremes = MinMax(axis)
+        self.total: Array | None = None
+        self.count = 0
+
+    def add(self, array: Array) -> None:
+        """Take in the value on one sample. Raises ValueError for NaN and infinity."""
+        if not array.size:
+            return
+        self.extremes.add(array)
+        sums = np.square(array, dtype=np.float64).sum(_others(array.ndim, self.axis))
+        self.total = sums if self.total is None else self.total + sums
+        self.count += array.size // sums.size
+
+    @property
+    def largest(self) -> Array:
+        """The largest magnitude of each channel."""
+        return self.extremes.magnitude
+
+    @property
+    def square(self) -> Array:
+        """The mean square of each channel; zero where nothing was seen."""
+        return np.zeros(()) if self.total is None else np.asarray(self.total / self.count)
+
+
 class Histogram:
     """How often numbers of each size occur: `bins` equal bins from 0 to `reach`, and as many below 0.
 

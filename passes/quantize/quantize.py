@@ -9,7 +9,7 @@ from typing import ClassVar
 from ...ir.core import Graph, Model, Node, Value
 from ...ir.errors import UsageError
 from ...ir.types import I8, U8
-from ..base import Context, Pass
+from ..base import Context, Observe, Pass
 from .bias import correct_biases
 from .gemms import products_of
 from .insert import Inserter
@@ -19,7 +19,6 @@ from .placement import Placement, is_kept, layers_of, placed, refusal, tables_of
 from .scheme import Affine, Scheme, affine_of
 
 _TYPES = {"u8": U8, "i8": I8}
-_UNLOCK = "--calib"
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Quantize(Pass):
             if self.static:
                 self._static(model, layers, tables, kernels, ctx)
             else:
-                self._dynamic(graph, layers, tables, kernels, ctx)
+                self._dynamic(model, graph, layers, tables, kernels, ctx)
             changed = True
         return changed
 
@@ -106,27 +105,31 @@ class Quantize(Pass):
         nodes = [*plan.layers, *plan.tables]
         with ctx.rewrite(self.name, "", nodes, inserter.created):
             inserter.static(plan, affines)
-        if reference is not None and ctx.observe is not None:
-            correct_biases(model, plan.layers, reference, ctx.observe, self.correct)
+        if reference is not None:
+            correct_biases(model, plan.layers, reference, self._observe(ctx), self.correct)
 
     def _dynamic(
-        self, graph: Graph, layers: list[Node], tables: list[Node], kernels: Integers, ctx: Context
+        self, model: Model, graph: Graph, layers: list[Node], tables: list[Node], kernels: Integers, ctx: Context
     ) -> None:
-        layers = [node for node in layers if node.op.key not in kernels.closed]
+        layers = products_of(graph, [node for node in layers if node.op.key not in kernels.closed])
         inserter = Inserter(graph, kernels, self.per_channel, self.weights)
+        reference = inserter.reference(model) if self.correct and graph is model.graph else None
         with ctx.rewrite(self.name, "", [*layers, *tables], inserter.created):
-            inserter.dynamic(products_of(graph, layers), tables)
+            inserter.dynamic(layers, tables)
+        if reference is not None:
+            correct_biases(model, layers, reference, self._observe(ctx), self.correct)
+
+    def _observe(self, ctx: Context) -> Observe:
+        if ctx.observe is None:
+            raise UsageError("correct and static scales need samples: give --calib", source="--passes")
+        return ctx.observe
 
     def _affines(self, model: Model, plan: Placement, kernels: Integers, ctx: Context) -> Mapping[Value, Affine]:
         """Scale and zero point of each group of values, from the samples."""
         scheme = Scheme(kernels.activations, symmetric=not kernels.zero_points)
         seen: dict[Value, Statistic] = {value: statistic(self.method) for value in plan.values}
         if seen:
-            if ctx.observe is None:
-                raise UsageError(
-                    "scales of activations need samples: give --calib, or static=false", source="--passes"
-                )
-            ctx.observe(model, seen)
+            self._observe(ctx)(model, seen)
         found: dict[Value, Affine] = {}
         for root, members in plan.groups().items():
             ranges = [chosen_range(seen[value], self.method, scheme, self.percentile) for value in members]
