@@ -1,4 +1,4 @@
-"""What onnxruntime's CPU provider computes in 8-bit integers (kernels and selections of 1.31; tests/lowering/onnxruntime/test_quantized.py)."""
+"""What onnxruntime's CPU provider computes in 8-bit integers: kernels and selections of version 1.31."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _EXACT = {"vnni", "amx", "dotprod"}
 def integers(features: Iterable[str]) -> Integers:
     """The kernels on a processor with these features.
 
-    u8 activations: a convolution with i8 ones takes 1.5 times as long on x86. Products give floats, because what follows
-    them in a transformer is computed in floats; convolutions are selected only between codes.
+    u8 activations: a convolution with i8 ones takes 1.5 times as long on x86. Products give floats, because what
+    follows them in a transformer is computed in floats; convolutions are selected only between codes.
     """
     return Integers(
         activations=U8,

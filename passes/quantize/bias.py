@@ -1,8 +1,8 @@
 """Bias correction: biases make up for what quantization shifts the mean of each output channel by.
 
-Layer by layer in the order of the graph, because each correction changes what later layers read, and on the same samples
-for both means (M. Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, section 4.2, with
-measured means). Layers that do not depend on each other are corrected together.
+Layer by layer in the order of the graph, because each correction changes what later layers read, and on the same
+samples for both means (M. Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, section
+4.2, with measured means). Layers that do not depend on each other are corrected together.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _new_bias(node: Node, shift: Array) -> None:
     numbers = b.const(Tensor.from_array(shift.astype(np.float32), F32))
     scales = [v.producer.inputs[1] for v in (x, w) if v.producer is not None and len(v.producer.inputs) > 1]
     if len(scales) == 2 and all(s is not None and s.const is not None for s in scales):
-        scale = np.float32(1.0)
+        scale: Array = np.ones((), np.float32)
         for s in scales:
             assert s is not None and s.const is not None
             scale = np.asarray(scale * s.const.array(), np.float32)

@@ -55,22 +55,25 @@ class Inserter:
         """Quantize weights, and activations by what is found at run time where there are kernels for that."""
         for node in layers:
             if node.op.key in self.kernels.dynamic:
-                x = _operand(node)
-                if x not in self._read:
-                    b = self._behind(x)
-                    codes, scale, zero = b.node("DynamicQuantizeLinear", [x], outputs=3).outputs
-                    self._read[x] = b.op("DequantizeLinear", codes, scale, zero)
-                    self.created += b.created
-                node.set_input(0, self._read[x])
+                node.set_input(0, self._found_at_run_time(_operand(node)))
             self._layer(node, None)
         for node in tables:
             self._table(node)
 
+    def _found_at_run_time(self, x: Value) -> Value:
+        """Codes of a value, by its range at run time, and back; one for all layers of a graph that read it."""
+        found = self._read.get(x)
+        if found is None:
+            # In the layer's own graph, where a lowering looks for both.
+            b = self._behind(x) if x.scope is self.graph else Builder(self.graph, self.graph.first)
+            codes, scale, zero = b.node("DynamicQuantizeLinear", [x], outputs=3).outputs
+            found = self._read[x] = b.op("DequantizeLinear", codes, scale, zero)
+            self.created += b.created
+        return found
+
     def _behind(self, value: Value) -> Builder:
         maker = value.producer
-        graph = value.scope
-        assert graph is not None
-        return Builder(graph, graph.first) if maker is None else Builder(graph, maker.next, maker.loc)
+        return Builder(self.graph, self.graph.first) if maker is None else Builder(self.graph, maker.next, maker.loc)
 
     def _pair(self, plan: Placement, value: Value, affine: Affine, scale: Value, zero: Value) -> None:
         """Codes of a value and back; whoever computes in integers reads that, and all others if codes made it."""
@@ -166,13 +169,15 @@ def _made_by(value: Value, plan: Placement, kernels: Integers) -> bool:
     )
 
 
+def _bound(value: Value | None, default: float) -> float:
+    return default if value is None or value.const is None else float(value.const.item())
+
+
 def _covers(node: Node, affine: Affine) -> bool:
     """True if the codes of an activation's result all lie within its bounds, so that saturation does its work."""
     low, high = (float(limit) for limit in represented(affine))
     least, most = 0.0, float("inf")
     if node.op.key == "Clip":
-        bounds = [None if v is None or v.const is None else float(v.const.item()) for v in (node.input(1), node.input(2))]
-        least = float("-inf") if bounds[0] is None else bounds[0]
-        most = float("inf") if bounds[1] is None else bounds[1]
+        least, most = _bound(node.input(1), float("-inf")), _bound(node.input(2), float("inf"))
     slack = 1e-5 * max(abs(low), abs(high))
     return low >= least - slack and high <= most + slack

@@ -144,7 +144,7 @@ class Histogram:
         if not array.size:
             return
         low, high = float(array.min()), float(array.max())
-        _check(np.float64(low), np.float64(high))
+        _check(np.asarray(low), np.asarray(high))
         self.low = low if not self.count else min(self.low, low)
         self.high = high if not self.count else max(self.high, high)
         self.count += array.size

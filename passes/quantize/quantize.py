@@ -50,14 +50,14 @@ class Quantize(Pass):
     keep: tuple[str, ...] = ()
 
     def run(self, model: Model, ctx: Context) -> bool:
-        """True if anything became integer. Raises UsageError for bad options, and without samples where they are needed."""
+        """True if anything became integer. Raises UsageError for bad options, and where samples are needed."""
         kernels = self._kernels(ctx)
         graphs = [model.graph] if self.static else model.graphs()
         changed = False
         for graph in graphs:
             layers = self._allowed(layers_of(graph, kernels, self.keep), ctx)
             tables = self._allowed(tables_of(graph, kernels, self.keep), ctx) if self.tables else []
-            self._remark(graph, kernels, layers, ctx)
+            self._remark(graph, kernels, ctx)
             if not layers and not tables:
                 continue
             if self.static:
@@ -85,13 +85,14 @@ class Quantize(Pass):
     def _allowed(self, nodes: list[Node], ctx: Context) -> list[Node]:
         return [node for node in nodes if ctx.allow(self.name, "", node)]
 
-    def _remark(self, graph: Graph, kernels: Integers, layers: list[Node], ctx: Context) -> None:
+    def _remark(self, graph: Graph, kernels: Integers, ctx: Context) -> None:
         if not ctx.wants_remarks:
             return
-        chosen = set(layers)
+        chosen = set(layers_of(graph, kernels, self.keep))
         for node in graph:
             if node.op.key in kernels.layers and node not in chosen:
-                reason = "it is in keep" if is_kept(node, self.keep) else refusal(node, kernels) or "not allowed"
+                stem = "it is one of the first, which are faster in floats"
+                reason = "it is in keep" if is_kept(node, self.keep) else refusal(node) or stem
                 ctx.remark("refused", self.name, f"{node.op.name} stays in floats: {reason}", node=node)
 
     def _static(

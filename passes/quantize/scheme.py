@@ -144,7 +144,8 @@ def without_overflow(weight_scale: Array, activation_scale: float, bias: Array) 
     """
     smallest = np.abs(bias.astype(np.float64)) / (_INT32 * activation_scale)
     found = np.maximum(weight_scale.astype(np.float64), smallest)
-    return np.asarray(np.where(found > weight_scale, np.nextafter(found.astype(np.float32), np.float32(np.inf)), weight_scale))
+    above = np.nextafter(found.astype(np.float32), np.float32(np.inf))
+    return np.asarray(np.where(found > weight_scale, above, weight_scale))
 
 
 def quantized_bias(bias: Array, scale: Array) -> Array:

@@ -26,13 +26,13 @@ _NORMS = ("LayerNormalization", "RMSNormalization")
 
 @dataclass(frozen=True)
 class Smooth(Pass):
-    """Before ``quantize``: each input channel of a product is divided by a constant, and the rows of its weights multiplied.
+    """Before ``quantize``: each input channel of a product is divided by a constant, and its weights are multiplied.
 
     Activations of transformers have channels that are up to a hundred times larger than the others, which take all the
     codes of a tensor (G. Xiao et al., SmoothQuant). The constants are chosen between the sizes of a channel and of its
     weights so that the error expected of both, from the samples, is least; a tensor is left alone where it would not
     fall to ``least`` of what it is. The division goes into the scale of a LayerNormalization in front if only such
-    products read that, into the values of an attention, and is one multiplication otherwise. ``keep``: as for quantize.
+    products read that, into weights of products in front likewise, and is one multiplication otherwise. ``keep``: as for quantize.
     """
 
     name: ClassVar[str] = "smooth"
@@ -86,8 +86,8 @@ def _matrix(node: Node) -> Array:
 def smoothing(seen: Channels, matrices: list[Array]) -> tuple[Array, float]:
     """What to divide each channel by, and the expected squared error as a share of what it is without.
 
-    With a step d of the activations and steps e[j] of the weights, an output j is off by d^2/12 sum W[c,j]^2 for the one
-    and e[j]^2/12 sum mean(x[c]^2) for the other.
+    With a step d of the activations and steps e[j] of the weights, an output j is off by d^2/12 sum W[c,j]^2 for the
+    one and e[j]^2/12 sum mean(x[c]^2) for the other.
     """
     size, square = seen.largest, seen.square
     w = np.concatenate(matrices, axis=1).astype(np.float64)
@@ -125,7 +125,12 @@ def divide(value: Value, factors: Array, layers: list[Node]) -> list[Node]:
         if w not in multiplied:
             multiplied[w] = _scaled(w, factors, axis=0 if rows else 1)
         node.set_input(1, multiplied[w])
-    if _into_norm(value, factors, layers) or _into_values(value, factors, layers):
+    parts = parameters_of(value, factors.shape, layers)
+    if parts is not None:
+        for node, index in parts:
+            number = node.inputs[index]
+            assert number is not None and number.const is not None
+            node.set_input(index, _scaled(number, 1.0 / factors, axis=len(number.const.shape) - 1))
         return []
     graph, maker = value.scope, value.producer
     assert graph is not None
@@ -146,56 +151,52 @@ def _scaled(w: Value, factors: Array, axis: int) -> Value:
     return constant(DeferredTensor(F32, w.const.shape, w.const, recipe, lambda array: array * by), w.hint)
 
 
-def _read_by_all(value: Value, layers: list[Node]) -> bool:
-    """True if nothing else reads the value."""
-    return all(index == 0 and node in layers for node, index in value.uses)
+def parameters_of(value: Value, shape: tuple[int, ...], readers: list[Node]) -> list[tuple[Node, int]] | None:
+    """Operands whose last axis, divided, divides the channels of a value that nobody but `readers` reads.
 
-
-def _into_norm(value: Value, factors: Array, layers: list[Node]) -> bool:
-    """Divide the scale and the bias of a normalization whose result nothing else reads; False if it is none."""
-    norm = value.producer
-    if norm is None or norm.op.key not in _NORMS or not _read_by_all(value, layers) or norm.output is not value:
-        return False
-    parameters = norm.inputs[1:]
-    if any(p is None or p.const is None or p.const.shape != factors.shape for p in parameters):
-        return False
-    for index, p in enumerate(parameters, 1):
-        assert p is not None and p.const is not None
-        numbers = (p.const.array().astype(np.float64) / factors).astype(np.float32)
-        norm.set_input(index, constant(Tensor.from_array(numbers), p.hint))
-    return True
-
-
-def _into_values(value: Value, factors: Array, layers: list[Node]) -> bool:
-    """Divide the columns of the product that makes the values of an attention; False if there is none.
-
-    Attention's result is a mean of rows of its values, each head's columns by themselves.
+    None where it is not made of such constants: a normalization, a product, sums with a bias, a Relu or a factor of
+    these, the values of an attention (whose result is a mean of their rows, the columns of each head by themselves).
     """
-    attention = value.producer
-    if attention is None or attention.op.key != "Attention" or not _read_by_all(value, layers):
-        return False
+    node = value.producer
+    if node is None or any(user not in readers for user in value.users) or value.index:
+        return None
+    key = node.op.key
+    if key in _NORMS:
+        found = [(node, index) for index in range(1, len(node.inputs))]
+        return found if all(_is_vector(node.inputs[i], shape) for _, i in found) else None
+    if key == "MatMul":
+        w = node.inputs[1]
+        fits = w is not None and w.const is not None and len(w.const.shape) > 1 and w.const.shape[-1:] == shape
+        return [(node, 1)] if fits else None
+    if key == "Add":
+        biases = [index for index, operand in enumerate(node.inputs) if _is_vector(operand, shape)]
+        if len(biases) != 1:
+            return None
+        inner = parameters_of(_operand(node, 1 - biases[0]), shape, [node])
+        return None if inner is None else [(node, biases[0]), *inner]
+    if key == "Relu":
+        return parameters_of(_operand(node, 0), shape, [node])
+    if key == "Mul" and node.inputs[0] is not node.inputs[1]:
+        return parameters_of(_operand(node, 1), shape, [node]) or parameters_of(_operand(node, 0), shape, [node])
+    if key == "Attention" and _is_mean_of_columns(node):
+        return parameters_of(_operand(node, 2), shape, [node])
+    return None
+
+
+def _operand(node: Node, index: int) -> Value:
+    value = node.inputs[index]
+    assert value is not None
+    return value
+
+
+def _is_vector(value: Value | None, shape: tuple[int, ...]) -> bool:
+    return value is not None and value.const is not None and value.const.shape == shape
+
+
+def _is_mean_of_columns(attention: Node) -> bool:
+    """True for rows [batch, length, heads * size] with as many heads of values as of results, and no past."""
+    heads = attention.attr("q_num_heads")
     values = attention.input(2)
-    heads = (attention.attr("q_num_heads"), attention.attr("kv_num_heads"))
-    if values is None or values.rank != 3 or heads[0] is None or heads[0] != heads[1] or len(attention.inputs) > 4:
-        return False
-    if len(values.uses) != 1 or values.producer is None:
-        return False
-    add = values.producer if values.producer.op.key == "Add" else None
-    product = values.producer
-    bias = None
-    if add is not None:
-        bias = next((v for v in add.inputs if v is not None and v.const is not None), None)
-        other = next((v for v in add.inputs if v is not bias), None)
-        if bias is None or bias.const is None or bias.const.shape != factors.shape or other is None or len(other.uses) != 1:
-            return False
-        if other.producer is None:
-            return False
-        product = other.producer
-    matrix = product.input(1)
-    if product.op.key != "MatMul" or matrix is None or matrix.const is None or matrix.const.shape[-1:] != factors.shape:
-        return False
-    product.set_input(1, _scaled(matrix, 1.0 / factors, axis=len(matrix.const.shape) - 1))
-    if add is not None and bias is not None and bias.const is not None:
-        numbers = (bias.const.array().astype(np.float64) / factors).astype(np.float32)
-        add.set_input(add.inputs.index(bias), constant(Tensor.from_array(numbers), bias.hint))
-    return True
+    same = heads is not None and heads == attention.attr("kv_num_heads")
+    only = [v for v in attention.inputs[:2] if v is values] == []
+    return same and only and len(attention.inputs) <= 4 and len(attention.outputs) == 1

@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from geoc.ir.types import I8, U8, U16
 from geoc.passes.quantize.scheme import (
-    SMALLEST_SCALE, WEIGHTS, Affine, Scheme, affine_of, dequantize, error_bound, quantize, quantized_bias, represented,
+    SMALLEST_SCALE,
+    WEIGHTS,
+    Affine,
+    Scheme,
+    affine_of,
+    dequantize,
+    error_bound,
+    quantize,
+    quantized_bias,
+    represented,
     without_overflow,
 )  # fmt: skip
 
