@@ -79,6 +79,7 @@ class Inserter:
         """Codes of a value and back; whoever computes in integers reads that, and all others if codes made it."""
         maker = value.producer
         users = list(value.uses)
+        is_integer = _made_by(value, plan, self.kernels)
         source, absorbed = value, None
         if maker is not None and maker.op.key in self.kernels.absorbed and _covers(maker, affine):
             inner = maker.inputs[0]
@@ -89,7 +90,6 @@ class Inserter:
         codes = b.node("QuantizeLinear", [source, scale, zero], outputs=[f"{value.hint}.codes"]).output
         back = b.node("DequantizeLinear", [codes, scale, zero], outputs=[value.hint], types=[value.type]).output
         self.created += b.created
-        is_integer = _made_by(value, plan, self.kernels)
         for node, index in users:
             if is_integer or (node, index) in plan.reads:
                 node.set_input(index, back)

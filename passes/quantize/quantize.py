@@ -51,7 +51,7 @@ class Quantize(Pass):
 
     def run(self, model: Model, ctx: Context) -> bool:
         """True if anything became integer. Raises UsageError for bad options, and where samples are needed."""
-        kernels = self._kernels(ctx)
+        kernels = self.kernels(ctx)
         graphs = [model.graph] if self.static else model.graphs()
         changed = False
         for graph in graphs:
@@ -63,11 +63,12 @@ class Quantize(Pass):
             if self.static:
                 self._static(model, layers, tables, kernels, ctx)
             else:
-                self._dynamic(model, graph, layers, tables, kernels, ctx)
+                self.dynamic(model, graph, layers, tables, kernels, ctx)
             changed = True
         return changed
 
-    def _kernels(self, ctx: Context) -> Integers:
+    def kernels(self, ctx: Context) -> Integers:
+        """What the target computes in integers, as the options change it. Raises UsageError for bad options."""
         kernels = integers_of(ctx.capabilities)
         if self.method not in METHODS:
             raise UsageError(f"method is one of {', '.join(METHODS)}, not {self.method!r}", source="--passes")
@@ -100,18 +101,31 @@ class Quantize(Pass):
     ) -> None:
         layers = products_of(model.graph, layers)
         plan = placed(model.graph, layers, tables, kernels)
-        affines = self._affines(model, plan, kernels, ctx)
+        self.insert(model, plan, self.seen(model, plan, ctx), kernels, ctx)
+
+    def seen(self, model: Model, plan: Placement, ctx: Context) -> dict[Value, Statistic]:
+        """What the method wants to know of the values of a plan, from all samples."""
+        found: dict[Value, Statistic] = {value: statistic(self.method) for value in plan.values}
+        if found:
+            self._observe(ctx)(model, found)
+        return found
+
+    def insert(
+        self, model: Model, plan: Placement, seen: Mapping[Value, Statistic], kernels: Integers, ctx: Context
+    ) -> None:
+        """Carry out a plan, with scales from what was seen."""
+        affines = self._affines(plan, seen, kernels)
         inserter = Inserter(model.graph, kernels, self.per_channel, self.weights)
         reference = inserter.reference(model) if self.correct else None
-        nodes = [*plan.layers, *plan.tables]
-        with ctx.rewrite(self.name, "", nodes, inserter.created):
+        with ctx.rewrite(self.name, "", [*plan.layers, *plan.tables], inserter.created):
             inserter.static(plan, affines)
         if reference is not None:
             correct_biases(model, plan.layers, reference, self._observe(ctx), self.correct)
 
-    def _dynamic(
+    def dynamic(
         self, model: Model, graph: Graph, layers: list[Node], tables: list[Node], kernels: Integers, ctx: Context
     ) -> None:
+        """Quantize layers of one graph by what is found at run time, and tables."""
         layers = products_of(graph, [node for node in layers if node.op.key not in kernels.closed])
         inserter = Inserter(graph, kernels, self.per_channel, self.weights)
         reference = inserter.reference(model) if self.correct and graph is model.graph else None
@@ -125,12 +139,11 @@ class Quantize(Pass):
             raise UsageError("correct and static scales need samples: give --calib", source="--passes")
         return ctx.observe
 
-    def _affines(self, model: Model, plan: Placement, kernels: Integers, ctx: Context) -> Mapping[Value, Affine]:
-        """Scale and zero point of each group of values, from the samples."""
+    def _affines(
+        self, plan: Placement, seen: Mapping[Value, Statistic], kernels: Integers
+    ) -> Mapping[Value, Affine]:
+        """Scale and zero point of each group of values."""
         scheme = Scheme(kernels.activations, symmetric=not kernels.zero_points)
-        seen: dict[Value, Statistic] = {value: statistic(self.method) for value in plan.values}
-        if seen:
-            self._observe(ctx)(model, seen)
         found: dict[Value, Affine] = {}
         for root, members in plan.groups().items():
             ranges = [chosen_range(seen[value], self.method, scheme, self.percentile) for value in members]

@@ -31,8 +31,8 @@ class Smooth(Pass):
     Activations of transformers have channels that are up to a hundred times larger than the others, which take all the
     codes of a tensor (G. Xiao et al., SmoothQuant). The constants are chosen between the sizes of a channel and of its
     weights so that the error expected of both, from the samples, is least; a tensor is left alone where it would not
-    fall to ``least`` of what it is. The division goes into the scale of a LayerNormalization in front if only such
-    products read that, into weights of products in front likewise, and is one multiplication otherwise. ``keep``: as for quantize.
+    fall to ``least`` of what it is. The division goes into the scale of a normalization, or the weights of a product in
+    front where nothing else reads that, and is one multiplication otherwise. ``keep``: as for quantize.
     """
 
     name: ClassVar[str] = "smooth"

@@ -83,6 +83,7 @@ def model_of(text: str, seed: int = 0) -> Model:
     drawn = set(re.findall(r"weight %(\w+): \S+ = random", text))
     done: set[Value] = set()
     for node in model.graph:
+        node.loc = node.loc or (f"/{node.output.hint}",)
         for value in node.inputs:
             if value is not None and value.const is not None and value.hint in drawn and value not in done:
                 done.add(value)
