@@ -9,10 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from ...ir.core import Graph, Node, Value
 from ...ir.types import F32
 from .kernels import Integers
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+Keep: TypeAlias = "tuple[str | int, ...]"
+"""What stays in floats: glob patterns for operators and source locations, and numbers of layers (`candidates`)."""
 
 _LEAST_WEIGHTS = 1024  # elements: smaller matrices cost more to call than to multiply
 _LEAST_SIDE = 16  # rows or columns of a matrix below which integer kernels gain nothing
@@ -50,18 +57,21 @@ class Placement:
         return found
 
 
-def is_kept(node: Node, keep: tuple[str, ...]) -> bool:
-    """True if an operator or a source location of the node fits one of the glob patterns."""
-    return any(fnmatchcase(name, pattern) for pattern in keep for name in (node.op.name, *node.loc))
+def is_kept(node: Node, keep: Keep) -> bool:
+    """True if the operator or a source location of the node fits one of the glob patterns."""
+    patterns = [pattern for pattern in keep if isinstance(pattern, str)]
+    return any(fnmatchcase(name, pattern) for pattern in patterns for name in (node.op.name, *node.loc))
 
 
-def layers_of(graph: Graph, kernels: Integers, keep: tuple[str, ...] = ()) -> list[Node]:
-    """The nodes with constant weights that gain from integers, in order."""
+def layers_of(graph: Graph, kernels: Integers, keep: Keep = ()) -> list[Node]:
+    """The nodes with constant weights that gain from integers, in order, without those to keep."""
+    return [node for number, node in enumerate(candidates(graph, kernels)) if number not in keep and not is_kept(node, keep)]
+
+
+def candidates(graph: Graph, kernels: Integers) -> list[Node]:
+    """All nodes with constant weights that gain from integers, in order: their places are what numbers in `keep` mean."""
     stem = _stem(graph) if kernels.float_stem else set()
-    return [
-        node for node in graph
-        if node.op.key in kernels.layers and not is_kept(node, keep) and node not in stem and refusal(node) == ""
-    ]  # fmt: skip
+    return [n for n in graph if n.op.key in kernels.layers and n not in stem and refusal(n) == ""]
 
 
 def _stem(graph: Graph) -> set[Node]:
@@ -81,7 +91,7 @@ def _stem(graph: Graph) -> set[Node]:
     return found
 
 
-def tables_of(graph: Graph, kernels: Integers, keep: tuple[str, ...] = ()) -> list[Node]:
+def tables_of(graph: Graph, kernels: Integers, keep: Keep = ()) -> list[Node]:
     """The row look-ups in constant tables, in order."""
     return [n for n in graph if n.op.key in kernels.tables and not is_kept(n, keep) and _is_table(n)]
 

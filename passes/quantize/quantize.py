@@ -15,7 +15,7 @@ from .gemms import products_of
 from .insert import Inserter
 from .kernels import Integers, integers_of
 from .observers import METHODS, Statistic, chosen_range, statistic
-from .placement import Placement, is_kept, layers_of, placed, refusal, tables_of
+from .placement import Keep, Placement, candidates, layers_of, placed, refusal, tables_of
 from .scheme import Affine, Scheme, affine_of
 
 _TYPES = {"u8": U8, "i8": I8}
@@ -32,8 +32,9 @@ class Quantize(Pass):
     middle. One pair of QuantizeLinear and DequantizeLinear stands for a tensor, whoever reads it; additions, pools and
     the like between convolutions stay in integers. With ``static`` = false scales are found at run time, without
     samples. ``tables``: rows of embeddings become i8 as well. ``correct``: biases make up for what quantization shifts
-    the mean of each channel by, layer by layer, on at most ``correct`` samples. ``keep`` lists operators and source
-    locations, with wildcards, that stay in floats.
+    the mean of each channel by, layer by layer, on at most ``correct`` samples. ``keep`` lists what stays in
+    floats: operators and source locations, with wildcards, or numbers of layers, the first of those that could be
+    integers being 0.
     """
 
     name: ClassVar[str] = "quantize"
@@ -47,7 +48,7 @@ class Quantize(Pass):
     weights: str = "minmax"
     tables: bool = True
     correct: int = 0
-    keep: tuple[str, ...] = ()
+    keep: Keep = ()
 
     def run(self, model: Model, ctx: Context) -> bool:
         """True if anything became integer. Raises UsageError for bad options, and where samples are needed."""
@@ -89,11 +90,12 @@ class Quantize(Pass):
     def _remark(self, graph: Graph, kernels: Integers, ctx: Context) -> None:
         if not ctx.wants_remarks:
             return
-        chosen = set(layers_of(graph, kernels, self.keep))
+        chosen, could = set(layers_of(graph, kernels, self.keep)), set(candidates(graph, kernels))
         for node in graph:
             if node.op.key in kernels.layers and node not in chosen:
                 stem = "it is one of the first, which are faster in floats"
-                reason = "it is in keep" if is_kept(node, self.keep) else refusal(node) or stem
+                kept = "" if refusal(node) or node not in could else "it is in keep"
+                reason = refusal(node) or kept or stem
                 ctx.remark("refused", self.name, f"{node.op.name} stays in floats: {reason}", node=node)
 
     def _static(

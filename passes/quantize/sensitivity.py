@@ -10,7 +10,6 @@ be reckoned with before the whole is measured.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -22,7 +21,7 @@ from ..base import Context
 from .difference import differences
 from .gemms import products_of
 from .observers import Statistic
-from .placement import layers_of, placed, tables_of
+from .placement import Keep, candidates, layers_of, placed, tables_of
 from .quantize import Quantize
 
 
@@ -34,7 +33,7 @@ class Sensitivity(NamedTuple):
 
     layers: tuple[Node, ...]
     errors: tuple[float, ...]
-    keep: tuple[str, ...]
+    keep: Keep
     weights: int
 
 
@@ -51,7 +50,8 @@ def sensitivities(
     if tables and step.tables:
         parts.append(((), tables))
     trial = _Trial(model, replace(step, correct=0), ctx, layers)
-    return [_of(part, rows, trial.errors(part, rows, limit)) for part, rows in parts]
+    numbers = {node: number for number, node in enumerate(candidates(model.graph, kernels))}
+    return [_of(part, rows, trial.errors(part, rows, limit), numbers) for part, rows in parts]
 
 
 def contiguous(layers: Sequence[Node], groups: int | None) -> list[Sequence[Node]]:
@@ -61,17 +61,11 @@ def contiguous(layers: Sequence[Node], groups: int | None) -> list[Sequence[Node
     return [layers[a:b] for a, b in pairwise(bounds)]
 
 
-def _of(layers: Sequence[Node], tables: Sequence[Node], errors: list[float]) -> Sensitivity:
-    nodes = (*layers, *tables)
-    names = dict.fromkeys(_escaped(name) for node in nodes for name in node.loc)
-    matrices = [node.inputs[1 if node in layers else 0] for node in nodes]
+def _of(layers: Sequence[Node], tables: Sequence[Node], errors: list[float], numbers: dict[Node, int]) -> Sensitivity:
+    keep: Keep = (*(numbers[node] for node in layers), *dict.fromkeys(node.op.name for node in tables))
+    matrices = [*(node.inputs[1] for node in layers), *(node.inputs[0] for node in tables)]
     weights = {value: value.const.size for value in matrices if value is not None and value.const is not None}
-    return Sensitivity(nodes, tuple(errors), tuple(names), sum(weights.values()))
-
-
-def _escaped(name: str) -> str:
-    """The glob pattern that fits this name alone."""
-    return re.sub(r"([*?[])", r"[\1]", name)
+    return Sensitivity((*layers, *tables), tuple(errors), keep, sum(weights.values()))
 
 
 class _Trial:

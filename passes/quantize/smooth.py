@@ -16,7 +16,7 @@ from ...ir.types import F32
 from ..base import Context, Pass
 from .kernels import integers_of
 from .observers import Channels
-from .placement import layers_of
+from .placement import Keep, layers_of
 from .scheme import WEIGHTS
 
 _SHARES = (0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of the size of a channel that goes over to its weights
@@ -38,7 +38,7 @@ class Smooth(Pass):
     name: ClassVar[str] = "smooth"
     lossy: ClassVar[bool] = True  # computes the same, but a wrong sample could take precision from it
     least: float = 0.5
-    keep: tuple[str, ...] = ()
+    keep: Keep = ()
 
     def run(self, model: Model, ctx: Context) -> bool:
         """True if anything was scaled. Raises UsageError without samples."""

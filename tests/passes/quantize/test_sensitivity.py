@@ -34,7 +34,7 @@ def test_errors_are_those_of_each_group_alone(tmp_path: Path, text: str, static:
     for part in found:
         others = [name for other in found if other is not part for name in other.keep]
         trial = model_of(text)
-        run(trial, f"quantize{{static={str(static).lower()},method=minmax,keep=[{','.join(map(repr, others))}]}}".replace("'", '"'), context(feeds))
+        run(trial, f"quantize{{static={str(static).lower()},method=minmax,keep=[{','.join(map(str, others))}]}}", context(feeds))
         got, _ = outputs(trial, tmp_path, feeds[:4], "ORT_DISABLE_ALL")
         assert part.errors == pytest.approx([distance(got, expected)], rel=1e-3)
         assert 0 < part.errors[0] < 0.1 and part.weights >= 288
