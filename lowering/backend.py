@@ -23,6 +23,7 @@ from ..ir.core import Model, Node
 from ..ir.errors import UsageError
 
 if TYPE_CHECKING:
+    from ..passes.quantize.kernels import Integers
     from .targets import Hardware, Target
 
 _FOLDER = Path(__file__).parent
@@ -165,6 +166,12 @@ class Backend:
     def row_sets(self) -> dict[str, tuple[str, str]]:
         """Capability rows, rules that refuse: by name the file, and the module with the natives ("" for none)."""
         return {}
+
+    def integers(self, features: Iterable[str]) -> Integers:
+        """What it computes in 8-bit integers on hardware with these features; what any runtime does by default."""
+        from ..passes.quantize.kernels import PLAIN
+
+        return PLAIN
 
     def emitters(self) -> dict[str, Emitter]:
         """What can be written for it, by the word that --emit takes."""

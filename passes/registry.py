@@ -35,6 +35,8 @@ BUILT_IN: dict[str, str] = {
     "transposes": ".simplify.transposes:Transposes",
     "autocast": ".precision.autocast:Autocast",
     "interface": ".precision.interface:Interface",
+    "quantize": ".quantize.quantize:Quantize",
+    "smooth": ".quantize.smooth:Smooth",
 }
 RULE_SETS: dict[str, str] = {
     "identity": ".simplify.arrangement",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -9,6 +10,7 @@ from ...ir.core import Model
 from ..backend import Backend, Emitter, Lazy, Unsupported, in_main_graph
 
 if TYPE_CHECKING:
+    from ...passes.quantize.kernels import Integers
     from ..targets import Target
 
 _FOLDER = Path(__file__).parent
@@ -28,8 +30,13 @@ class OnnxRuntime(Backend):
     def rule_sets(self) -> dict[str, tuple[str, str]]:
         return {
             f"ort-{name}": (str(_FOLDER / f"{name}.rules"), f"geoc.lowering.onnxruntime.{name}")
-            for name in ("forms", "projections", "residuals", "tokens")
+            for name in ("forms", "projections", "quantized", "residuals", "tokens")
         }
+
+    def integers(self, features: Iterable[str]) -> Integers:
+        from .integers import integers
+
+        return integers(features)
 
     def emitters(self) -> dict[str, Emitter]:
         return {
