@@ -34,6 +34,7 @@ BUILT_IN: dict[str, str] = {
     "shapes": ".simplify.shapes:Shapes",
     "transposes": ".simplify.transposes:Transposes",
     "autocast": ".precision.autocast:Autocast",
+    "quantize-weights": ".quantize.weight_only:QuantizeWeights",
     "interface": ".precision.interface:Interface",
 }
 RULE_SETS: dict[str, str] = {

@@ -29,7 +29,7 @@ class OnnxRuntime(Backend):
     def rule_sets(self) -> dict[str, tuple[str, str]]:
         return {
             f"ort-{name}": (str(_FOLDER / f"{name}.rules"), f"geoc.lowering.onnxruntime.{name}")
-            for name in ("forms", "projections", "residuals", "tokens")
+            for name in ("forms", "projections", "residuals", "tokens", "blocks")
         }
 
     def emitters(self) -> dict[str, Emitter]:

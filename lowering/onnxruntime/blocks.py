@@ -1,0 +1,130 @@
+"""Natives of the rules for weights in blocks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...ir.core import Value
+from ...ir.rewrite import ABSENT, native
+from ...ir.tensor import Array, Tensor
+from ...ir.types import F16, F32, I2, I4, I8, U2, U4, U8
+from . import tokens  # noqa: F401 (its natives)
+
+_SIGNED = frozenset((I2, I4, I8))
+_CODES = frozenset((I2, I4, I8, U2, U4, U8))
+
+
+@native
+def code_bits(q: Value) -> int | None:
+    """Bits of a code: 2, 4 or 8; None for another type."""
+    return q.dtype.bits if q.dtype in _CODES else None
+
+
+@native
+def is_unsigned(q: Value) -> bool:
+    """True for codes from 0 on."""
+    return q.dtype in _CODES and q.dtype not in _SIGNED
+
+
+@native
+def centre(q: Value) -> Tensor:
+    """The code in the middle, which MatMulNBits takes for 0, as f32."""
+    return Tensor.of(1 << (q.dtype.bits - 1), F32)
+
+
+@native
+def packed_codes(q: Value, block: int) -> Tensor | None:
+    """Codes [outputs, inputs] as bytes [outputs, blocks, bytes of a block], from 0 on; None where a block is not whole or too short.
+
+    Their bytes lie in the same order: signed codes differ in the highest bit of each.
+    """
+    tensor = q.const
+    if tensor is None or len(tensor.shape) != 2 or tensor.dtype not in _CODES:
+        return None
+    rows, columns = tensor.shape
+    if block < 16 or block & (block - 1) or columns % block:
+        return None
+    data = np.frombuffer(tensor.data(), np.uint8)
+    if tensor.dtype in _SIGNED:
+        data = data ^ np.uint8(_highest_bits(tensor.dtype.bits))
+    return Tensor(U8, (rows, columns // block, block * tensor.dtype.bits // 8), data=data.data)
+
+
+def _highest_bits(bits: int) -> int:
+    """A byte in which the highest bit of each code is set."""
+    return sum(1 << at for at in range(bits - 1, 8, bits))
+
+
+@native
+def packed_zeros(q: Value, z: Value | None, s: Value) -> Any:
+    """Zeros [outputs, blocks] as MatMulNBits takes them, each row in whole bytes; absent where all are in the middle.
+
+    None for zeros that are not constant.
+    """
+    codes = _zeros(q, z, s)
+    if codes is None or (codes == _middle(q)).all():
+        return None if codes is None else ABSENT
+    return _packed_rows(codes, q.dtype.bits)
+
+
+@native
+def table_zeros(q: Value, z: Value | None, s: Value) -> Any:
+    """As packed_zeros, for GatherBlockQuantized, whose codes of less than 8 bits have their zero in the middle."""
+    codes = _zeros(q, z, s)
+    if codes is None or (codes == _middle(q)).all():
+        return None if codes is None else ABSENT
+    return Tensor.from_array(codes[..., None], U8) if q.dtype.bits == 8 else None
+
+
+def _middle(q: Value) -> int:
+    return int(1 << (q.dtype.bits - 1))
+
+
+def _zeros(q: Value, z: Value | None, s: Value) -> Array | None:
+    """The zero of each block, u8 [outputs, blocks], among codes from 0 on; None where it is not constant."""
+    shift = _middle(q) if q.dtype in _SIGNED else 0
+    if s.const is None or (z is not None and z.const is None):
+        return None
+    if z is None or z.const is None:
+        return np.full(s.const.shape, shift, np.uint8)
+    return (z.const.array().astype(np.int16) + shift).astype(np.uint8)
+
+
+@native
+def in_half(s: Value) -> Any:
+    """The same numbers as f16; absent where it does not hold them."""
+    if s.const is None or s.dtype is not F32:
+        return None
+    numbers = s.const.array()
+    with np.errstate(over="ignore"):
+        half = numbers.astype(np.float16)
+    return Tensor.from_array(half, F16) if np.array_equal(half.astype(np.float32), numbers) else ABSENT
+
+
+@native
+def above(*parts: Value | None) -> Any:
+    """Constants of one element type after each other along the first axis; absent if the first is, None where they do not fit."""
+    if parts[0] is None:
+        return ABSENT
+    tensors = [part.const for part in parts if part is not None and part.const is not None]
+    first = tensors[0] if tensors else None
+    if first is None or len(tensors) < len(parts):
+        return None
+    if any(t.dtype is not first.dtype or t.shape[1:] != first.shape[1:] or (t.size * t.dtype.bits) % 8 for t in tensors):
+        return None
+    shape = (sum(t.shape[0] for t in tensors), *first.shape[1:])
+    return Tensor(first.dtype, shape, data=b"".join(t.data() for t in tensors))
+
+
+def _packed_rows(codes: Array, bits: int) -> Tensor:
+    """Codes [rows, columns] with each row in whole bytes, from the low bits on."""
+    per_byte = 8 // bits
+    rows, columns = codes.shape
+    padded = np.zeros((rows, -(-columns // per_byte) * per_byte), np.uint8)
+    padded[:, :columns] = codes
+    data = np.zeros((rows, padded.shape[1] // per_byte), np.uint8)
+    for lane in range(per_byte):
+        data |= padded[:, lane::per_byte] << np.uint8(lane * bits)
+    return Tensor.from_array(data, U8)
