@@ -51,6 +51,14 @@ class Site:
         """The node that reads it first."""
         return next(iter(self.value.uses))[0]
 
+    def is_in(self, graph: Graph) -> bool:
+        """True if all products with it are in this graph, none in a nested one."""
+        return all(node.graph is graph for node, _ in self._all_products())
+
+    def product_nodes(self) -> list[Node]:
+        """The products with it."""
+        return [node for node, _ in self._all_products()]
+
     def left_operands(self) -> list[Value]:
         """What is multiplied with it, each once."""
         found: dict[Value, None] = {}

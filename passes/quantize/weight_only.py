@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,18 +15,17 @@ from ...ir.tensor import Array, Tensor
 from ...ir.types import F32, I2, I4, I8, U2, U4, U8, DType
 from ..base import Context, Pass
 from .blocks import ASYMMETRIC, KINDS, MINIMUM, SYMMETRIC, Blocks, Scheme, exact_blocks, joined
+from .calibrated import quantize_calibrated
+from .hqq import hqq
 from .rtn import in_half, rtn
 from .sites import Site, find_sites, strips
 
-if TYPE_CHECKING:
-    from typing import TypeAlias
-
-Quantizer: TypeAlias = Callable[[Array, Scheme], Blocks]
 _SIGNED: dict[int, DType] = {2: I2, 3: I4, 4: I4, 8: I8}
 _UNSIGNED: dict[int, DType] = {2: U2, 3: U4, 4: U4, 8: U8}
 _SHORTEST = 16  # columns of a block: runtimes take no shorter ones
 _GRIDS = (Scheme(4, 32, SYMMETRIC), Scheme(4, 32, MINIMUM), Scheme(8, 32, SYMMETRIC))  # of files that are widely used
-METHODS = ("rtn", "hqq", "gptq", "awq")
+CALIBRATED = ("gptq", "awq")
+METHODS = ("rtn", "hqq", *CALIBRATED)
 
 
 @dataclass(frozen=True)
@@ -37,10 +35,16 @@ class QuantizeWeights(Pass):
     A block has a scale of its own, `kind` says what else: nothing (symmetric), an integer zero (asymmetric), or the
     minimum as a float (minimum). `half` stores scales and minima in half precision. Where `block` does not divide the
     inputs, the largest power of two that does is taken. The tables, and what makes the model's results (the head of a
-    language model), have `head_bits`; a table that is the head as well is stored once.
+    language model), have `head_bits`; a table that is the head as well is stored once. Weights of 3 bits take the room of 4.
 
-    `method`: rtn rounds to nearest. With `grid`, weights that lie on a grid of 4 or 8 bits in blocks of 32 already, as
-    those that come from llama.cpp's files do, keep it whatever else is asked for: they lose nothing.
+    With `grid`, weights that lie on a grid of 4 or 8 bits in blocks of 32 already, as those that come from llama.cpp's files
+    do, keep it if it has no more bits than asked for: they lose nothing.
+
+    `method` is how the others become codes. Without samples: rtn, to the nearest (`clip`: with ranges of the smallest squared
+    error), and hqq, whose errors are sparse. With samples (--calib): gptq, where each column makes up for the errors of those
+    before it (`order`: those of large inputs first), and awq, where large inputs get finer weights, by factors that the
+    normalization before takes back. These go through the model in groups of as many weights as `memory` bytes of statistics
+    hold, at least `stages` groups; each group sees the inputs that come from the quantized weights before it.
 
     `keep`: names of weights or of the nodes that read them (with * and ?) that stay as they are. `least`: elements from
     which on a matrix is worth it.
@@ -57,27 +61,46 @@ class QuantizeWeights(Pass):
     grid: bool = True
     half: bool = True
     clip: bool = False
+    order: bool = False
     keep: tuple[str, ...] = ()
     least: int = 1 << 12
+    stages: int = 1
+    memory: int = 256 << 20
 
     def run(self, model: Model, ctx: Context) -> bool:
-        """True if any weight was replaced. Raises UsageError for options that cannot be."""
+        """True if any weight was replaced. Raises UsageError for options that cannot be, and for a method without its samples."""
         self._check()
         changed = False
         for root in model.roots():
             sites, kept = find_sites(root, self.least)
             for node, reason in kept:
                 ctx.decline("missed", self.name, "", node, f"a weight stays as it is: {reason}")
+            calibrated: list[Site] = []
             for site in sites:
                 reason = self._refusal(site)
                 if reason:
                     ctx.decline("refused", self.name, "", site.first, reason)
                 elif ctx.allow(self.name, "", site.first):
-                    created: list[Node] = []
-                    with ctx.rewrite(self.name, "", list(site.value.users), created):
-                        install(root, site, self._blocks(site), created)
                     changed = True
+                    if self.method in CALIBRATED and not site.is_head and site.is_in(root) and not self._exact(site, root, ctx):
+                        calibrated.append(site)
+                    elif site.value.uses:
+                        self.replace(root, site, self._without_data(site), ctx)
+            if calibrated:
+                quantize_calibrated(self, model, root, calibrated, ctx)
         return changed
+
+    def scheme(self, site: Site) -> Scheme:
+        """How a weight is stored."""
+        bits = self.head_bits if site.is_head else self.bits
+        kind = SYMMETRIC if bits == 8 or (self.kind == MINIMUM and site.tables) else self.kind
+        return Scheme(bits, block_for(self.block, site.inputs), kind)
+
+    def replace(self, root: Graph, site: Site, blocks: Blocks, ctx: Context) -> None:
+        """Put blocks in the place of a weight."""
+        created: list[Node] = []
+        with ctx.rewrite(self.name, "", list(site.value.users), created):
+            install(root, site, blocks, created)
 
     def _check(self) -> None:
         for option, value, choices in (
@@ -98,17 +121,21 @@ class QuantizeWeights(Pass):
             return f"no block of {_SHORTEST} or more divides its {site.inputs} inputs"
         return ""
 
-    def _blocks(self, site: Site) -> Blocks:
-        if self.grid:
-            found = on_grid(site)
-            if found is not None and found.scheme.bits <= (self.head_bits if site.is_head else self.bits):
-                return found
-        bits = self.head_bits if site.is_head else self.bits
-        kind = SYMMETRIC if bits == 8 else self.kind
-        scheme = Scheme(bits, block_for(self.block, site.inputs), kind)
+    def _exact(self, site: Site, root: Graph, ctx: Context) -> bool:
+        """Keep the grid that a weight lies on; False where there is none."""
+        found = on_grid(site, self.scheme(site).bits) if self.grid else None
+        if found is not None:
+            self.replace(root, site, found, ctx)
+        return found is not None
+
+    def _without_data(self, site: Site) -> Blocks:
+        scheme = self.scheme(site)
+        found = on_grid(site, scheme.bits) if self.grid else None
+        if found is not None:
+            return found
         parts = []
         for strip in strips(site):
-            made = rtn(strip, scheme, self.clip)
+            made = hqq(strip, scheme) if self.method == "hqq" and scheme.bits < 8 else rtn(strip, scheme, self.clip)
             parts.append(in_half(made, strip) if self.half else made)
         return joined(parts)
 
@@ -118,10 +145,10 @@ def block_for(block: int, inputs: int) -> int:
     return min(block, inputs & -inputs)
 
 
-def on_grid(site: Site) -> Blocks | None:
-    """The blocks of a matrix that lies on a grid already; None for another one."""
+def on_grid(site: Site, most_bits: int) -> Blocks | None:
+    """The blocks of a matrix that lies on a grid of at most so many bits already; None for another one."""
     for scheme in _GRIDS:
-        if site.inputs % scheme.block:
+        if site.inputs % scheme.block or scheme.bits > most_bits or (scheme.kind == MINIMUM and site.tables):
             continue
         parts: list[Blocks] = []
         for strip in strips(site):
