@@ -35,6 +35,7 @@ BUILT_IN: dict[str, str] = {
     "transposes": ".simplify.transposes:Transposes",
     "autocast": ".precision.autocast:Autocast",
     "quantize-weights": ".quantize.weight_only:QuantizeWeights",
+    "nbits-rows": ".quantize.rows:NBitsRows",
     "interface": ".precision.interface:Interface",
 }
 RULE_SETS: dict[str, str] = {

@@ -78,7 +78,7 @@ def _matrix(site: Site) -> Array:
 
 
 def _gptq(step: QuantizeWeights, site: Site, gram: Array) -> Blocks:
-    return gptq(_matrix(site), gram, step.scheme(site), half=step.half, order=step.order, clip=step.clip)
+    return gptq(_matrix(site), gram, step.scheme(site), half=step.half, order=step.order)
 
 
 def _scaled(step: QuantizeWeights, root: Graph, sites: list[Site], left: list[Value], gram: Array, ctx: Context) -> None:
@@ -86,7 +86,7 @@ def _scaled(step: QuantizeWeights, root: Graph, sites: list[Site], left: list[Va
     importance = np.diag(gram).astype(np.float32)
 
     def quantized(matrix: Array, scheme: Scheme) -> Blocks:
-        made = rtn(matrix, scheme, step.clip, importance)
+        made = rtn(matrix, scheme, True, importance)
         return in_half(made, matrix) if step.half else made
 
     matrices = [_matrix(site) for site in sites]

@@ -27,7 +27,8 @@ class Gram:
     def add(self, array: Array) -> None:
         """Rows [..., inputs]. Raises ValueError for NaN and infinity."""
         rows = array.reshape(-1, array.shape[-1]).astype(np.float32, copy=False)
-        product = rows.T @ rows
+        with np.errstate(over="ignore", invalid="ignore"):
+            product = rows.T @ rows
         if not np.isfinite(product).all():
             raise ValueError("it holds NaN, infinity, or numbers whose squares are none")
         self.matrix += product

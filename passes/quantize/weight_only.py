@@ -41,7 +41,7 @@ class QuantizeWeights(Pass):
     do, keep it if it has no more bits than asked for: they lose nothing.
 
     `method` is how the others become codes. Without samples: rtn, to the nearest (`clip`: with ranges of the smallest squared
-    error), and hqq, whose errors are sparse. With samples (--calib): gptq, where each column makes up for the errors of those
+    error, which a language model does not thank for), and hqq, whose errors are sparse. With samples (--calib): gptq, where each column makes up for the errors of those
     before it (`order`: those of large inputs first), and awq, where large inputs get finer weights, by factors that the
     normalization before takes back. These go through the model in groups of as many weights as `memory` bytes of statistics
     hold, at least `stages` groups; each group sees the inputs that come from the quantized weights before it.
