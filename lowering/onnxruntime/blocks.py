@@ -30,14 +30,14 @@ def is_unsigned(q: Value) -> bool:
 
 
 @native
-def centre(q: Value) -> Tensor:
+def middle_code(q: Value) -> Tensor:
     """The code in the middle, which MatMulNBits takes for 0, as f32."""
     return Tensor.of(1 << (q.dtype.bits - 1), F32)
 
 
 @native
 def packed_codes(q: Value, block: int) -> Tensor | None:
-    """Codes [outputs, inputs] as bytes [outputs, blocks, bytes of a block], from 0 on; None where a block is not whole or too short.
+    """Codes [outputs, inputs] as bytes [outputs, blocks, bytes of a block], from 0 on; None for odd blocks.
 
     Their bytes lie in the same order: signed codes differ in the highest bit of each.
     """
@@ -106,14 +106,15 @@ def in_half(s: Value) -> Any:
 
 @native
 def above(*parts: Value | None) -> Any:
-    """Constants of one element type after each other along the first axis; absent if the first is, None where they do not fit."""
+    """Constants after each other along the first axis; absent if the first is, None where types or sizes do not fit."""
     if parts[0] is None:
         return ABSENT
     tensors = [part.const for part in parts if part is not None and part.const is not None]
     first = tensors[0] if tensors else None
     if first is None or len(tensors) < len(parts):
         return None
-    if any(t.dtype is not first.dtype or t.shape[1:] != first.shape[1:] or (t.size * t.dtype.bits) % 8 for t in tensors):
+    width = first.shape[1:]
+    if any(t.dtype is not first.dtype or t.shape[1:] != width or (t.size * t.dtype.bits) % 8 for t in tensors):
         return None
     shape = (sum(t.shape[0] for t in tensors), *first.shape[1:])
     return Tensor(first.dtype, shape, data=b"".join(t.data() for t in tensors))

@@ -19,7 +19,7 @@ def absorbs_shift(x: Value, total: Value) -> bool:
 
     Keys of attention need no constant: softmax does not see it.
     """
-    return all(user is total.producer or _is_product(user, index) and _takes_bias(user.output) for user, index in x.uses)
+    return all(user is total.producer or (_is_product(user, index) and _takes_bias(user.output)) for user, index in x.uses)
 
 
 def _is_product(node: Node, index: int) -> bool:

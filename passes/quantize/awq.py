@@ -1,8 +1,9 @@
 """AWQ: inputs that are large make their weights finer, by factors that the operator before takes back.
 
-Lin, Tang, Tang, Yang, Chen, Wang, Xiao, Dang, Gan, Han: AWQ: Activation-aware Weight Quantization for LLM Compression and
-Acceleration (arXiv 2306.00978). W diag(f) diag(f)^-1 x: the first is quantized, the second is part of the normalization or
-of the product that gives x. Factors are powers of the inputs' sizes; which power is best is found by trying.
+Lin, Tang, Tang, Yang, Chen, Wang, Xiao, Dang, Gan, Han: AWQ: Activation-aware Weight Quantization for LLM Compression
+and Acceleration (arXiv 2306.00978). W diag(f) diag(f)^-1 x: the first is quantized, the second is part of the
+normalization or of the product that gives x. Factors are powers of the inputs' sizes; which power is best is found by
+trying.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _POWERS = np.linspace(0.0, 1.0, 11)  # 0: all factors are 1
 
 
 def factors(matrices: Sequence[Array], gram: Array, quantized: Callable[[Array], Blocks]) -> Array | None:
-    """The factors f32 [inputs] with the smallest ||X (W - W')|| over all matrices [outputs, inputs]; None where 1 is best.
+    """The factors f32 [inputs] of the smallest ||X (W - W')|| over all [outputs, inputs]; None where 1 is best.
 
     `gram` f64 [inputs, inputs] is X^T X.
     """
@@ -44,7 +45,7 @@ def _loss(matrix: Array, made: Array, gram: Array) -> float:
 
 
 def foldable(value: Value, readers: int) -> bool:
-    """True if factors of `value` can go into what makes it: a normalization with constant scale, which nothing else reads."""
+    """True if factors of `value` can go into a normalization that makes it, and only `readers` operands read it."""
     node = value.producer
     if node is None or len(value.uses) != readers or node.op.key not in ("RMSNormalization", "LayerNormalization"):
         return False

@@ -1,7 +1,7 @@
 """Matrices in blocks: integers of a few bits, with a scale (and perhaps an offset) for each block of a row.
 
-A matrix here is [rows, columns] with the columns summed over by a product (a Linear's [outputs, inputs]); a block is `block`
-columns of one row. Three kinds, with codes c in 0 .. 2^bits - 1:
+A matrix here is [rows, columns] with the columns summed over by a product (a Linear's [outputs, inputs]); a block is
+`block` columns of one row. Three kinds, with codes c in 0 .. 2^bits - 1:
 
     symmetric    w = scale (c - 2^(bits-1))
     asymmetric   w = scale (c - zero), zero an integer of the same bits
@@ -146,7 +146,8 @@ def encode(blocked: Array, scale: Array, offset: Array | None, scheme: Scheme) -
     else:
         zero = np.float32(scheme.middle) if offset is None else offset[..., None].astype(np.float32)
         places = blocked * inverse + zero
-    return np.clip(np.rint(places), 0, scheme.top).astype(np.uint8)
+    codes: Array = np.clip(np.rint(places), 0, scheme.top).astype(np.uint8)
+    return codes
 
 
 def decode(codes: Array, scale: Array, offset: Array | None, scheme: Scheme) -> Array:
@@ -182,7 +183,7 @@ _ULPS = 4  # of the largest number of a block: how far from its grid rounding to
 
 
 def exact_blocks(matrix: Array, scheme: Scheme) -> Blocks | None:
-    """`matrix` (f32) in blocks that give each number again, up to rounding of f32; None where it does not lie on a grid.
+    """`matrix` (f32) in blocks that give each number again, up to rounding of f32; None where it lies on no grid.
 
     Scales and minima are those of f16 where these fit as well: models that come from llama.cpp's formats hold such.
     Raises nothing; a last block that is shorter is on no grid.
@@ -235,7 +236,7 @@ def _on_grid(blocked: Array, scheme: Scheme) -> tuple[Array, Array, Array | None
 
 
 def _step_counts(scheme: Scheme) -> range:
-    """How many steps may lie between the ends of a block, the likeliest first: most blocks use both ends of the codes."""
+    """How many steps may lie between the ends of a block, the likeliest first: most blocks use both end codes."""
     if scheme.kind == SYMMETRIC:
         return range(scheme.middle, max(scheme.middle - 4, 0), -1)
     return range(scheme.top, 0, -1) if scheme.bits <= 4 else range(scheme.top, scheme.top - 4, -1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def quantize_calibrated(step: QuantizeWeights, model: Model, root: Graph, sites: list[Site], ctx: Context) -> None:
-    """Quantize weights by what multiplies them. Raises UsageError where there are no samples, or the root is a function."""
+    """Quantize weights by what multiplies them. Raises UsageError without samples, or for the body of a function."""
     if ctx.observe is None or root is not model.graph:
         text = f"method={step.method} of {step.name} needs samples (--calib); rtn and hqq need none"
         raise UsageError(text, source="--passes")
@@ -81,7 +80,9 @@ def _gptq(step: QuantizeWeights, site: Site, gram: Array) -> Blocks:
     return gptq(_matrix(site), gram, step.scheme(site), half=step.half, order=step.order)
 
 
-def _scaled(step: QuantizeWeights, root: Graph, sites: list[Site], left: list[Value], gram: Array, ctx: Context) -> None:
+def _scaled(
+    step: QuantizeWeights, root: Graph, sites: list[Site], left: list[Value], gram: Array, ctx: Context
+) -> None:
     """AWQ of all weights that one value is multiplied with."""
     importance = np.diag(gram).astype(np.float32)
 
@@ -92,7 +93,8 @@ def _scaled(step: QuantizeWeights, root: Graph, sites: list[Site], left: list[Va
     matrices = [_matrix(site) for site in sites]
     schemes = [step.scheme(site) for site in sites]
     f = None
-    if len(left) == 1 and foldable(left[0], sum(len(site.product_nodes()) for site in sites)) and len(set(schemes)) == 1:
+    readers = sum(len(site.product_nodes()) for site in sites)
+    if len(left) == 1 and foldable(left[0], readers) and len(set(schemes)) == 1:
         f = factors(matrices, gram, lambda matrix: quantized(matrix, schemes[0]))
     if f is not None:
         importance = importance / f**2

@@ -2,7 +2,8 @@
 
 Frantar, Ashkboos, Hoefler, Alistarh: GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers
 (arXiv 2210.17323), which has the blocked form by a Cholesky factor of the inverse that is used here; the step for one
-column is that of Optimal Brain Surgeon (Hassibi, Stork, 1993). Minimizes ||X (W - W')|| for the inputs X that were seen.
+column is that of Optimal Brain Surgeon (Hassibi, Stork, 1993). Minimizes ||X (W - W')|| for the inputs X that were
+seen.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...ir.tensor import Array
-from .blocks import MINIMUM, Blocks, Scheme, apart, decode, encode, ranges, to_half, together
+from .blocks import MINIMUM, Blocks, Scheme, apart, decode, encode, ranges, to_half
 from .rtn import fitted, rtn
 
 DAMPING = 0.01  # of the mean square of an input, added to all: the matrix must not be singular
@@ -40,12 +41,15 @@ class Gram:
         return found
 
 
-def gptq(matrix: Array, gram: Array, scheme: Scheme, *, half: bool = False, order: bool = False, clip: bool = True) -> Blocks:
+def gptq(
+    matrix: Array, gram: Array, scheme: Scheme, *, half: bool = False, order: bool = False, clip: bool = True
+) -> Blocks:
     """f32 [outputs, inputs] in blocks, for inputs with the Gram matrix `gram` f64 [inputs, inputs].
 
-    `half`: scales and minima of f16. `order`: columns of large inputs first ("act-order"), with scales that are set before
-    the first error is made up for. `clip`: scales by the smallest squared error, weighed by the mean squares of the inputs.
-    What is worse than rounding to nearest by that measure, as can be with few samples, is rounded to nearest.
+    `half`: scales and minima of f16. `order`: columns of large inputs first ("act-order"), with scales that are set
+    before the first error is made up for. `clip`: scales by the smallest squared error, weighed by the mean squares of
+    the inputs. What is worse than rounding to nearest by that measure, as can be with few samples, is rounded to
+    nearest.
     """
     weights = np.array(matrix, np.float32)
     columns = weights.shape[1]

@@ -1,8 +1,9 @@
 """HQQ: offsets (or scales) for which the errors are sparse, found without data by half-quadratic splitting.
 
-Badri, Shaji: Half-Quadratic Quantization of Large Machine Learning Models (2023): minimizes sum |w - w'|^p, p < 1, by turns of a
-shrinkage of the errors and a mean. A few large weights then do not draw the grid of their block to them. There scales stay
-and zeros are floats; blocks with integer zeros have theirs rounded, and symmetric ones have their scales fitted instead.
+Badri, Shaji: Half-Quadratic Quantization of Large Machine Learning Models (2023): minimizes sum |w - w'|^p, p < 1, by
+turns of a shrinkage of the errors and a mean. A few large weights then do not draw the grid of their block to them.
+There scales stay and zeros are floats; blocks with integer zeros have theirs rounded, and symmetric ones have their
+scales fitted instead.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def hqq(matrix: Array, scheme: Scheme) -> Blocks:
         better = found < best
         if not better.any():
             break
-        scale, codes, best = np.where(better, now_scale, scale), np.where(better[..., None], now_codes, codes), np.where(better, found, best)
+        scale, best = np.where(better, now_scale, scale), np.where(better, found, best)
+        codes = np.where(better[..., None], now_codes, codes)
         if offset is not None and now_offset is not None:
             offset = np.where(better, now_offset, offset)
         weight *= _FACTOR
@@ -48,7 +50,9 @@ def _shrunk(error: Array, weight: float) -> Array:
     return found
 
 
-def _centred(wanted: Array, codes: Array, scale: Array, offset: Array | None, scheme: Scheme) -> tuple[Array, Array | None]:
+def _centred(
+    wanted: Array, codes: Array, scale: Array, offset: Array | None, scheme: Scheme
+) -> tuple[Array, Array | None]:
     """Offsets (symmetric blocks: scales) with which the codes are nearest to the numbers wanted."""
     if scheme.kind == MINIMUM:
         return scale, (wanted - codes * scale[..., None]).mean(axis=2)

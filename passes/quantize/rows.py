@@ -16,9 +16,9 @@ _INT8 = 4  # the accuracy level of com.microsoft::MatMulNBits that says so
 class NBitsRows(Pass):
     """MatMulNBits takes its rows to 8 bits, with a scale for each block of the weights, and multiplies integers.
 
-    Weights of 4 bits are multiplied 1.6 times as fast for a single token, and as fast for long prompts; those of 2 and 8 bits have
-    no kernel in onnxruntime 1.31 that is as fast as a product of floats but this (docs/forms.md, Weights in blocks). With `wide`
-    only these are changed, and what 4 bits multiply stays in floats.
+    Weights of 4 bits are multiplied 1.6 times as fast for a single token, and as fast for long prompts; those of 2 and
+    8 bits have no kernel in onnxruntime 1.31 that is as fast as a product of floats but this (docs/forms.md, Weights in
+    blocks). With `wide` only these are changed, and what 4 bits multiply stays in floats.
     """
 
     name: ClassVar[str] = "nbits-rows"

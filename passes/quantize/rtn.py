@@ -9,7 +9,7 @@ import numpy as np
 from ...ir.tensor import Array
 from .blocks import MINIMUM, SYMMETRIC, Blocks, Scheme, apart, decode, encode, ranges, together
 
-_SHRINK = np.linspace(1.0, 0.7, 13, dtype=np.float32)[1:]  # parts of the range that are tried; below, nothing was ever best
+_SHRINK = np.linspace(1.0, 0.7, 13, dtype=np.float32)[1:]  # parts of the range that are tried
 _ROUNDS = 2  # of least squares behind the best of them
 
 
@@ -17,7 +17,8 @@ def rtn(matrix: Array, scheme: Scheme, clip: bool = True, importance: Array | No
     """f32 [rows, columns] in blocks, by rounding to nearest.
 
     `clip`: narrower ranges are tried, in which the numbers at the ends of a block are clipped, and scales (and minima)
-    by least squares for the codes found. `importance` f32 [columns] weighs the squared errors; without it all count alike.
+    by least squares for the codes found. `importance` f32 [columns] weighs the squared errors; without it all count
+    alike.
     """
     blocked = apart(np.ascontiguousarray(matrix, dtype=np.float32), scheme.block)
     scale, offset = ranges(blocked, scheme)

@@ -75,7 +75,7 @@ class Site:
 
 
 def find_sites(graph: Graph, least: int) -> tuple[list[Site], list[tuple[Node, str]]]:
-    """The weights of at least `least` elements in a graph and its regions, and those that something keeps as they are."""
+    """The weights of at least `least` elements in a graph and its regions, and why others stay as they are."""
     values: dict[Value, None] = {}
     for inner in graph.graphs():
         for node in inner:
@@ -119,7 +119,8 @@ def _site(value: Value) -> Site | str:
         return "it is read in both layouts"
     site.inputs_first = bool(first)
     site.products = first or last
-    if site.tables and not (site.products or site.transposes) and not all(_is_embedding(node) for node, _ in site.tables):
+    is_table = bool(site.tables) and not (site.products or site.transposes)
+    if is_table and not all(_is_embedding(node) for node, _ in site.tables):
         return ""
     site.is_head = bool(site.tables) or any(_is_returned(node) for node, _ in site._all_products())
     return site
@@ -132,9 +133,7 @@ def _is_embedding(gather: Node) -> bool:
         for user, _ in value.uses:
             if user.op.key in _VIEWS:
                 work.append(user.output)
-            elif user.op.name == "RotaryEmbedding":
-                return False
-            elif user.op.key == "Mul" and not any(v is not None and v is not value and v.const is not None for v in user.inputs):
+            elif user.op.name == "RotaryEmbedding" or (user.op.key == "Mul" and not _has_constant(user)):
                 return False
     return True
 
@@ -146,10 +145,13 @@ def _is_returned(product: Node) -> bool:
         for user, _ in value.uses:
             if user.op.key == "geoc::Return":
                 return user.graph is not None and user.graph.parent is None
-            added = user.op.key == "Add" and any(v is not None and v.const is not None for v in user.inputs)
-            if added or user.op.key in _VIEWS:
+            if (user.op.key == "Add" and _has_constant(user)) or user.op.key in _VIEWS:
                 work.append(user.output)
     return False
+
+
+def _has_constant(node: Node) -> bool:
+    return any(value is not None and value.const is not None for value in node.inputs)
 
 
 # Numbers

@@ -35,16 +35,18 @@ class QuantizeWeights(Pass):
     A block has a scale of its own, `kind` says what else: nothing (symmetric), an integer zero (asymmetric), or the
     minimum as a float (minimum). `half` stores scales and minima in half precision. Where `block` does not divide the
     inputs, the largest power of two that does is taken. The tables, and what makes the model's results (the head of a
-    language model), have `head_bits`; a table that is the head as well is stored once. Weights of 3 bits take the room of 4.
+    language model), have `head_bits`; a table that is the head as well is stored once. Weights of 3 bits take the room
+    of 4.
 
-    With `grid`, weights that lie on a grid of 4 or 8 bits in blocks of 32 already, as those that come from llama.cpp's files
-    do, keep it if it has no more bits than asked for: they lose nothing.
+    With `grid`, weights that lie on a grid of 4 or 8 bits in blocks of 32 already, as those that come from llama.cpp's
+    files do, keep it if it has no more bits than asked for: they lose nothing.
 
-    `method` is how the others become codes. Without samples: rtn, to the nearest (`clip`: with ranges of the smallest squared
-    error, which a language model does not thank for), and hqq, whose errors are sparse. With samples (--calib): gptq, where each column makes up for the errors of those
-    before it (`order`: those of large inputs first), and awq, where large inputs get finer weights, by factors that the
-    normalization before takes back. These go through the model in groups of as many weights as `memory` bytes of statistics
-    hold, at least `stages` groups; each group sees the inputs that come from the quantized weights before it.
+    `method` is how the others become codes. Without samples: rtn, to the nearest (`clip`: with ranges of the smallest
+    squared error, which a language model does not thank for), and hqq, whose errors are sparse. With samples (--calib):
+    gptq, where each column makes up for the errors of those before it (`order`: those of large inputs first), and awq,
+    where large inputs get finer weights, by factors that the normalization before takes back. These go through the
+    model in groups of as many weights as `memory` bytes of statistics hold, at least `stages` groups; each group sees
+    the inputs that come from the quantized weights before it.
 
     `keep`: names of weights or of the nodes that read them (with * and ?) that stay as they are. `least`: elements from
     which on a matrix is worth it.
@@ -68,7 +70,7 @@ class QuantizeWeights(Pass):
     memory: int = 256 << 20
 
     def run(self, model: Model, ctx: Context) -> bool:
-        """True if any weight was replaced. Raises UsageError for options that cannot be, and for a method without its samples."""
+        """True if any weight was replaced. Raises UsageError for bad options, and for a method without its samples."""
         self._check()
         changed = False
         for root in model.roots():
@@ -82,9 +84,12 @@ class QuantizeWeights(Pass):
                     ctx.decline("refused", self.name, "", site.first, reason)
                 elif ctx.allow(self.name, "", site.first):
                     changed = True
-                    if self.method in CALIBRATED and not site.is_head and site.is_in(root) and not self._exact(site, root, ctx):
+                    exact = on_grid(site, self.scheme(site).bits) if self.grid else None
+                    if exact is not None:
+                        self.replace(root, site, exact, ctx)
+                    elif self.method in CALIBRATED and not site.is_head and site.is_in(root):
                         calibrated.append(site)
-                    elif site.value.uses:
+                    else:
                         self.replace(root, site, self._without_data(site), ctx)
             if calibrated:
                 quantize_calibrated(self, model, root, calibrated, ctx)
@@ -121,19 +126,8 @@ class QuantizeWeights(Pass):
             return f"no block of {_SHORTEST} or more divides its {site.inputs} inputs"
         return ""
 
-    def _exact(self, site: Site, root: Graph, ctx: Context) -> bool:
-        """Keep the grid that a weight lies on; False where there is none."""
-        found = on_grid(site, self.scheme(site).bits) if self.grid else None
-        if found is not None:
-            self.replace(root, site, found, ctx)
-        return found is not None
-
     def _without_data(self, site: Site) -> Blocks:
-        scheme = self.scheme(site)
-        found = on_grid(site, scheme.bits) if self.grid else None
-        if found is not None:
-            return found
-        parts = []
+        scheme, parts = self.scheme(site), []
         for strip in strips(site):
             made = hqq(strip, scheme) if self.method == "hqq" and scheme.bits < 8 else rtn(strip, scheme, self.clip)
             parts.append(in_half(made, strip) if self.half else made)
@@ -197,7 +191,7 @@ def dequantized(b: Builder, blocks: Blocks, hint: str = "") -> Value:
 
 
 def packed(codes: Array, dtype: DType) -> Tensor:
-    """A tensor that holds codes (as u8, modulo 256) as packed bytes: elements of less than a byte from the low bits on."""
+    """A tensor over packed bytes of codes (u8, modulo 256): elements of less than a byte from the low bits on."""
     if dtype.bits == 8:
         return Tensor(dtype, codes.shape, data=np.ascontiguousarray(codes).reshape(-1).data)
     per_byte = 8 // dtype.bits
