@@ -10,52 +10,15 @@ from ...ir.core import Value
 from ...ir.rewrite import ABSENT, native
 from ...ir.rewrite.instances import Pick, instance_for
 from ...ir.tensor import Array, Tensor
-from ...ir.types import F16, F32, I2, I4, I8, U2, U4, U8
+from ...ir.types import F16, F32, U8
+from ..blocks import SIGNED
 from . import tokens  # noqa: F401 (its natives)
-
-_SIGNED = frozenset((I2, I4, I8))
-_CODES = frozenset((I2, I4, I8, U2, U4, U8))
-
-
-@native
-def code_bits(q: Value) -> int | None:
-    """Bits of a code: 2, 4 or 8; None for another type."""
-    return q.dtype.bits if q.dtype in _CODES else None
-
-
-@native
-def is_unsigned(q: Value) -> bool:
-    """True for codes from 0 on."""
-    return q.dtype in _CODES and q.dtype not in _SIGNED
 
 
 @native
 def middle_code(q: Value) -> Tensor:
     """The code in the middle, which MatMulNBits takes for 0, as f32."""
     return Tensor.of(1 << (q.dtype.bits - 1), F32)
-
-
-@native
-def packed_codes(q: Value, block: int) -> Tensor | None:
-    """Codes [outputs, inputs] as bytes [outputs, blocks, bytes of a block], from 0 on; None for odd blocks.
-
-    Their bytes lie in the same order: signed codes differ in the highest bit of each.
-    """
-    tensor = q.const
-    if tensor is None or len(tensor.shape) != 2 or tensor.dtype not in _CODES:
-        return None
-    rows, columns = tensor.shape
-    if block < 16 or block & (block - 1) or columns % block:
-        return None
-    data = np.frombuffer(tensor.data(), np.uint8)
-    if tensor.dtype in _SIGNED:
-        data = data ^ np.uint8(_highest_bits(tensor.dtype.bits))
-    return Tensor(U8, (rows, columns // block, block * tensor.dtype.bits // 8), data=data.data)
-
-
-def _highest_bits(bits: int) -> int:
-    """A byte in which the highest bit of each code is set."""
-    return sum(1 << at for at in range(bits - 1, 8, bits))
 
 
 @native
@@ -85,7 +48,7 @@ def _middle(q: Value) -> int:
 
 def _zeros(q: Value, z: Value | None, s: Value) -> Array | None:
     """The zero of each block, u8 [outputs, blocks], among codes from 0 on; None where it is not constant."""
-    shift = _middle(q) if q.dtype in _SIGNED else 0
+    shift = _middle(q) if q.dtype in SIGNED else 0
     if s.const is None or (z is not None and z.const is None):
         return None
     if z is None or z.const is None:

@@ -20,6 +20,7 @@ import numpy as np
 from ...ir.tensor import Array
 
 SYMMETRIC, ASYMMETRIC, MINIMUM = "symmetric", "asymmetric", "minimum"
+_BYTE = 8
 KINDS = (SYMMETRIC, ASYMMETRIC, MINIMUM)
 
 
@@ -163,18 +164,25 @@ def ranges(blocked: Array, scheme: Scheme) -> tuple[Array, Array | None]:
     """Scales f32 and offsets [rows, blocks] by which no number of a block is clipped.
 
     Symmetric ones are signed: the number that is largest by magnitude takes the code 0, so that all 2^bits codes are
-    of use. A block of zeros has scale 0.
+    of use. With 8 bits, where one code is not worth it, they are positive, as TensorRT wants them. A block of zeros has
+    scale 0.
     """
     low, high = blocked.min(axis=2), blocked.max(axis=2)
     if scheme.kind == MINIMUM:
         return ((high - low) / scheme.top).astype(np.float32), low.astype(np.float32)
     if scheme.kind == SYMMETRIC:
-        extreme = np.where(-low >= high, low, high)
-        return (extreme / -scheme.middle).astype(np.float32), None
+        return _symmetric(low, high, scheme.middle, scheme), None
     low, high = np.minimum(low, 0), np.maximum(high, 0)
     scale = ((high - low) / scheme.top).astype(np.float32)
     inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale != 0)
     return scale, np.clip(np.rint(-low * inverse), 0, scheme.top).astype(np.uint8)
+
+
+def _symmetric(low: Array, high: Array, steps: int, scheme: Scheme) -> Array:
+    """Scales with `steps` of them from 0 to what is largest by magnitude."""
+    if scheme.bits == _BYTE:
+        return (np.maximum(-low, high) / min(steps, scheme.middle - 1)).astype(np.float32)
+    return (np.where(-low >= high, low, high) / -steps).astype(np.float32)
 
 
 # Exact grids
@@ -238,15 +246,15 @@ def _on_grid(blocked: Array, scheme: Scheme) -> tuple[Array, Array, Array | None
 def _step_counts(scheme: Scheme) -> range:
     """How many steps may lie between the ends of a block, the likeliest first: most blocks use both end codes."""
     if scheme.kind == SYMMETRIC:
-        return range(scheme.middle, max(scheme.middle - 4, 0), -1)
+        most = scheme.middle - (scheme.bits == _BYTE)
+        return range(most, max(most - 4, 0), -1)
     return range(scheme.top, 0, -1) if scheme.bits <= 4 else range(scheme.top, scheme.top - 4, -1)
 
 
 def _grid(numbers: Array, steps: int, half: bool, scheme: Scheme) -> tuple[Array, Array | None]:
     """Scales, and minima but for symmetric blocks, if `steps` of them lie between the ends of each block."""
     if scheme.kind == SYMMETRIC:
-        low, high = numbers.min(axis=1), numbers.max(axis=1)
-        s = (np.where(-low >= high, low, high) / -steps).astype(np.float32)
+        s = _symmetric(numbers.min(axis=1), numbers.max(axis=1), steps, scheme)
         return (to_half(s) if half else s), None
     low, high = numbers.min(axis=1), numbers.max(axis=1)
     s = ((high - low) / np.float32(steps)).astype(np.float32)

@@ -88,6 +88,8 @@ def test_numbers_of_a_grid_are_given_again(bits: int, kind: str, half: bool) -> 
     scheme = Scheme(bits, 32, kind)
     codes = random.integers(0, scheme.top + 1, (12, 3, 32)).astype(np.uint8)
     codes[:, :, 0], codes[:, :, 1] = 0, scheme.top  # what a quantizer that spans the range gives
+    if bits == 8:
+        codes = np.maximum(codes, 1)  # as far down from the middle as up
     scale = random.uniform(0.001, 0.1, (12, 3)).astype(np.float32)
     least = random.normal(size=(12, 3)).astype(np.float32)
     scale, least = (to_half(scale), to_half(least)) if half else (scale, least)
@@ -168,6 +170,11 @@ def test_parts_are_joined() -> None:
 def test_schemes_that_cannot_be(options: Any) -> None:
     with pytest.raises(ValueError, match="can be|one of"):
         Scheme(*options)
+
+
+def test_scales_of_bytes_are_positive() -> None:
+    """TensorRT refuses others."""
+    assert (rtn(-np.abs(matrix(9, 64)), Scheme(8, 32)).scale >= 0).all()
 
 
 def test_signed_ranges_use_all_codes() -> None:
