@@ -30,7 +30,7 @@ class OnnxRuntime(Backend):
     def rule_sets(self) -> dict[str, tuple[str, str]]:
         return {
             f"ort-{name}": (str(_FOLDER / f"{name}.rules"), f"geoc.lowering.onnxruntime.{name}")
-            for name in ("forms", "projections", "quantized", "residuals", "tokens")
+            for name in ("forms", "projections", "quantized", "residuals", "tokens", "blocks")
         }
 
     def integers(self, features: Iterable[str]) -> Integers:
