@@ -108,6 +108,17 @@ class Emitter(NamedTuple):
         return self.suffix.endswith("/")
 
 
+class Quantization(NamedTuple):
+    """The passes that bring a model to integers for a runtime: pipelines as text.
+
+    `first` stand before the target's forms of operators, `last` behind all. `samples`: they need samples to measure on.
+    """
+
+    first: str = ""
+    last: str = ""
+    samples: bool = False
+
+
 class Unsupported(NamedTuple):
     """A node that the runtime does not run, and why; `row` names the rule that says so, as ``limits.rules: sinh``."""
 
@@ -172,6 +183,10 @@ class Backend:
         from ..passes.quantize.kernels import PLAIN
 
         return PLAIN
+
+    def quantization(self, precision: str, has_samples: bool) -> Quantization | None:
+        """What brings a model to ``w8a8``, ``w8a16`` or ``w4a16``; None for what it does not run in integers."""
+        return None
 
     def emitters(self) -> dict[str, Emitter]:
         """What can be written for it, by the word that --emit takes."""

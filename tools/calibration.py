@@ -69,6 +69,11 @@ class Calibration:
         """Show values of a model to observers, on all samples or `limit` of them at most: `Context.observe`."""
         from .observing import observe
 
+        if self._given is None and not self.samples:
+            self.ranges(model)  # finds inputs on which it runs
+        if self.problem:
+            raise UsageError(f"nothing to measure on: {self.problem}", source=OPTION)
+
         def step(done: int) -> None:
             self._progress(f"calibrating, {done} samples")
 

@@ -1,4 +1,4 @@
-"""Quantization: which nodes compute in 8-bit integers, weights of few bits, with which scales, and what repairs accuracy.
+"""Quantization: nodes that compute in 8-bit integers, weights of few bits, their scales, and what repairs accuracy.
 
 `scheme` is the arithmetic of 8-bit integers, `observers` are the statistics that scales come from, `quantize` puts
 QuantizeLinear and DequantizeLinear into the graph; `blocks` is the arithmetic of weights in blocks, `weight_only` its
