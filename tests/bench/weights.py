@@ -163,10 +163,11 @@ def measure(options: argparse.Namespace, folder: Path) -> list[Record]:
     records: list[Record] = []
     timed: dict[str, Path] = {}
     for name, text in VARIANTS.items():
-        if (options.only and name not in options.only) or ("ptq" in text + name or "awq" in text) > bool(options.calib):
+        has_data = any(method in text for method in ("gptq", "awq"))
+        if (options.only and name not in options.only) or (has_data and not options.calib):
             continue
         result = folder / "model.onnx"
-        bits = compiled(options.model, result, text, options.calib if "gptq" in text or "awq" in text else None, options.samples)
+        bits = compiled(options.model, result, text, options.calib if has_data else None, options.samples)
         record: Record = {"variant": name, "bits": bits, "megabytes": result.stat().st_size / 1e6}
         if metric is not None:
             record["score"] = score(result, metric)
@@ -180,7 +181,8 @@ def measure(options: argparse.Namespace, folder: Path) -> list[Record]:
     for threads in (1, 2) if timed else ():
         found = seconds_of_token(options.past, timed, threads)
         for record in records:
-            record[f"ms_{threads}"], record[f"times_{threads}"] = found[record["variant"]][0] * 1e3, found[record["variant"]][1]
+            seconds, times = found[record["variant"]]
+            record[f"ms_{threads}"], record[f"times_{threads}"] = seconds * 1e3, times
         print(f"source, {threads} threads: {found['source'][0] * 1e3:.2f} ms a token")
     return records
 
