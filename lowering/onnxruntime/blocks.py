@@ -131,7 +131,9 @@ def _graph(inputs: str, outputs: str, weights: str, body: str) -> str:
     return f"graph @main({inputs}) -> ({outputs}) {{{weights}{body}\n    }}"
 
 
-@instance_for("product_of_blocks", "product_of_blocks_with_minimum", "gemm_of_blocks")
+@instance_for(
+    "product_of_blocks", "product_of_blocks_with_minimum", "gemm_of_blocks", "gemm_of_transposed_blocks"
+)
 def product(pick: Pick) -> str:
     """A product with a matrix in blocks, with bias or without, one of another type and size of blocks."""
     rows, columns, block = pick(1, 3), pick(32, 64), pick(16, 32)
@@ -142,7 +144,10 @@ def product(pick: Pick) -> str:
     bias = pick(False, True)
     weights += f"\n      weight %bias: f32[{rows}] = {[i - 0.5 for i in range(rows)]}" if bias else ""
     if operator == "Gemm":
-        body += f"\n      %y = Gemm(%x, %w{', %bias' if bias else ''}) {{transB=1}}"
+        outside = pick(False, True)
+        body += "\n      %t = Transpose(%w) {perm=[1, 0]}" if outside else ""
+        operands = f"%x, {'%t' if outside else '%w'}{', %bias' if bias else ''}"
+        body += f"\n      %y = Gemm({operands}){'' if outside else ' {transB=1}'}"
         return _graph(f"%x: f32[2,{columns}]", "%y", weights, body)
     body += "\n      %t = Transpose(%w) {perm=[1, 0]}\n      %p = MatMul(%x, %t)"
     body += "\n      %y = Add(%p, %bias)" if bias else ""
