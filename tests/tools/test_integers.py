@@ -97,7 +97,7 @@ def test_weights_alone(model: str, tmp_path: Path, precision: str, limit: float)
     report = geoc.compile(model, made, precision=precision)
     assert ops(made)["MatMulNBits"] == 2
     assert report.after.low == 2
-    assert made.stat().st_size < (0.2 if "4" in precision else 0.4) * 4 * 2 * SIZE * SIZE
+    assert made.stat().st_size < (0.21 if "4" in precision else 0.4) * 4 * 2 * SIZE * SIZE
     assert error(model, tmp_path, made) < limit
 
 
