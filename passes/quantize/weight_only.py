@@ -63,7 +63,7 @@ class QuantizeWeights(Pass):
     grid: bool = True
     half: bool = True
     clip: bool = False
-    order: bool = False
+    order: bool = True
     keep: tuple[str, ...] = ()
     least: int = 1 << 12
     stages: int = 1
