@@ -106,10 +106,11 @@ def write_rtx_engine(model: Model, path: str, order: Order) -> Written:
 
 
 def summary(built: Built) -> dict[str, Any]:
-    """Layers before fusion, kernels after it, and those of them that are a whole attention."""
+    """Layers before fusion, kernels after it, those of them that are a whole attention or multiply in INT8."""
     return {
         "layers": built.layers,
         "fused_attention": sum(is_attention(kernel) for kernel in built.kernels),
+        "int8_products": sum(is_product(kernel) and kernel.inputs[:1] == ("Int8",) for kernel in built.kernels),
         "kernels": [kernel._asdict() for kernel in built.kernels],
     }
 
@@ -117,6 +118,11 @@ def summary(built: Built) -> dict[str, Any]:
 def is_attention(kernel: Kernel) -> bool:
     """True for a kernel that computes softmax(Q K^T) V as one."""
     return "mha" in kernel.name
+
+
+def is_product(kernel: Kernel) -> bool:
+    """True for a kernel that is a convolution or a matrix product, with what was fused into it."""
+    return kernel.kind in ("correlation", "deconv", "gemm", "runtime_fusion")
 
 
 def mistyped(model: Model, kernels: list[Kernel]) -> list[str]:

@@ -53,8 +53,7 @@ class Autocast(Pass):
             return False
         created: list[Node] = []
         with ctx.rewrite(self.name, "", changes, created):
-            islands = placement.islands
-            Rewriter(half, opset, places, islands.hidden, islands.hiding, created).run(model)
+            Rewriter(half, opset, places, placement.islands, created).run(model)
         return True
 
     def placement(self, model: Model, ctx: Context) -> Placement | None:

@@ -9,7 +9,7 @@ from ...ir.core import Graph, Model, Node, Value, constant
 from ...ir.evaluate import DeferredTensor
 from ...ir.tensor import Array, Tensor
 from ...ir.types import F16, F32, DType, tensor_type
-from .islands import LARGEST
+from .islands import LARGEST, Islands
 from .network import Place, is_single, place_of_maker, place_of_reader
 
 
@@ -17,20 +17,19 @@ class Rewriter:
     """Changes types, converts constants, and inserts casts where a value crosses."""
 
     def __init__(
-        self, half: DType, opset: int, places: set[Place], hidden: frozenset[Value], hiding: float, created: list[Node]
+        self, half: DType, opset: int, places: set[Place], islands: Islands, created: list[Node]
     ) -> None:
-        """`places` compute in `half` from now on, where `hiding` stands for what `hidden` hides with.
-
-        New nodes go into `created`.
-        """
+        """`places` compute in `half` from now on; `islands` knows masks and scales. New nodes go into `created`."""
         self.half = half
         self.opset = opset
         self.places = places
-        self.hidden = hidden
-        self.hiding = hiding
+        self.hidden = islands.hidden
+        self.hiding = islands.hiding
+        self.scale_reason = islands.scale_reason
         self.created = created
         self.casts: dict[tuple[Value, DType], Value] = {}
         self.constants: dict[tuple[Value, bool], Value] = {}
+        self.singles: dict[Value, Value] = {}  # constants in half precision, and what they were
 
     def run(self, model: Model) -> None:
         """Change the model in place."""
@@ -82,6 +81,7 @@ class Rewriter:
             assert value.const is not None
             found = constant(_halved(value.const, self.half, self.hiding if is_mask else None), value.hint)
             self.constants[value, is_mask] = found
+            self.singles[found] = value
         return found
 
     def cast(self, value: Value, dtype: DType) -> Value:
@@ -95,10 +95,30 @@ class Rewriter:
             source = value
             if dtype is F16 and value in self.hidden:
                 source = b.node("Max", [value, b.const(self.hiding, F32)]).output
-            found = b.node("Cast", [source], {"to": dtype.onnx}, outputs=[value.hint]).output
+            scale = self.scale_for(value, dtype) if source is value else None
+            if maker is not None and scale is not None:
+                operands = [maker.inputs[0], scale, *maker.inputs[2:]]
+                found = b.node(maker.op, operands, dict(maker.attrs), outputs=[value.hint]).output
+            else:
+                found = b.node("Cast", [source], {"to": dtype.onnx}, outputs=[value.hint]).output
             self.casts[value, dtype] = found
             self.created += b.created
         return found
+
+    def scale_for(self, value: Value, dtype: DType) -> Value | None:
+        """The scale with which a DequantizeLinear gives `value` in another type; None where that is no way to it.
+
+        Integers are dequantized once for each type: a cast would stand between them and what multiplies them.
+        """
+        maker = value.producer
+        if maker is None or maker.op.key != "DequantizeLinear" or maker.attr("output_dtype"):
+            return None
+        scale = maker.inputs[1]
+        assert scale is not None
+        scale = self.singles.get(scale, scale)
+        if scale.const is None or self.scale_reason(maker):
+            return None
+        return scale if dtype is F32 else self.converted(scale)
 
 
 def _values(graph: Graph) -> list[Value]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...ir.core import Graph, Model, Node, Value
+from ...ir.ops.cost_table import MATRIX_UNITS
 from ...ir.tensor import Tensor
 from ...ir.types import F16, DType
 from .network import is_single
@@ -138,7 +139,7 @@ class Islands:
             if value.const is not None:
                 found = self._constant(node, value, value.const)
             elif is_single(value):
-                found = self._value(value)
+                found = self._value(value) or self._behind(node, value)
             else:
                 continue
             if found:
@@ -156,6 +157,20 @@ class Islands:
         if tensor.size == 1 and 0 < smallest < VANISHES and node.op.name in _SCALARS_VANISH_IN:
             return f"a constant of {smallest:.3g} would vanish"
         return ""
+
+    def _behind(self, node: Node, value: Value) -> str:
+        """A product stays with the integers that it reads: a cast between them would make it a product of floats."""
+        maker = value.producer
+        if maker is None or maker.op.name != "DequantizeLinear" or node.op.base_key not in MATRIX_UNITS:
+            return ""
+        return self.scale_reason(maker)
+
+    def scale_reason(self, node: Node) -> str:
+        """Why the scale of a node that quantizes or dequantizes stays in single precision, "" where it need not."""
+        scale = node.inputs[1]
+        if self.half is not F16 or scale is None or scale.const is None:
+            return ""
+        return self._constant(node, scale, scale.const)
 
     def _value(self, value: Value) -> str:
         if self.ranges is None:

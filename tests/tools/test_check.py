@@ -258,3 +258,29 @@ def test_a_quantizer_may_round_the_other_way_where_a_few_last_bits_decide(tmp_pa
     verdict = judge.compare(load_onnx(rounding(scales, 1 - change).SerializeToString()))
     assert verdict.ok is ok
     assert verdict.error > 2e-2
+
+
+def halves(factor: float) -> onnx.ModelProto:
+    """Whole steps times a factor, in whole steps again: of the half of an odd number the last bit of a scale decides."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "one", "zero"], ["steps"]),
+        helper.make_node("DequantizeLinear", ["steps", "one", "zero"], ["whole"]),
+        helper.make_node("Mul", ["whole", "factor"], ["half"]),
+        helper.make_node("QuantizeLinear", ["half", "other", "zero"], ["rounded"]),
+        helper.make_node("Cast", ["rounded"], ["y"], to=TensorProto.FLOAT),
+    ]
+    constants = {"one": np.float32(1), "other": np.float32(1), "zero": np.int8(0), "factor": np.float32(factor)}
+    weights = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    return finish(nodes, [("x", TensorProto.FLOAT, [64])], [("y", TensorProto.FLOAT, [64])], weights)
+
+
+def test_sums_of_steps_that_lie_halfway_hang_on_the_scales(tmp_path: Path) -> None:
+    """Other inputs move nothing: what is rounded a second time are whole numbers."""
+    judge = judge_of(halves(0.5), tmp_path)
+    judge.prepare()
+    verdict = judge.compare(load_onnx(halves(0.5 * (1 + 2e-7)).SerializeToString()))
+    assert verdict.ok and verdict.error > 2e-2
+    assert "limit raised" in judge.notes()[0]
+    judge = judge_of(halves(0.3), tmp_path)
+    judge.prepare()
+    assert not judge.compare(load_onnx(halves(0.5).SerializeToString())).ok

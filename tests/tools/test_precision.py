@@ -112,6 +112,15 @@ def test_no_target_is_brought_to_a_precision_that_it_lacks() -> None:
     assert "bf16" not in get_target("t4").precisions and "fp8" not in get_target("a100").precisions
 
 
+def test_what_a_runtime_does_better_comes_before_what_the_source_says() -> None:
+    tried = attempts(get_target("a100"), None, 3)
+    first = [step.name for step in tried[0].items]  # type: ignore[union-attr]
+    assert first[0] == "trt-unrounded" and [s.name for s in tried[1].items] == first[1:]  # type: ignore[union-attr]
+    assert [(a.precision, a.without) for a in tried[:2]] == [("fp16", ()), ("fp16", ("trt-unrounded",))]
+    assert tried[-1] == ("", (), (), ())
+    assert [a.items for a in attempts(get_target("a100"), "fp16", 2)] == [tried[0].items]
+
+
 @pytest.mark.parametrize(
     ("target", "precision", "message"),
     [

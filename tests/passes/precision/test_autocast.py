@@ -418,6 +418,58 @@ def test_scales_keep_their_digits() -> None:
     assert dtypes(model, "DequantizeLinear") == ["f32"] and dtypes(model, "MatMul") == ["f16"]
 
 
+def quantized(step: str = "0.02", more: str = "  %y = Add(%p, %p)") -> str:
+    """A product of rounded activations and weights, and what comes behind it."""
+    return f"""graph @main(%x: f32[64,64]) -> (%y) {{
+  weight %w: i8[64,64] = splat(3)
+  weight %z: i8[] = 0
+  weight %s: f32[] = {step}
+  weight %t: f32[] = 0.05
+  %q = QuantizeLinear(%x, %t, %z)
+  %d = DequantizeLinear(%q, %t, %z)
+  %f = DequantizeLinear(%w, %s, %z)
+  %p = MatMul(%d, %f)
+{more}
+}}"""
+
+
+def test_integers_are_scaled_in_half_precision() -> None:
+    """No cast stands between what is dequantized and the product."""
+    again = "  %r = QuantizeLinear(%p, %t, %z)\n  %e = DequantizeLinear(%r, %t, %z)\n  %y = MatMul(%e, %f)"
+    model = autocast(model_of(quantized(more=again)), {"x": X / 8})
+    assert dtypes(model, "DequantizeLinear") == ["f16"] * 3 and dtypes(model, "MatMul") == ["f16"] * 2
+    quantizers = nodes(model, "QuantizeLinear")
+    assert [n.inputs[1].dtype.name for n in quantizers] == ["f32", "f16"]  # the first reads an input of the model
+    assert dtypes(model, "Cast") == ["f32"]  # of the result
+    assert relative(run(model_of(quantized(more=again)), {"x": X / 8})[0], run(model, {"x": X / 8})[0]) < 1e-2
+
+
+@pytest.mark.parametrize("step", ["5e-5", "7e4"])
+def test_a_product_stays_with_integers_whose_scale_does_not_fit(step: str) -> None:
+    """2^-14 is 6.1e-5: below it fp16 has fewer digits. The largest number is 65504."""
+    model = autocast(model_of(quantized(step, "  %n = Mul(%p, %s)\n  %y = Tanh(%n)")), {"x": X / 8})
+    (product,) = nodes(model, "MatMul")
+    assert product.output.dtype is F32 and all(v.producer.op.key == "DequantizeLinear" for v in product.inputs)
+    assert dtypes(model, "DequantizeLinear") == ["f32", "f32"]
+
+
+def test_bfloat16_has_the_range_of_single_precision() -> None:
+    model = autocast(model_of(quantized("5e-5")), {"x": X / 8}, to="bf16")
+    assert dtypes(model, "MatMul") == ["bf16"] and dtypes(model, "DequantizeLinear") == ["bf16", "bf16"]
+
+
+def test_integers_are_dequantized_once_for_each_precision() -> None:
+    """A product with numbers that are too large stays, and a cast between it and its weights would hide the integers."""
+    large = "  weight %k: f32[] = 30000.0\n  %l = Mul(%p, %k)\n  %h = MatMul(%l, %f)\n  %i = Div(%h, %k)\n  %y = Add(%i, %p)"
+    model = autocast(model_of(quantized(more=large)), {"x": X / 8})
+    assert sorted(dtypes(model, "MatMul")) == ["f16", "f32"]
+    weights = [n for n in nodes(model, "DequantizeLinear") if n.inputs[0].const is not None]
+    assert sorted(n.output.dtype.name for n in weights) == ["f16", "f32"]
+    scales = {n.output.dtype.name: n.inputs[1].const.item() for n in weights}
+    assert scales["f32"] == float(np.float32(0.02)) and scales["f16"] == float(np.float16(0.02))
+    assert all(n.inputs[1].producer.op.key == "DequantizeLinear" for n in nodes(model, "MatMul"))
+
+
 def test_a_refused_node_stays_and_its_neighbours_change() -> None:
     """As when the comparison bisects for the node to blame."""
     model = model_of(TWO)

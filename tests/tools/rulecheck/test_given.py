@@ -38,6 +38,13 @@ PLANTED = {
     "pairs forgotten": ("rotary_front_packed", "interleaved = $pairs, num_heads = $heads, rotary", "num_heads = $heads, rotary"),
     "heads before the batch": ("attention_3d", "Concat([-1, $h], Shape(%key)", "Concat([$h, -1], Shape(%key)"),
     "the scale forgotten": ("attention_scale", "Mul(%q, $s)", "Mul(%q, 2.0)"),
+    "the bias in other steps": ("qlinear_conv", "$bias = added(%b?, %xs, %ws)", "$bias = added(%b?, %xs, %xs)"),
+    "channels of another axis": ("qlinear_matmul", "$columns = axis_for(%bs, rank(%b) - 1)", "$columns = axis_for(%bs, 0)"),
+    "the second scale for the first part": ("qlinear_concat", "DequantizeLinear(%a, %as, %az)", "DequantizeLinear(%a, %bs, %az)"),
+    "what the zero point leaves over forgotten": ("matmul_with_zero_point", "Mul(ReduceSum(%x, [-1]), $rest)", "0.0"),
+    "zero left out of the range": ("rounded_by_range", "Relu(ReduceMax(%x) {keepdims = 0})", "ReduceMax(%x) {keepdims = 0}"),
+    "means for what is nearest": ("resized_and_rounded_again", 'mode = "nearest"', 'mode in {"nearest", "linear"}'),
+    "Relu of something else": ("relu_before_rounding", "QuantizeLinear(Relu(%x), %s, %z)", "QuantizeLinear(Abs(%x), %s, %z)"),
 }  # fmt: skip
 
 

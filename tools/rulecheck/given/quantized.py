@@ -60,6 +60,27 @@ def one(sketch: Sketch, y: Value) -> Instance:
     return sketch.instance({y: "y"}, [y])
 
 
+def _contrib(sketch: Sketch, name: str, dtype: DType, zero: DType) -> Instance:
+    x = sketch.input("x", dtype, (2, 3))
+    if sketch.pick("one", "each") == "one":
+        return one(sketch, sketch.op(_MICROSOFT + name, x, scale_of(sketch), zero_of(sketch, zero)))
+    scales, zeros = vector([0.5, 0.25, 1.0], F32, 3), vector([0, 4, 2], zero, 3)
+    return one(sketch, sketch.op(_MICROSOFT + name, x, scales, zeros, axis=1))
+
+
+@graph_for("contrib_quantize")
+def contrib_quantize(sketch: Sketch) -> Instance:
+    """Floats to 8 or 16 bits."""
+    return _contrib(sketch, "QuantizeLinear", F32, sketch.pick(U8, I8, I16))
+
+
+@graph_for("contrib_dequantize")
+def contrib_dequantize(sketch: Sketch) -> Instance:
+    """Back to floats."""
+    dtype = sketch.pick(U8, I8, I16)
+    return _contrib(sketch, "DequantizeLinear", dtype, dtype)
+
+
 @graph_for("qlinear_conv")
 def qlinear_conv(sketch: Sketch) -> Instance:
     """A convolution of integers, per tensor or per channel, with a bias and without."""

@@ -151,8 +151,11 @@ def rounded_in_floats(sketch: Sketch) -> Instance:
 
 @graph_for("rounded_by_range")
 def rounded_by_range(sketch: Sketch) -> Instance:
-    """Activations quantized by their own range, and taken back."""
-    q, scale, zero = sketch.outputs("DynamicQuantizeLinear", [sketch.input("x", F32, sketch.pick((2, 3), (4,)))], 3)
+    """Activations quantized by their own range, and taken back; now and then all below zero."""
+    x = sketch.input("x", F32, sketch.pick((2, 3), (4,)))
+    if sketch.pick(False, True):
+        x = sketch.op("Neg", sketch.op("Abs", x))
+    q, scale, zero = sketch.outputs("DynamicQuantizeLinear", [x], 3)
     return one(sketch, sketch.op("DequantizeLinear", q, scale, zero))
 
 
