@@ -135,7 +135,7 @@ def _measured(run: Compilation, judge: Judge, limit: float) -> Mixed:
     """What roundings do to the model as it is before its precision is lowered. Raises CannotCheck."""
     assert run.calibration is not None  # what is compared is measured
     step = next(step for step in run.steps if isinstance(step, Autocast))
-    model = run.single()
+    model = run.before(step)
     context = Context(capabilities=run.target.capabilities, measure=run.calibration.ranges, skip=run.skip)
     placement = step.placement(model, context)
     if placement is None or not run.calibration.samples:

@@ -18,7 +18,7 @@ from ..lowering.backend import Order
 from ..lowering.emit import write_onnx
 from ..lowering.onnx.save import is_inside
 from ..lowering.targets import get_target
-from ..passes.base import Context, Instrument, Place
+from ..passes.base import Context, Instrument, Pass, Place
 from ..passes.instruments import Refusals, Tally, Timing
 from ..passes.manager import run_pipeline
 from ..passes.pipelines import Item, before_forms, level_items, names, parse, render, with_rules
@@ -127,9 +127,9 @@ class Compilation:
         self.report.pipeline = render(items)
         self.report.precision = attempt.precision
 
-    def single(self) -> Model:
-        """The source as it is before the steps of any attempt."""
-        chosen, self.steps = self.steps, self.registry.resolve(plan(self.settings, self.registry, self.target.pipeline))
+    def before(self, step: Pass) -> Model:
+        """The source as it is when a step of the pipeline comes to it."""
+        chosen, self.steps = self.steps, self.steps[: self.steps.index(step)]
         try:
             return self.optimize(self.model(), [])
         finally:
