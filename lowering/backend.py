@@ -23,6 +23,7 @@ from ..ir.core import Model, Node
 from ..ir.errors import UsageError
 
 if TYPE_CHECKING:
+    from ..passes.quantize.kernels import Integers
     from .targets import Hardware, Target
 
 _FOLDER = Path(__file__).parent
@@ -107,6 +108,17 @@ class Emitter(NamedTuple):
         return self.suffix.endswith("/")
 
 
+class Quantization(NamedTuple):
+    """The passes that bring a model to integers for a runtime: pipelines as text.
+
+    `first` stand before the target's forms of operators, `last` behind all. `samples`: they need samples to measure on.
+    """
+
+    first: str = ""
+    last: str = ""
+    samples: bool = False
+
+
 class Unsupported(NamedTuple):
     """A node that the runtime does not run, and why; `row` names the rule that says so, as ``limits.rules: sinh``."""
 
@@ -165,6 +177,16 @@ class Backend:
     def row_sets(self) -> dict[str, tuple[str, str]]:
         """Capability rows, rules that refuse: by name the file, and the module with the natives ("" for none)."""
         return {}
+
+    def integers(self, features: Iterable[str]) -> Integers:
+        """What it computes in 8-bit integers on hardware with these features; what any runtime does by default."""
+        from ..passes.quantize.kernels import PLAIN
+
+        return PLAIN
+
+    def quantization(self, precision: str, has_samples: bool) -> Quantization | None:
+        """What brings a model to ``w8a8``, ``w8a16`` or ``w4a16``; None for what it does not run in integers."""
+        return None
 
     def emitters(self) -> dict[str, Emitter]:
         """What can be written for it, by the word that --emit takes."""

@@ -34,6 +34,13 @@ if TYPE_CHECKING:
     from ..ir.tensor import Array
 
 
+class Observe(Protocol):
+    """Runs a model on the calibration samples, and shows values of its main graph to observers."""
+
+    def __call__(self, model: Model, observers: Mapping[Value, Observer], limit: int | None = None) -> object:
+        """Run on all samples, or on `limit` of them at most. Raises UsageError where one does not run or is refused."""
+
+
 @dataclass(frozen=True)
 class Pass:
     """One transformation of a model. Subclasses give `name`, a docstring, fields with defaults and `run`."""
@@ -131,7 +138,7 @@ class Context:
     `kept` are places of nodes that a lossy pass must leave as they are, and why.
     `cost` estimates what nodes cost: the target's `cost_model` where it has one. `measure` runs a model and gives the
     ranges of its values (`passes.precision.ranges`); None where nothing can be run. `observe` runs a model on the
-    calibration samples and shows each value to its observer; None where there are no samples.
+    calibration samples and shows each value to its observer (`Observe`); None where there are no samples.
     """
 
     def __init__(
@@ -144,7 +151,7 @@ class Context:
         disabled: frozenset[int | Place] = frozenset(),
         seed: int = 0,
         measure: Callable[[Model], Mapping[Value, Any] | None] | None = None,
-        observe: Callable[[Model, Mapping[Value, Observer]], None] | None = None,
+        observe: Observe | None = None,
         kept: Mapping[Place, str] | None = None,
     ) -> None:
         self.capabilities = capabilities

@@ -133,6 +133,19 @@ def apply_edits(items: Iterable[Item], edits: Mapping[str, Any]) -> tuple[Item, 
     return result
 
 
+def before_forms(items: Iterable[Item], new: Iterable[Item]) -> tuple[Item, ...]:
+    """A level's list with `new` where quantization belongs: behind the fusions, before the target's forms of operators.
+
+    That is before the first step or group that is neither clean-up nor fusion; at the end where there is none.
+    """
+    items = tuple(items)
+    common = {*CLEAN_UP, *FUSIONS, *BASE}
+    for position, item in enumerate(items):
+        if any(step.name not in common for step in names((item,))):
+            return (*items[:position], *new, *items[position:])
+    return (*items, *new)
+
+
 def with_rules(items: tuple[Item, ...], rules: Iterable[str], at_end: bool) -> tuple[Item, ...]:
     """The pipeline with rule passes of the user that it does not name yet.
 

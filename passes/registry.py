@@ -34,7 +34,11 @@ BUILT_IN: dict[str, str] = {
     "shapes": ".simplify.shapes:Shapes",
     "transposes": ".simplify.transposes:Transposes",
     "autocast": ".precision.autocast:Autocast",
+    "quantize-weights": ".quantize.weight_only:QuantizeWeights",
+    "nbits-rows": ".quantize.rows:NBitsRows",
     "interface": ".precision.interface:Interface",
+    "quantize": ".quantize.quantize:Quantize",
+    "smooth": ".quantize.smooth:Smooth",
 }
 RULE_SETS: dict[str, str] = {
     "identity": ".simplify.arrangement",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..ir.core import Model
 from ..passes.base import Context, Instrument, Pass
+from ..passes.pipelines import names
 from ..passes.precision.autocast import Autocast
 from .check import CannotCheck, Judge, Verdict
 from .mixed import Mixed, measure
@@ -99,7 +100,7 @@ def _in_part(run: Compilation, judge: Judge, whole: Trial) -> Trial | None:
     """A model with as much in a lower precision as fits; the refusal of the whole says what came of it."""
     refusal = whole.refusal
     limit, error = judge.max_error, whole.verdict.error
-    if limit is None or math.isinf(limit) or not whole.attempt.items:
+    if limit is None or math.isinf(limit) or not any(step.name == Autocast.name for step in names(whole.attempt.items)):
         return None
     run.choose(whole.attempt)
     try:

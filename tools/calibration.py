@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from time import perf_counter
 from typing import Any
 
@@ -64,14 +65,19 @@ class Calibration:
             self.problem = f"onnxruntime is not there to run it: {error}"
         return None
 
-    def observe(self, model: Model, observers: Mapping[Value, Observer]) -> None:
-        """Show values of a model to observers, on all samples: `Context.observe`."""
+    def observe(self, model: Model, observers: Mapping[Value, Observer], limit: int | None = None) -> None:
+        """Show values of a model to observers, on all samples or `limit` of them at most: `Context.observe`."""
         from .observing import observe
+
+        if self._given is None and not self.samples:
+            self.ranges(model)  # finds inputs on which it runs
+        if self.problem:
+            raise UsageError(f"nothing to measure on: {self.problem}", source=OPTION)
 
         def step(done: int) -> None:
             self._progress(f"calibrating, {done} samples")
 
-        observe(model, observers, self._walk(), self._write, step=step)
+        observe(model, observers, islice(self._walk(), limit), self._write, step=step)
 
     def _walk(self) -> Iterator[Feeds]:
         """The samples to measure on. Made-up ones are those that `ranges` found the model to run on."""

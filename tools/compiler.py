@@ -21,7 +21,7 @@ from ..lowering.targets import get_target
 from ..passes.base import Context, Instrument, Place
 from ..passes.instruments import Refusals, Tally, Timing
 from ..passes.manager import run_pipeline
-from ..passes.pipelines import Item, level_items, names, parse, render, with_rules
+from ..passes.pipelines import Item, before_forms, level_items, names, parse, render, with_rules
 from ..passes.precision.interface import Interface
 from ..passes.registry import Registry
 from .calibration import RANDOM, Calibration
@@ -100,7 +100,7 @@ class Compilation:
         self.registry = Registry(self.target.rule_sets)
         self.registry.add_user_code(settings.plugin, settings.rules)
         level = None if settings.passes else settings.level
-        self.attempts = attempts(self.target, settings.precision, level, settings.io_precision)
+        self.attempts = attempts(self.target, settings.precision, level, settings.io_precision, settings.calib)
         self.choose(self.attempts[0])
         if settings.level == 3 and settings.passes is None and len(self.attempts) == 1 and not settings.precision:
             note = f"-O3 is -O2 here: geoc brings nothing to a lower precision for {settings.target} yet"
@@ -119,7 +119,7 @@ class Compilation:
         more = attempt.items
         if self.settings.io_precision is not None:
             more += parse(f"interface{{to={self.settings.io_precision}}}")
-        items = plan(self.settings, self.registry, self.target.pipeline, more)
+        items = plan(self.settings, self.registry, self.target.pipeline, more, attempt.first)
         self.steps = self.registry.resolve(items)
         self.is_lossy = any(self.registry.find(step.name).lossy for step in names(items))
         self.report.pipeline = render(items)
@@ -206,7 +206,7 @@ class Compilation:
                 self.report.accuracy = Accuracy(NOT_CHECKED, reason)
         elif mode == "off":
             self.report.accuracy = Accuracy(NOT_CHECKED, "--check=off")
-        if self.is_lossy and weights < CHECK_MAX:
+        if self.is_lossy and (weights < CHECK_MAX or self.samples is not None):
             self.calibration = Calibration(
                 model, self.shapes, self.settings.seed, self.export, self.samples, self.progress.detail
             )
@@ -275,12 +275,18 @@ class Compilation:
 
 
 def plan(
-    settings: Settings, registry: Registry, edits: dict[str, Any], more: tuple[Item, ...] = ()
+    settings: Settings,
+    registry: Registry,
+    edits: dict[str, Any],
+    more: tuple[Item, ...] = (),
+    first: tuple[Item, ...] = (),
 ) -> tuple[Item, ...]:
-    """The pipeline that the settings ask for, with the user's own rules in it and `more` behind it."""
+    """The pipeline that the settings ask for, with the user's own rules in it, `more` behind it, and `first` before the
+    target's forms of operators."""
 
     def expand(level: int) -> tuple[Item, ...]:
-        return level_items(level, edits)
+        items = level_items(level, edits)
+        return before_forms(items, first) if first else items
 
     if settings.passes is not None:
         items = with_rules(parse(settings.passes, expand), registry.added_rules, at_end=True)

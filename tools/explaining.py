@@ -161,7 +161,7 @@ def _explain_all(arguments: Arguments, registry: Registry, source: str) -> None:
 
     def look(model: Model, step: RulePass) -> None:
         _name_all(model)
-        for miss in nearest(step.rules(), model):
+        for miss in nearest(step.rules().rewriting(), model):
             name = f"{step.name}.{miss.rule.name}"
             count = runs.applied[step.name, miss.rule.name]
             times = f", applied {count} {'time' if count == 1 else 'times'} elsewhere" if count else ""
@@ -200,7 +200,7 @@ def _explain_node(arguments: Arguments, registry: Registry, source: str, at: str
         if node is None:
             return
         shown[print_node(node)] = None
-        for miss in nearest_at(step.rules(), node):
+        for miss in nearest_at(step.rules().rewriting(), node):
             name = f"{step.name}.{miss.rule.name}"
             root = "" if miss.node is node else f" from {where(miss.node)}"
             rows.append((-miss.score, name, f"{name}{root}: {_reason(miss)}"))

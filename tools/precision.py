@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 NAMES = ("auto", "fp32", "tf32", "bf16", "fp16", "fp8", "w8a8", "w8a16", "w4a16")
 ALIASES = {"int8": "w8a8", "int4": "w4a16"}
+QUANTIZED = ("w8a8", "w8a16", "w4a16")
 MAX_ERROR = 0.01  # mean relative L2 error of an output that -O3 allows
 _HALVES = ("fp16", "bf16")
 _CLEAN_UP = "fold,views,transposes,identity,cse,dce"
@@ -23,37 +24,60 @@ class Attempt(NamedTuple):
     """One precision and the steps behind the pipeline that make it; () for the precision of the source.
 
     `without`: passes of the attempt before it that this one leaves out. Where those changed nothing, it is the same.
+    `first`: steps before the target's forms of operators.
     """
 
     precision: str
     items: tuple[Item, ...]
     without: tuple[str, ...] = ()
+    first: tuple[Item, ...] = ()
 
 
 def attempts(
-    target: Target, precision: str | None, level: int | None, interface: str | None = None
+    target: Target,
+    precision: str | None,
+    level: int | None,
+    interface: str | None = None,
+    calib: str | None = None,
 ) -> list[Attempt]:
     """What to try, the fastest first; the last one is always taken when no budget forbids it.
 
     `precision` None is that of the source, and at -O3 the same as "auto": the fastest that the target has, and the
-    source's where that is too inexact. `interface`: what ``--io-precision`` declares inputs and outputs as. Raises
-    UsageError for what the target lacks.
+    source's where that is too inexact. `interface`: what ``--io-precision`` declares inputs and outputs as; `calib`:
+    the samples that were given. Raises UsageError for what the target lacks, and where samples are needed.
     """
     plain = Attempt("", ())
     if precision is None:
         precision = "auto" if level == 3 else "fp32"
-    elif precision not in ("auto", *ALIASES):
+    elif precision not in ("auto", *ALIASES, *QUANTIZED):
         if target.hardware.dla and precision in ("fp32", "tf32", "bf16"):
             said = f"a DLA computes in fp16 and int8, not in {precision}; {target.name} without dla=1 does"
             raise UsageError(said, source="--precision")
         _check(target, precision)
     precision = ALIASES.get(precision, precision)
+    if precision in QUANTIZED:
+        return [_integers(target, precision, calib)]
     if precision == "auto":
+        integers = target.backend.quantization("w8a8", True) is not None and calib is not None
         lower = [p for p in _FASTEST_FIRST if p in target.precisions]
-        return [attempt for p in lower for attempt in _half(target, p, interface)] + [plain]
+        found = [attempt for p in lower for attempt in _half(target, p, interface)] + [plain]
+        return [_integers(target, "w8a8", calib), *found] if integers and not lower else found
     if precision not in _HALVES:
         return [plain] if precision in ("fp32", "tf32") else [_not_yet(precision)]
     return _half(target, precision, interface)[:1]
+
+
+def _integers(target: Target, precision: str, calib: str | None) -> Attempt:
+    """The attempt at integers, from samples where there are any."""
+    chosen = target.backend.quantization(precision, calib is not None)
+    if chosen is None:
+        raise UsageError(f"geoc does not bring models to {precision} for {target.name} yet", source="--precision")
+    if chosen.samples and calib is None:
+        raise UsageError(
+            f"{precision} needs samples to measure on: --calib FILE.npz, a folder, or FILE.py:FUNCTION; --calib random "
+            "takes made-up inputs", source="--precision"
+        )  # fmt: skip
+    return Attempt(precision, parse(chosen.last), first=parse(chosen.first))
 
 
 def _half(target: Target, precision: str, interface: str | None) -> list[Attempt]:

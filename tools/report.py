@@ -13,7 +13,7 @@ from ..ir.ops.cost_table import MATRIX_UNITS
 from ..ir.types import BF16, F16
 
 if TYPE_CHECKING:
-    from ..ir.core import Model
+    from ..ir.core import Model, Node
     from ..passes.instruments import Refusals
 
 SCHEMA = 1
@@ -44,7 +44,7 @@ class GraphSize:
     bytes: int = 0
     fused: dict[str, int] = field(default_factory=dict)
     products: int = 0  # matrix products, convolutions, attention and recurrent layers
-    low: int = 0  # those of them that compute in half precision
+    low: int = 0  # those of them that compute in half precision or with integers
     casts: int = 0
 
     @classmethod
@@ -57,7 +57,7 @@ class GraphSize:
                 if op.name in kinds:
                     found[kinds[op.name]] += len(nodes)
         products = [node for node in model.walk() if node.op.base_key in MATRIX_UNITS]
-        low = sum(node.output.dtype in (F16, BF16) for node in products)
+        low = sum(node.output.dtype in (F16, BF16) or _reads_integers(node) for node in products)
         casts = sum(len(nodes) for graph in model.graphs() for op, nodes in graph.index.items() if op.key == "Cast")
         return cls(model.node_count, size, found, len(products), low, casts)
 
@@ -80,6 +80,20 @@ class Accuracy:
     samples: int = 0  # of the user's that were compared
     held_back: bool = False  # and never measured on
     norm: str = "largest"  # "largest": max |difference| / max |reference|; "relative L2": its mean over the inputs
+
+
+def _reads_integers(node: Node) -> bool:
+    """True for a product with integers, or with what is dequantized right before it."""
+    if node.op.name in _INTEGER_PRODUCTS:
+        return True
+    makers = (value.producer for value in node.inputs if value is not None and value.producer is not None)
+    return any(maker.op.name == "DequantizeLinear" for maker in makers)
+
+
+_INTEGER_PRODUCTS = frozenset((
+    "MatMulInteger", "ConvInteger", "QLinearMatMul", "QLinearConv", "MatMulIntegerToFloat", "DynamicQuantizeMatMul",
+    "MatMulNBits",
+))  # fmt: skip
 
 
 @dataclass

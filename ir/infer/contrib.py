@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..core import Node
 from ..dims import DimLike, floordiv
-from ..types import BOOL, F32, I32, Shape, tensor_type
+from ..types import BOOL, F32, I32, U8, Shape, tensor_type
 from . import indexing, layers, nn, resizing, tensors
 from .base import (
     Hole,
@@ -295,8 +295,8 @@ def gather_quantized(node: Node) -> Result:
     axis = node.attr("gather_axis") or 0
     axis += len(data.shape) if axis < 0 else 0
     shape: list[DimLike] = [*data.shape[:axis], *indices, *data.shape[axis + 1 :]]
-    if data.dtype.bits == 8 and (node.attr("bits") or 4) == 4:
-        shape[-1] = shape[-1] * 2  # two elements to a byte
+    if data.dtype is U8:
+        shape[-1] = shape[-1] * (8 // (node.attr("bits") or 4))  # elements to a byte
     return tensor_type(scales.dtype, tuple(shape))
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ...ir.core import Model
-from ..backend import Backend, Emitter, Lazy, Unsupported, in_main_graph
+from ..backend import Backend, Emitter, Lazy, Quantization, Unsupported, in_main_graph
 
 if TYPE_CHECKING:
+    from ...passes.quantize.kernels import Integers
     from ..targets import Target
 
 _FOLDER = Path(__file__).parent
@@ -28,8 +30,24 @@ class OnnxRuntime(Backend):
     def rule_sets(self) -> dict[str, tuple[str, str]]:
         return {
             f"ort-{name}": (str(_FOLDER / f"{name}.rules"), f"geoc.lowering.onnxruntime.{name}")
-            for name in ("forms", "projections", "residuals", "tokens")
+            for name in ("forms", "projections", "quantized", "residuals", "tokens", "blocks")
         }
+
+    def integers(self, features: Iterable[str]) -> Integers:
+        from .integers import integers
+
+        return integers(features)
+
+    def quantization(self, precision: str, has_samples: bool) -> Quantization | None:
+        if precision == "w8a8":
+            passes = "smooth,quantize{method=percentile,weights=mse,correct=16},ort-quantized,fold,cse,dce"
+            return Quantization(last=passes, samples=True)
+        bits = {"w8a16": 8, "w4a16": 4}.get(precision)
+        if bits is None:
+            return None
+        method = "gptq" if has_samples else "rtn"
+        first = f"quantize-weights{{bits={bits},method={method}}}"
+        return Quantization(first, "nbits-rows,share-weights{transposed=false},cse,dce")
 
     def emitters(self) -> dict[str, Emitter]:
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from ..backend import Backend, Emitter, Lazy
@@ -18,6 +19,9 @@ class OpenVino(Backend):
         # Its reader checks neither number (2026.4.1 reads a Relu declared at opsets 17 to 40 and IR versions 9 to 20),
         # and refuses operators that it does not know by name: so these are the newest that onnx 1.23 defines.
         return 28, 14
+
+    def rule_sets(self) -> dict[str, tuple[str, str]]:
+        return {"ov-blocks": (str(Path(__file__).parent / "blocks.rules"), "geoc.lowering.openvino.blocks")}
 
     def emitters(self) -> dict[str, Emitter]:
         return {

@@ -13,13 +13,16 @@ from __future__ import annotations
 import difflib
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...ir.errors import UsageError
 from ...ir.ops.cost import CostModel, Machine
 from ..backend import Backend, backend_of, list_backends
 from ..installed import RUNTIMES, runtime_version
 from .hardware import Hardware, detected, hardware_of, machine
+
+if TYPE_CHECKING:
+    from ...passes.quantize.kernels import Integers
 
 __all__ = ["Hardware", "Target", "get_target", "list_targets", "machine"]
 
@@ -77,6 +80,11 @@ class Target:
         if rate is None or bandwidth is None:
             return None
         return CostModel(Machine(rate, bandwidth, self.hardware.launch))
+
+    @property
+    def integers(self) -> Integers:
+        """What its runtime computes in 8-bit integers on its hardware."""
+        return self.backend.integers(self.hardware.features)
 
     @property
     def max_opset(self) -> int:

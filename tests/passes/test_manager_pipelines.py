@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoc.ir.errors import UsageError
+from geoc.lowering.targets import get_target
 from geoc.passes.pipelines import (
     LEVELS,
     Group,
@@ -16,6 +17,7 @@ from geoc.passes.pipelines import (
     Option,
     Step,
     apply_edits,
+    before_forms,
     level_items,
     names,
     parse,
@@ -137,3 +139,15 @@ def test_user_rules_come_with_the_clean_up_unless_named() -> None:
     assert isinstance(grouped[-1], Group)
     assert [step.name for step in names(grouped)][:2] == ["a", "mine"]
     assert with_rules(parse("mine,a"), ["mine"], at_end=False) == parse("mine,a")
+
+
+def test_quantization_stands_before_the_forms_of_a_target() -> None:
+    new = parse("quantize-weights{bits=4}")
+    for name in ("cpu", "a100", "openvino-cpu"):
+        items = level_items(2, get_target(name).pipeline)
+        text = render(before_forms(items, new))
+        assert text.replace(",quantize-weights{bits=4}", "") == render(items)
+        behind = text.partition("quantize-weights")[2]
+        assert "rotary" not in behind
+        assert "ort-forms" not in text or "ort-forms" in behind
+        assert "trt-legal" not in text or "trt-legal" in behind

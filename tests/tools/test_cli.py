@@ -309,6 +309,22 @@ def double_relu(path: Path) -> None:
     onnx.save(finish(nodes, [("x", TensorProto.FLOAT, [4])], [("y", TensorProto.FLOAT, [4])]), path)
 
 
+def test_capability_rows_are_listed_for_a_target_and_shown_by_name(run_geoc: Run, tmp_path: Path) -> None:
+    assert "trt-limits" not in run_geoc("rules").stdout
+    listed = run_geoc("rules", "--target", "a100").stdout
+    assert re.search(r"^trt-limits +reduce_axes +The parser wants the axes", listed, re.MULTILINE)
+    text = run_geoc("rules", "reduce_axes").stdout  # as a message names it, without the target
+    assert text.startswith("# trt-limits: ") and text.endswith('  refuse "axes must be constant"\n}\n')
+    mine = 'rule relu {\n  """Not here."""\n  match  %y = Relu(%x)\n  refuse "no"\n}\n'
+    (tmp_path / "mine.rules").write_text(mine)
+    onnx.save(relu_chain(), tmp_path / "m.onnx")
+    assert "mine            relu" in run_geoc("rules", "--rules", "mine.rules").stdout
+    checked = run_geoc("rulecheck", "mine.rules")
+    assert checked.returncode == 0 and "1 rules: 0 right, 1 that refuse" in checked.stdout
+    explained = run_geoc("explain", "m.onnx", "--rules", "mine.rules")
+    assert explained.returncode == 0 and "mine.relu" not in explained.stdout
+
+
 def test_user_rules_are_listed_run_traced_and_explained(run_geoc: Run, tmp_path: Path) -> None:
     double_relu(tmp_path / "m.onnx")
     (tmp_path / "mine.rules").write_text(RULES)

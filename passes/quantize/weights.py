@@ -1,0 +1,95 @@
+"""Weights as integers: scales for each output channel, and codes that are computed when the file is written."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ...ir.evaluate import DeferredTensor
+from ...ir.tensor import Array, Tensor
+from ...ir.types import F32, I8
+from .scheme import REDUCED_WEIGHTS, WEIGHTS, Affine, Scheme, affine_of, quantize
+
+_SHARES = 1.0 - 0.5 * np.arange(26) / 26  # of a channel's largest weight, tried as its range
+_BLOCK = 1 << 22  # elements that are held as floats at a time
+
+
+class Weights(NamedTuple):
+    """Codes (i8), their scales (f32: one, or one for each index of `axis`), and the scheme that made them."""
+
+    codes: Tensor
+    affine: Affine
+    axis: int | None
+
+    @property
+    def scale(self) -> Tensor:
+        """The scales as a constant."""
+        return Tensor.from_array(self.affine.scale, F32)
+
+    @property
+    def zero(self) -> Tensor:
+        """The zero points, all 0, as a constant of the scales' shape."""
+        return Tensor.from_array(self.affine.zero, I8)
+
+
+def weight_scheme(reduced: bool) -> Scheme:
+    """Symmetric i8 of eight bits, or of seven."""
+    return REDUCED_WEIGHTS if reduced else WEIGHTS
+
+
+def weight_affine(tensor: Tensor, axis: int | None, scheme: Scheme, method: str = "minmax") -> Affine:
+    """Scales of weights along `axis` (None: one for all), by the largest weight or by the least squared error.
+
+    Raises ValueError for NaN and infinity.
+    """
+    array = tensor.array()
+    others = tuple(i for i in range(array.ndim) if i != axis)
+    largest = np.asarray(np.maximum(array.max(others, initial=0), -array.min(others, initial=0)), np.float64)
+    if axis is None:
+        largest = largest.reshape(())
+    found = affine_of(-largest, largest, scheme, axis)
+    return found if method == "minmax" else _least_squares(array, axis, largest, scheme)
+
+
+def _least_squares(array: Array, axis: int | None, largest: Array, scheme: Scheme) -> Affine:
+    """The share of each channel's largest weight that quantizes it with the least squared error."""
+    rows = array.reshape(1, -1) if axis is None else np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
+    limits = largest.reshape(-1)
+    best = np.empty_like(limits)
+    step = max(1, _BLOCK // max(1, rows.shape[1]))
+    for start in range(0, len(rows), step):
+        part, limit = np.ascontiguousarray(rows[start : start + step]), limits[start : start + step]
+        least = np.full(len(part), np.inf)
+        for share in _SHARES:
+            affine = affine_of(-limit * share, limit * share, scheme, 0)
+            scale = affine.scale[:, None]
+            error = ((part - np.clip(np.rint(part / scale), scheme.low, scheme.high) * scale) ** 2).sum(1)
+            better = error < least
+            least = np.where(better, error, least)
+            best[start : start + step] = np.where(better, limit * share, best[start : start + step])
+    return affine_of(-best.reshape(largest.shape), best.reshape(largest.shape), scheme, axis)
+
+
+def as_codes(tensor: Tensor, affine: Affine) -> Weights:
+    """Weights by these scales. The codes are computed each time somebody reads them, and never kept."""
+    digest = _digest(affine)
+    codes = DeferredTensor(I8, tensor.shape, tensor, f"codes {digest}", lambda array: quantize(array, affine))
+    return Weights(codes, affine, affine.axis)
+
+
+def given_codes(codes: Array, affine: Affine) -> Weights:
+    """Weights whose codes were found in another way than by rounding each."""
+    return Weights(Tensor.from_array(codes, I8), affine, affine.axis)
+
+
+def _digest(affine: Affine) -> str:
+    from hashlib import blake2b
+
+    return blake2b(affine.scale.tobytes() + bytes(str(affine[2:]), "ascii"), digest_size=16).hexdigest()
+
+
+def transposed(tensor: Tensor) -> Tensor:
+    """A matrix turned, when it is read."""
+    shape = tensor.shape[::-1]
+    return DeferredTensor(tensor.dtype, shape, tensor, "transpose (1, 0)", lambda array: np.ascontiguousarray(array.T))

@@ -1,0 +1,76 @@
+"""Weights in blocks on OpenVINO's CPU plugin: its products read them compressed, and give what the weights say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from geoc.ir.core import Model
+from geoc.ir.infer import infer_graph
+from geoc.ir.tensor import Tensor
+from geoc.ir.text import parse_model
+from geoc.ir.types import F32
+from geoc.lowering.openvino.graph import to_openvino
+from geoc.lowering.targets import get_target
+from geoc.passes.base import Context
+from geoc.passes.manager import run_pipeline
+from geoc.passes.pipelines import before_forms, level_items, parse
+from geoc.passes.quantize.blocks import KINDS, Scheme
+from geoc.passes.quantize.rtn import in_half, rtn
+from geoc.passes.registry import Registry
+
+from .running import compiled, kernels, run
+
+TEXT = """geoc 1
+opset "" 23
+
+graph @main(%ids: i64[B,S]) -> (%y) {
+  weight %table: f32[100,64] = splat(1.0)
+  weight %up: f32[64,128] = splat(2.0)
+  weight %down: f32[128,64] = splat(3.0)
+  %x = Gather(%table, %ids)
+  %u = MatMul(%x, %up)
+  %r = Relu(%u)
+  %d = MatMul(%r, %down)
+  %t = Transpose(%table) {perm=[1, 0]}
+  %y = MatMul(%d, %t)
+}"""
+
+
+def quantized(options: str) -> tuple[Model, dict[str, Any]]:
+    """The graph with random weights after -O2 with quantize-weights, and the weights."""
+    model = parse_model(TEXT)
+    random = np.random.default_rng(0)
+    weights: dict[str, Any] = {}
+    for node in model.graph:
+        for value in node.inputs:
+            if value is not None and value.const is not None and value.dtype is F32 and value.hint not in weights:
+                weights[value.hint] = random.normal(size=value.const.shape).astype(np.float32) / 4
+                value.const = Tensor.from_array(weights[value.hint])
+    infer_graph(model.graph)
+    target = get_target("openvino-cpu")
+    items = before_forms(level_items(2, target.pipeline), parse(f"quantize-weights{{least=1,{options}}}"))
+    run_pipeline(model, Registry(target.rule_sets).resolve(items), Context(capabilities=target.capabilities))
+    return model, weights
+
+
+def stored(matrix: Any, bits: int, kind: str) -> Any:
+    made = rtn(matrix, Scheme(bits, 32, kind if bits < 8 else "symmetric"), clip=False)
+    return in_half(made, matrix).dequantized().astype(np.float64)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bits", [4, 3, 8])
+def test_products_read_compressed_weights(bits: int, kind: str) -> None:
+    model, weights = quantized(f"bits={bits},kind={kind}")
+    program = compiled(to_openvino(model))
+    found = [k for k in kernels(program) if k.layer == "FullyConnected"]
+    small = {"symmetric": "i4"}.get(kind, "u4") if bits < 8 else "i8"
+    assert sorted(k.precision for k in found) == sorted([small, small, "i8"])
+    table = stored(weights["table"], 8, kind)
+    up, down = (stored(np.ascontiguousarray(weights[n].T), bits, kind).T for n in ("up", "down"))
+    ids = np.array([[3, 99, 0]])
+    wanted = np.maximum(table[ids] @ up, 0) @ down @ table.T
+    assert np.allclose(run(program, {"ids": ids})[0], wanted, 1e-4, 1e-4 * np.abs(wanted).max())
