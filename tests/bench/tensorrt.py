@@ -111,11 +111,11 @@ def rendered(records: list[Record]) -> str:
     ]  # fmt: skip
     failures = [(r["model"], name, r[name]["failure"]) for r in records for name in ("untouched", "fp32", "fp16") if "failure" in r[name]]
     if failures:
-        lines += ["", "## What does not build", "", *(f"- {model}, {name}: {_plain(why)}" for model, name, why in failures)]
+        lines += ["", "## What does not build", "", *(f"- {model}, {name}: {plain(why)}" for model, name, why in failures)]
     return "\n".join([*lines, ""])
 
 
-def _plain(why: str) -> str:
+def plain(why: str) -> str:
     """A reason without the folders of this machine."""
     return re.sub(r"\S*/(?=[\w.-]+\.(?:onnx|cpp|h)\b)", "", why)
 
