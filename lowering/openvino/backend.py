@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar
 
 from ...ir.core import Model
 from ...ir.errors import UsageError
 from ...ir.types import BF16, F64, STR
 from ..backend import Backend, Emitter, Order, Written
+
+if TYPE_CHECKING:
+    from ...passes.quantize.kernels import Integers
 
 
 class OpenVino(Backend):
@@ -21,6 +25,11 @@ class OpenVino(Backend):
         # Its reader checks neither number (2026.4.1 reads a Relu declared at opsets 17 to 40 and IR versions 9 to 20),
         # and refuses operators that it does not know by name: so these are the newest that onnx 1.23 defines.
         return 28, 14
+
+    def integers(self, features: Iterable[str]) -> Integers:
+        from .integers import INTEGERS
+
+        return INTEGERS
 
     def emitters(self) -> dict[str, Emitter]:
         return {

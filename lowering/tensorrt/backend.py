@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,6 +13,7 @@ from ...ir.types import BF16, BOOL, F16, F32, I8, I32, I64, U8
 from ..backend import Backend, Emitter, Order, Unsupported, Written
 
 if TYPE_CHECKING:
+    from ...passes.quantize.kernels import Integers
     from ..targets import Target
 
 _FOLDER = Path(__file__).parent
@@ -29,6 +31,11 @@ class TensorRT(Backend):
 
     def limits(self, version: str | None) -> tuple[int, int]:
         return MAX_OPSET, MAX_IR
+
+    def integers(self, features: Iterable[str]) -> Integers:
+        from .integers import INTEGERS
+
+        return INTEGERS
 
     def emitters(self) -> dict[str, Emitter]:
         return {
