@@ -11,4 +11,4 @@ INTEGERS = Integers(
     tables=frozenset({"Gather"}),
     passing=frozenset({"MaxPool", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Concat"}),
 )
-"""Operands alone make a layer an integer one; what reads it next quantizes its result, and biases and activations fuse."""
+"""Operands alone make a layer an integer one; what reads its result quantizes that, and biases and activations fuse."""

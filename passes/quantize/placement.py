@@ -69,11 +69,12 @@ def is_kept(node: Node, keep: Keep) -> bool:
 
 def layers_of(graph: Graph, kernels: Integers, keep: Keep = ()) -> list[Node]:
     """The nodes with constant weights that gain from integers, in order, without those to keep."""
-    return [node for number, node in enumerate(candidates(graph, kernels)) if number not in keep and not is_kept(node, keep)]
+    found = enumerate(candidates(graph, kernels))
+    return [node for number, node in found if number not in keep and not is_kept(node, keep)]
 
 
 def candidates(graph: Graph, kernels: Integers) -> list[Node]:
-    """All nodes with constant weights that gain from integers, in order: their places are what numbers in `keep` mean."""
+    """All nodes with constant weights that gain from integers, in order: numbers in `keep` are places here."""
     stem = _stem(graph, kernels) if kernels.float_stem else set()
     return [n for n in graph if n.op.key in kernels.layers and n not in stem and refusal(n) == ""]
 
