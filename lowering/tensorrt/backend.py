@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -10,6 +10,7 @@ from ...ir.core import Model, Node
 from ..backend import Backend, Emitter, Lazy, Placement, Unsupported, in_main_graph
 
 if TYPE_CHECKING:
+    from ...passes.quantize.kernels import Integers
     from ..targets import Hardware, Target
 
 _FOLDER = Path(__file__).parent
@@ -29,6 +30,11 @@ class TensorRT(Backend):
 
     def limits(self, version: str | None) -> tuple[int, int]:
         return MAX_OPSET, MAX_IR
+
+    def integers(self, features: Iterable[str]) -> Integers:
+        from .integers import INTEGERS
+
+        return INTEGERS
 
     def emitters(self) -> dict[str, Emitter]:
         return {
