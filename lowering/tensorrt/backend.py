@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ...ir.core import Model, Node
-from ..backend import Backend, Emitter, Lazy, Placement, Unsupported, in_main_graph
+from ..backend import Backend, Emitter, Lazy, Placement, Quantization, Unsupported, in_main_graph
 
 if TYPE_CHECKING:
     from ...passes.quantize.kernels import Integers
@@ -35,6 +35,14 @@ class TensorRT(Backend):
         from .integers import INTEGERS
 
         return INTEGERS
+
+    def quantization(self, precision: str, has_samples: bool) -> Quantization | None:
+        """Integers where products are, half precision around them: else each boundary is a conversion."""
+        if precision != "w8a8":
+            return None
+        clean_up = "fold,views,transposes,identity,cse,dce"
+        passes = f"smooth,quantize{{method=percentile,weights=mse,correct=16}},autocast{{to=fp16}},{clean_up}"
+        return Quantization(last=passes, samples=True)
 
     def emitters(self) -> dict[str, Emitter]:
         return {
