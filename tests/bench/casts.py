@@ -1,13 +1,14 @@
 """Casts in half-precision graphs, geoc's and those that other ways leave of the same single-precision graph.
 
-    python tests/bench/casts.py [MODELS...] [--dir DIR] [--json OUT] [--peer-python PYTHON]
+    python tests/bench/casts.py [MODELS...] [--dir DIR] [--json OUT] [--peer-python PYTHON] [--write]
+    python tests/bench/casts.py --again RECORDS.json... --write
 
 The others: onnxconverter-common's float16 conversion (inputs and outputs kept, with its shape inference and without,
 whichever does better), and NVIDIA's autocast rule: every node in fp16 but where an operand or result exceeds 512, a cast
 wherever a tensor crosses, without a minimum cut. A count of casts
 says little of a graph that is wrong, so each graph is run as well: it must load in onnxruntime, be within 1 % of single
 precision, and give numbers for inputs scaled up a hundred times wherever single precision does. Results are rounded
-after each node, as on a runtime that fuses none.
+after each node, as on a runtime that fuses none. `--write` makes docs/casts.md.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from geoc.tools.precision import MAX_ERROR
 from geoc.tools.ranges import Watcher, scaled
 from geoc.tools.shapes import Shapes
 
+TABLE = Path(__file__).parents[2] / "docs" / "casts.md"
 Record = dict[str, Any]
 Feeds = dict[str, Any]
 FAR = 100.0
@@ -216,6 +218,39 @@ def compared(records: Sequence[Record], name: str) -> str:
     )
 
 
+def row(record: Record) -> str:
+    """A line of the table."""
+    ours = record["ours"]
+    off = "" if ours is None else f"{ours['error']:.2%}"
+    cells = [told(ours), told(record.get("converter")), told(record["rule"])]
+    share = f"{record['low']} of {record['products']}"
+    return f"| {record['model']} | {record['precision'] or 'fp32'} | {share} | {off} | {' | '.join(cells)} |"
+
+
+def conclusions(records: Sequence[Record]) -> list[str]:
+    """What the table says, in sentences."""
+    wrong = [r["model"] for r in records if r["ours"] and not is_right(r["ours"])]
+    found = [f"Casts: {compared(records, name)}." for name in ("converter", "rule")]
+    return [*found, f"geoc's graphs that are wrong: {', '.join(wrong) or 'none'}."]
+
+
+def rendered(records: Sequence[Record]) -> str:
+    """docs/casts.md."""
+    lines = [
+        "# Casts in half precision", "",
+        "Casts in the fp16 graph that `geoc MODEL -O3 --target=a100` makes, in what onnxconverter-common makes of geoc's graph in single",
+        "precision (with its shape inference or without, whichever does better), and in what NVIDIA's autocast rule (fp32 where a number",
+        "exceeds 512) would leave of it. Each graph is run: it must load in onnxruntime, be within 1 % of single precision, and overflow on",
+        "no inputs scaled up a hundred times on which single precision does not; what is wrong with one is said beside its count. Results are",
+        "rounded after each node. `python tests/bench/casts.py` made this.", "",
+        *(line for text in conclusions(records) for line in (text, "")), HEAD, *map(row, records),
+    ]  # fmt: skip
+    return "\n".join([*lines, ""])
+
+
+HEAD = "| model | precision | fp16 products | error | casts | converter | rule |\n|---|---|---|---|---|---|---|"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*")
@@ -223,9 +258,22 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=1000.0, help="MB of model file; larger ones are left out")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--peer-python", help="an interpreter that has onnxconverter-common")
+    parser.add_argument("--again", type=Path, nargs="+", help="records of earlier runs, instead of measuring")
+    parser.add_argument("--write", action="store_true", help="write docs/casts.md")
     options = parser.parse_args()
+    if options.again:
+        records = [record for path in options.again for record in json.loads(path.read_text())]
+    else:
+        records = measured(options)
+    print("\n".join(["", *conclusions(records)]))
+    if options.write:
+        TABLE.write_text(rendered(sorted(records, key=lambda r: str(r["model"]))), encoding="utf-8")
+
+
+def measured(options: argparse.Namespace) -> list[Record]:
+    """Count and compare, and say so line by line."""
     records: list[Record] = []
-    print("| model | precision | fp16 products | error | casts | converter | rule |\n|---|---|---|---|---|---|---|")
+    print(HEAD)
     for path in find_models(options.models, options.dir):
         if path.stat().st_size > options.limit * 1e6:
             continue
@@ -241,16 +289,10 @@ def main() -> None:
         after = report.after
         record = {"model": path.stem, "precision": report.precision, "low": after.low, "products": after.products, **found}
         records.append(record)
-        off = "" if found["ours"] is None else f"{found['ours']['error']:.2%}"
-        cells = [told(found["ours"]), told(found.get("converter")), told(found["rule"])]
-        share = f"{after.low} of {after.products}"
-        print(f"| {path.stem} | {report.precision or 'fp32'} | {share} | {off} | {' | '.join(cells)} |", flush=True)
+        print(row(record), flush=True)
         if options.json:
             options.json.write_text(json.dumps(records, indent=1) + "\n")
-    for name in ("converter", "rule"):
-        print(f"\nCasts: {compared(records, name)}.")
-    wrong = [r["model"] for r in records if r["ours"] and not is_right(r["ours"])]
-    print(f"\ngeoc's graphs that are wrong: {', '.join(wrong) or 'none'}")
+    return records
 
 
 if __name__ == "__main__":
