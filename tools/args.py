@@ -53,7 +53,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--weights",), "reuse|copy|inline", "reuse|copy|inline", "large weights: refer to the source's data "
            "files (default), copy them beside the output, or put them into it"),
     Option(("--check",), "off|end|each", "off|end|each", "compare with the unoptimized model in onnxruntime: never, "
-           "at the end with repair, or after each pass with revert (default end under 500 MB of weights)"),
+           "at the end with repair, or after each pass with revert (default end under 500 MB of "
+           "weights, 2 GB for a lower precision)"),
     Option(("--passes",), "PIPELINE", "text", "run these instead of a level: name{key=value,...},repeat(n){...},@O2",
            "passes"),
     Option(("--skip",), "NAMES", "list", "leave out passes or rules, commas and * allowed", "passes"),

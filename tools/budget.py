@@ -133,10 +133,9 @@ def _in_part(run: Compilation, judge: Judge, whole: Trial) -> Trial | None:
 
 def _measured(run: Compilation, judge: Judge, limit: float) -> Mixed:
     """What roundings do to the model as it is before its precision is lowered. Raises CannotCheck."""
-    if run.calibration is None:
-        raise CannotCheck("a model of this size is not measured")
+    assert run.calibration is not None  # what is compared is measured
     step = next(step for step in run.steps if isinstance(step, Autocast))
-    model = run.single()
+    model = run.before(step)
     context = Context(capabilities=run.target.capabilities, measure=run.calibration.ranges, skip=run.skip)
     placement = step.placement(model, context)
     if placement is None or not run.calibration.samples:

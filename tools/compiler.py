@@ -18,7 +18,7 @@ from ..lowering.backend import Order
 from ..lowering.emit import write_onnx
 from ..lowering.onnx.save import is_inside
 from ..lowering.targets import get_target
-from ..passes.base import Context, Instrument, Place
+from ..passes.base import Context, Instrument, Pass, Place
 from ..passes.instruments import Refusals, Tally, Timing
 from ..passes.manager import run_pipeline
 from ..passes.pipelines import Item, before_forms, level_items, names, parse, render, with_rules
@@ -39,7 +39,9 @@ from .watch import TRACE, Outputs, old_dumps
 if TYPE_CHECKING:
     from .check import Judge
 
-CHECK_MAX = 500_000_000  # bytes of weights up to which the default is to compare
+# Bytes of weights up to which the default is to compare. What changes results beyond rounding is compared, and measured
+# before, where that takes minutes: the budget would be a guess.
+CHECK_MAX, LOSSY_CHECK_MAX = 500_000_000, 2_000_000_000
 
 
 class Compilation:
@@ -125,9 +127,9 @@ class Compilation:
         self.report.pipeline = render(items)
         self.report.precision = attempt.precision
 
-    def single(self) -> Model:
-        """The source as it is before the steps of any attempt."""
-        chosen, self.steps = self.steps, self.registry.resolve(plan(self.settings, self.registry, self.target.pipeline))
+    def before(self, step: Pass) -> Model:
+        """The source as it is when a step of the pipeline comes to it."""
+        chosen, self.steps = self.steps, self.steps[: self.steps.index(step)]
         try:
             return self.optimize(self.model(), [])
         finally:
@@ -198,15 +200,17 @@ class Compilation:
         self.report.before = GraphSize.of(model, on_disk or weights)
         if self.settings.calib not in (None, RANDOM):
             self.samples = open_samples(str(self.settings.calib), model)
+        most = LOSSY_CHECK_MAX if self.is_lossy else CHECK_MAX
         mode = self.settings.check
         if mode is None:
-            mode = "end" if weights < CHECK_MAX else "off"
+            mode = "end" if weights < most else "off"
             if mode == "off":
                 reason = f"{weights / 1e6:,.0f} MB of weights; --check=end compares anyway"
                 self.report.accuracy = Accuracy(NOT_CHECKED, reason)
         elif mode == "off":
             self.report.accuracy = Accuracy(NOT_CHECKED, "--check=off")
-        if self.is_lossy and (weights < CHECK_MAX or self.samples is not None):
+        # Who wants it run for a comparison, or gives samples, wants it measured too.
+        if self.is_lossy and (weights < most or mode != "off" or self.samples is not None):
             self.calibration = Calibration(
                 model, self.shapes, self.settings.seed, self.export, self.samples, self.progress.detail
             )

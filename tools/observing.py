@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from math import prod
 from typing import Any
 
+from ..ir import dims
 from ..ir.clone import clone_model
 from ..ir.core import Graph, Model, Value
 from ..ir.errors import UsageError
@@ -99,8 +100,9 @@ def _sizes(model: Model, feeds: Feeds) -> dict[str, int]:
     for name, value in zip(model.graph.input_names, model.graph.inputs):
         if name in feeds and isinstance(value.type, TensorType):
             for dim, size in zip(value.type.shape or (), feeds[name].shape):
-                if not isinstance(dim, int) and (symbol := str(dim)).isidentifier():
-                    found.setdefault(symbol, size)
+                atoms = list(dims.atoms(dim))
+                if len(atoms) == 1 and atoms[0].is_symbol and evaluate(dim, {atoms[0].name: size}) == size:
+                    found.setdefault(atoms[0].name, size)
     return found
 
 

@@ -13,7 +13,7 @@ class Settings:
 
     `source` is a path, bytes, a ModelProto, a graphsurgeon Graph or a `Model` (optimized in place).
     `output` None writes nothing. `max_error` is the mean relative L2 error of an output that lossy
-    passes may make. `check` None chooses: "end" under 500 MB of weights, else "off".
+    passes may make. `check` None chooses: "end" under 500 MB of weights (2 GB where passes are lossy), else "off".
     """
 
     source: Any

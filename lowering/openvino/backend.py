@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ..backend import Backend, Emitter, Lazy
+
+if TYPE_CHECKING:
+    from ...passes.quantize.kernels import Integers
 
 
 class OpenVino(Backend):
@@ -22,6 +26,11 @@ class OpenVino(Backend):
 
     def rule_sets(self) -> dict[str, tuple[str, str]]:
         return {"ov-blocks": (str(Path(__file__).parent / "blocks.rules"), "geoc.lowering.openvino.blocks")}
+
+    def integers(self, features: Iterable[str]) -> Integers:
+        from .integers import INTEGERS
+
+        return INTEGERS
 
     def emitters(self) -> dict[str, Emitter]:
         return {

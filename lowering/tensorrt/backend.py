@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ...ir.core import Model, Node
-from ..backend import Backend, Emitter, Lazy, Placement, Unsupported, in_main_graph
+from ..backend import Backend, Emitter, Lazy, Placement, Quantization, Unsupported, in_main_graph
 
 if TYPE_CHECKING:
+    from ...passes.quantize.kernels import Integers
     from ..targets import Hardware, Target
 
 _FOLDER = Path(__file__).parent
@@ -29,6 +30,19 @@ class TensorRT(Backend):
 
     def limits(self, version: str | None) -> tuple[int, int]:
         return MAX_OPSET, MAX_IR
+
+    def integers(self, features: Iterable[str]) -> Integers:
+        from .integers import INTEGERS
+
+        return INTEGERS
+
+    def quantization(self, precision: str, has_samples: bool) -> Quantization | None:
+        """Integers where products are, half precision around them: else each boundary is a conversion."""
+        if precision != "w8a8":
+            return None
+        clean_up = "fold,views,transposes,identity,cse,dce"
+        passes = f"smooth,quantize{{method=percentile,weights=mse,correct=16}},autocast{{to=fp16}},{clean_up}"
+        return Quantization(last=passes, samples=True)
 
     def emitters(self) -> dict[str, Emitter]:
         return {

@@ -113,3 +113,12 @@ def test_o3_takes_int8_within_the_budget_and_says_why_not_elsewhere(model: str, 
 def test_a_target_without_integers_says_so(model: str, samples: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([model, "--target=orin", "--precision=w4a16", "--calib", samples]) == 2
     assert "does not bring models to w4a16 for orin yet" in capsys.readouterr().err
+
+
+def test_int8_for_tensorrt_is_q_and_dq_with_half_precision_around(model: str, samples: str, tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    report = geoc.compile(
+        model, tmp_path / "o.rtx.engine", target="a100", precision="int8", calib=samples, emit="rtx-engine", shape="B=1:8:8"
+    )
+    assert report.engine["int8_products"] == 2
+    assert report.accuracy.error is not None and report.accuracy.error < 0.02

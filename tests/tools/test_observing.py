@@ -11,11 +11,12 @@ from onnx.reference import ReferenceEvaluator
 
 from geoc.ir.core import Model
 from geoc.ir.errors import UsageError
+from geoc.ir.infer import infer_graph
 from geoc.ir.text import parse_model
 from geoc.lowering.backend import Order
 from geoc.lowering.emit import write_onnx
 from geoc.lowering.targets import get_target
-from geoc.tools.observing import observe
+from geoc.tools.observing import _groups, _sizes, observe
 
 TEXT = """geoc 1
 opset "" 17
@@ -65,6 +66,15 @@ def test_values_are_those_of_the_reference(tmp_path: Path, memory: int) -> None:
         found = reference.run(None, feeds, intermediate=True)
         for value, kept in wanted.items():
             np.testing.assert_allclose(kept.arrays[index], found[value.hint], rtol=1e-6)
+
+
+def test_values_of_symbols_with_any_name_come_in_one_run() -> None:
+    """A name such as p2o.Dim.1 is a size like any other: what is observed fits into memory, and the model runs once."""
+    model = parse_model(TEXT.replace("f32[B,3]", 'f32["p2o.Dim.1",3]'))
+    infer_graph(model.graph)
+    value = next(iter(model.graph)).output
+    (group,) = _groups({value: "a", model.graph.outputs[0]: "b"}, _sizes(model, samples(1)[0]), 64)
+    assert group == ["a", "b"]
 
 
 def test_the_model_stays_as_it_was() -> None:
