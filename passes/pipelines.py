@@ -136,12 +136,14 @@ def apply_edits(items: Iterable[Item], edits: Mapping[str, Any]) -> tuple[Item, 
 def before_forms(items: Iterable[Item], new: Iterable[Item]) -> tuple[Item, ...]:
     """A level's list with `new` where quantization belongs: behind the fusions, before the target's forms of operators.
 
-    That is before the first step or group that is neither clean-up nor fusion; at the end where there is none.
+    That is before the first step or group behind the fusions that is neither clean-up nor fusion; at the end where
+    there is none. What a target puts before the fusions, as it reads graphs that carry quantization, stays there.
     """
     items = tuple(items)
     common = {*CLEAN_UP, *FUSIONS, *BASE}
+    fusing = [n for n, item in enumerate(items) if any(step.name in FUSIONS for step in names((item,)))]
     for position, item in enumerate(items):
-        if any(step.name not in common for step in names((item,))):
+        if position > max(fusing, default=-1) and any(step.name not in common for step in names((item,))):
             return (*items[:position], *new, *items[position:])
     return (*items, *new)
 
