@@ -19,6 +19,7 @@ from ..ir.clone import clone_model
 from ..ir.core import Graph, Model, Value
 from ..ir.errors import UsageError
 from ..ir.types import TensorType
+from ..lowering.onnxruntime.runnable import make_runnable
 from ..passes.base import Observer
 from .samples import OPTION, Feeds
 from .shapes import evaluate
@@ -86,6 +87,7 @@ def _session(
     graph.set_outputs(
         [*graph.outputs, *(of[value] for value in wanted)], [*graph.output_names, *names.values()]
     )
+    make_runnable(copy)
     path = os.path.join(folder, "model.onnx")
     write(copy, path)
     session = unoptimized_session(path, "the model with the values that are observed")

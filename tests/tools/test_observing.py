@@ -77,6 +77,30 @@ def test_values_of_symbols_with_any_name_come_in_one_run() -> None:
     assert group == ["a", "b"]
 
 
+def test_attention_is_run_whatever_the_shape_of_its_mask(tmp_path: Path) -> None:
+    """onnxruntime's kernel refuses a row of a mask when it runs; what a model is before its lowering has such rows."""
+    text = """geoc 1
+opset "" 23
+
+graph @main(%x: f32[B,2,S,4], %mask: f32[B,1,1,S]) -> (%y) {
+  %a = Attention(%x, %x, %x, %mask)
+  %y = Relu(%a)
+}
+"""
+    model = parse_model(text)
+    infer_graph(model.graph)
+    kept = Kept()
+    random = np.random.default_rng(0)
+    feeds = {
+        "x": random.normal(size=(2, 2, 3, 4)).astype(np.float32),
+        "mask": np.float32([[[[0, -1, 0.5]]], [[[1, 0, -2]]]]),
+    }
+    observe(model, {next(iter(model.graph)).output: kept}, [feeds], write)
+    write(model, str(tmp_path / "m.onnx"))
+    expected = ReferenceEvaluator(onnx.load(tmp_path / "m.onnx")).run(None, feeds, intermediate=True)["a"]
+    np.testing.assert_allclose(kept.arrays[0], expected, rtol=1e-5, atol=1e-6)
+
+
 def test_the_model_stays_as_it_was() -> None:
     model = parse_model(TEXT)
     before = list(model.graph.output_names)
