@@ -40,7 +40,7 @@ class OnnxRuntime(Backend):
 
     def quantization(self, precision: str, has_samples: bool) -> Quantization | None:
         if precision == "w8a8":
-            passes = "smooth,quantize{method=percentile,weights=mse,correct=16},ort-quantized,fold,cse,dce"
+            passes = "smooth,quantize{method=percentile,weights=mse,correct=40},ort-quantized,fold,cse,dce"
             return Quantization(last=passes, samples=True)
         bits = {"w8a16": 8, "w4a16": 4}.get(precision)
         if bits is None:

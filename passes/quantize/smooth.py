@@ -21,6 +21,7 @@ from .scheme import WEIGHTS
 
 _SHARES = (0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of the size of a channel that goes over to its weights
 _MOST = 2.0**20  # what a channel is divided by at most
+_ROWS_RANK = 3  # of [samples, rows, channels]
 _NORMS = ("LayerNormalization", "RMSNormalization")
 
 
@@ -65,12 +66,18 @@ class Smooth(Pass):
 
 
 def _readers(graph: Graph, layers: list[Node]) -> dict[Value, list[Node]]:
-    """The products that read each value."""
+    """The products that read each value, those of a single row for each sample left out.
+
+    Such a row, a picture's mean for a classifier, shows a channel once a sample: the sizes that were seen say too
+    little, and what is larger in another sample is cut off.
+    """
     found: dict[Value, list[Node]] = {}
     for node in layers:
         if node.op.key in ("MatMul", "Gemm"):
             x = node.inputs[0]
             assert x is not None
+            if x.rank is None or x.rank < _ROWS_RANK:
+                continue
             found.setdefault(x, []).append(node)
     return found
 

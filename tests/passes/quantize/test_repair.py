@@ -67,6 +67,14 @@ def test_smooth(tmp_path: Path, text: str, hint: str, more: int) -> None:
     assert better < 0.7 * worse
 
 
+def test_smooth_leaves_single_rows_alone() -> None:
+    """What a classifier reads of a picture is one row: its outliers are those of the pictures that were seen."""
+    rows = with_outliers(model_of(NORMED), "g")
+    single = with_outliers(model_of(NORMED.replace("f32[B,6,32]", "f32[B,32]")), "g")
+    assert run(rows, "smooth{least=0.6}", context(feeds_of(rows, 8)))
+    assert not run(single, "smooth{least=0.6}", context(feeds_of(single, 8)))
+
+
 def test_smooth_leaves_even_channels_alone() -> None:
     model = model_of(NORMED)
     assert not run(model, "smooth", context(feeds_of(model, 4)))
