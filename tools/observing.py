@@ -8,8 +8,6 @@ the memory of a plain run and one group of values, whatever the number of sample
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from math import prod
 from typing import Any
@@ -19,8 +17,8 @@ from ..ir.clone import clone_model
 from ..ir.core import Graph, Model, Value
 from ..ir.errors import UsageError
 from ..ir.types import TensorType
-from ..lowering.onnxruntime.runnable import make_runnable
 from ..passes.base import Observer
+from .running import Running
 from .samples import OPTION, Feeds
 from .shapes import evaluate
 
@@ -49,14 +47,14 @@ def observe(
         raise ValueError(f"%{inner[0].hint} is not made in the main graph")
     if not observers:
         return 0
-    with tempfile.TemporaryDirectory(prefix="geoc-observe-") as folder:
-        names, session = _session(model, list(observers), folder, write)
+    with _Observed(model, list(observers), write) as observed:
+        names = observed.names
         of = {names[value]: (value, observer) for value, observer in observers.items()}
         count = 0
         for count, feeds in enumerate(samples, 1):
             for group in _groups(names, _sizes(model, feeds), memory):
                 try:
-                    found = session(group, feeds)
+                    found = observed.run(group, feeds)
                 except refusals() as error:
                     raise UsageError(f"sample {count - 1} does not run: {first_line(error)}", source=OPTION) from None
                 for name, array in zip(group, found):
@@ -73,27 +71,25 @@ def _graph_of(value: Value) -> Graph | None:
     return value.graph if value.producer is None else value.producer.graph
 
 
-def _session(
-    model: Model, wanted: list[Value], folder: str, write: Callable[[Model, str], Any]
-) -> tuple[dict[Value, str], Callable[[list[str], Feeds], list[Any]]]:
-    """Names of the values, and a function that runs the model for some of them."""
-    import onnxruntime
+class _Observed(Running):
+    """A model that hands out values of its main graph as further outputs; `names` are those of the outputs."""
 
-    from .check import unoptimized_session
+    def __init__(self, model: Model, wanted: list[Value], write: Callable[[Model, str], Any]) -> None:
+        copy, of = clone_model(model)
+        graph = copy.graph
+        self.names = {value: f"observed.{number}" for number, value in enumerate(wanted)}
+        graph.set_outputs(
+            [*graph.outputs, *(of[value] for value in wanted)], [*graph.output_names, *self.names.values()]
+        )
+        super().__init__(copy, write, "the model with the values that are observed")
 
-    copy, of = clone_model(model)
-    graph = copy.graph
-    names = {value: f"observed.{number}" for number, value in enumerate(wanted)}
-    graph.set_outputs(
-        [*graph.outputs, *(of[value] for value in wanted)], [*graph.output_names, *names.values()]
-    )
-    make_runnable(copy)
-    path = os.path.join(folder, "model.onnx")
-    write(copy, path)
-    session = unoptimized_session(path, "the model with the values that are observed")
-    options = onnxruntime.RunOptions()
-    options.only_execute_path_to_fetches = True
-    return names, lambda group, feeds: list(session.run(group, feeds, options))
+    def run(self, group: list[str], feeds: Feeds) -> list[Any]:
+        """Some of the outputs, and no more than they take."""
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        options.only_execute_path_to_fetches = True
+        return list(self._session.run(group, feeds, options))
 
 
 def _sizes(model: Model, feeds: Feeds) -> dict[str, int]:

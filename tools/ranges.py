@@ -12,9 +12,6 @@ from trip to trip.
 from __future__ import annotations
 
 import math
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -26,6 +23,7 @@ from ..ir.core import Graph, Model, Node, Value
 from ..ir.tensor import Tensor
 from ..ir.types import F32
 from ..passes.precision.ranges import FAR, Range
+from .running import Running
 
 Feeds = Mapping[str, Any]
 _LOW, _HIGH = float("inf"), float("-inf")  # what the minimum and the maximum of nothing are
@@ -39,7 +37,7 @@ class _Watched(NamedTuple):
     values: list[Value]
 
 
-class Watcher:
+class Watcher(Running):
     """A model that is run for the ranges of its f32 values. `ranges` grows with each run; values of graphs that never
     ran are missing from it."""
 
@@ -48,28 +46,13 @@ class Watcher:
 
         Raises CannotCheck where onnxruntime does not load the model.
         """
-        from .check import unoptimized_session
-
         copy, of = clone_model(model)
         self._original = {twin: value for value, twin in of.items()}
         self._groups = _watch(copy)
         self._far = far
-        self._folder = tempfile.mkdtemp(prefix="geoc-ranges-")
         self.ranges: dict[Value, Range] = {}
         self.refusal = ""  # why the last run failed
-        try:
-            path = os.path.join(self._folder, "model.onnx")
-            write(copy, path)
-            self._session = unoptimized_session(path, "the model with its ranges")
-        except BaseException:
-            self.__exit__()
-            raise
-
-    def __enter__(self) -> Watcher:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+        super().__init__(copy, write, "the model with its ranges")
 
     def run(self, feeds: Feeds) -> bool:
         """Run the model on `feeds`, and on them with float inputs scaled up; False where it does not take them."""

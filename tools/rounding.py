@@ -10,9 +10,6 @@ which are on is an input of it, so that trying another set costs a run and nothi
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +23,7 @@ from ..passes.precision.islands import LARGEST
 from ..passes.precision.network import Place
 from ..passes.precision.placement import is_rounded
 from ..passes.precision.slots import half_operands
+from .running import Running
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -57,8 +55,8 @@ def _constants(node: Node, placement: Placement) -> list[int]:
     return [i for i, v in operands if i in slots and v is not None and v.const is not None and v.dtype is F32]
 
 
-class Roundings:
-    """A model with switches; a context, because it is written to a temporary file."""
+class Roundings(Running):
+    """A model with switches."""
 
     def __init__(
         self,
@@ -71,8 +69,6 @@ class Roundings:
 
         Raises CannotCheck where onnxruntime does not load the model.
         """
-        from .check import unoptimized_session
-
         self._number = {source: number for number, source in enumerate(sources)}
         copy, of = clone_model(model)
         taken = set(copy.graph.input_names)
@@ -80,20 +76,7 @@ class Roundings:
         self._outputs = list(copy.graph.output_names)
         switches = copy.graph.add_input(self._name, tensor_type(BOOL, (len(sources),)))
         _Switched(placement, switches, of).build(sources)
-        self._folder = tempfile.mkdtemp(prefix="geoc-rounding-")
-        try:
-            path = os.path.join(self._folder, "model.onnx")
-            write(copy, path)
-            self._session = unoptimized_session(path, "the model with its roundings")
-        except BaseException:
-            self.__exit__()
-            raise
-
-    def __enter__(self) -> Roundings:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+        super().__init__(copy, write, "the model with its roundings")
 
     def run(self, feeds: Mapping[str, Any], on: Iterable[Source]) -> list[Any]:
         """The outputs, in the graph's order, with the roundings `on`. Raises what onnxruntime raises."""
