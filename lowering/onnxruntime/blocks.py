@@ -131,9 +131,7 @@ def _graph(inputs: str, outputs: str, weights: str, body: str) -> str:
     return f"graph @main({inputs}) -> ({outputs}) {{{weights}{body}\n    }}"
 
 
-@instance_for(
-    "product_of_blocks", "product_of_blocks_with_minimum", "gemm_of_blocks", "gemm_of_transposed_blocks"
-)
+@instance_for("product_of_blocks", "product_of_blocks_with_minimum", "gemm_of_blocks")
 def product(pick: Pick) -> str:
     """A product with a matrix in blocks, with bias or without, one of another type and size of blocks."""
     rows, columns, block = pick(1, 3), pick(32, 64), pick(16, 32)
