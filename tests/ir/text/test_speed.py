@@ -113,15 +113,22 @@ def measured(model: Model, folder: str, runs: int) -> dict[str, float]:
     }
 
 
+def growth(build: Callable[[int, MappedFile], Model], file: MappedFile, folder: str, nodes: int) -> dict[str, float]:
+    """How many times the time ten times the nodes take."""
+    small, large = (measured(build(size, file), folder, 3) for size in (nodes, 10 * nodes))
+    return {name: large[name] / small[name] for name in small}
+
+
 @pytest.mark.parametrize("build", [chain, same_names, regions, fan], ids=lambda f: f.__name__)
 def test_time_grows_with_the_size(build: Callable[[int, MappedFile], Model], tmp_path: Path) -> None:
     data = tmp_path / "w.data"
-    data.write_bytes(np.arange(3000, dtype=np.float32).tobytes())
-    file = MappedFile(data)
-    growth: dict[str, float] = {}
-    for _ in range(5):  # both sizes in turn: a busy machine spoils one pair and not the next, what is quadratic all
-        small, large = (measured(build(nodes, file), str(tmp_path), 3) for nodes in (1000, 10000))
-        growth = {name: min(growth.get(name, float("inf")), large[name] / small[name]) for name in small}
-        if max(growth.values()) <= 15:
+    data.write_bytes(np.arange(21_000, dtype=np.float32).tobytes())
+    # 1,000 nodes stay in a core's own cache and 10,000 do not, which alone can cost more than 15 times beside other
+    # work. Such a step happens once; what is quadratic fails at the next one, from 10,000 to 100,000, all the more.
+    best: dict[str, float] = {}
+    for nodes in (1000, 1000, 10_000, 10_000):
+        times = growth(build, MappedFile(data), str(tmp_path), nodes)
+        best = {name: min(best.get(name, float("inf")), times[name]) for name in times}
+        if max(best.values()) <= 15:
             return
-    raise AssertionError(f"more than 15 times the time for 10 times the nodes: {growth}")
+    raise AssertionError(f"more than 15 times the time for 10 times the nodes: {best}")
