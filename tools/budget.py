@@ -9,6 +9,7 @@ from ..ir.core import Model
 from ..passes.base import Instrument, Pass
 from ..passes.instruments import Refusals, Tally
 from .check import Judge, Verdict
+from .layer_times import refuse_slow
 from .partly import MARGIN, PartSearch
 from .precision import MAX_ERROR, QUANTIZED, Attempt
 from .report import CHECKED, WRONG, Accuracy, Refusal
@@ -64,6 +65,8 @@ def within_budget(run: Compilation, judge: Judge, model: Model) -> Model | None:
         if not run.is_lossy:
             break
         judge.max_error = _limit(run, automatic)
+        if run.settings.measure and not number:
+            refuse_slow(run)
         trial = try_out(run, judge, attempt, run.model() if number else model)
         if not trial.verdict.ok:
             failed.append(trial)
@@ -77,7 +80,7 @@ def within_budget(run: Compilation, judge: Judge, model: Model) -> Model | None:
         return _accepted(run, judge, part)
     if failed and not failed[0].attempt.precision:  # --passes says what to run: there is no other form
         return _accepted(run, judge, failed[0])
-    run.kept = {}
+    run.kept = dict(run.slow)
     run.report.stays = None
     if failed and not automatic:
         precision = failed[0].attempt.precision

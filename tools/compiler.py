@@ -59,6 +59,8 @@ class Compilation:
         self.scratch: str | None = None
         self.judge: Judge | None = None  # what the result was compared by
         self.metric: Metric | None = None  # that of --metric
+        self.slow: dict[Place, str] = {}  # those of them that were timed and do not pay
+        self.layer_times: dict[Place, float] = {}  # seconds that layers save in integers, where they were timed
         self.kept: dict[Place, str] = {}  # nodes that lossy passes leave as they are, and why
         self._reference: str | None = None
         self._in_place = settings.source if isinstance(settings.source, Model) else None

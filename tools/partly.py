@@ -11,9 +11,9 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from ..ir.core import Model, Node
+from ..ir.core import Node
 from ..ir.types import F32
-from ..passes.base import Context, Pass
+from ..passes.base import Context, Pass, place_of
 from ..passes.pipelines import apply_edits, names, parse, render
 from ..passes.precision.autocast import Autocast
 from ..passes.quantize.quantize import Quantize
@@ -74,18 +74,19 @@ class PartSearch:
             return None
         found = self._search(mixture, step)
         if found is None:
-            run.kept = {}
+            run.kept = dict(run.slow)
             refusal.why += "; no part that fits saves time"
             return None
         trial, kept, is_last = found
-        run.kept = kept.reasons
+        run.kept = {**run.slow, **kept.reasons}
         if not is_last and run.outputs.is_written:
             trial.model = run.optimize(run.model(), run.final_instruments())
             trial.watching = run.tally, run.refusals
         refusal.what += f" in {len(kept.reasons)} nodes"
         refusal.why += f" with it everywhere; these stay: {kept.text()}"
         reasons = {" ".join(loc) or hint: why for (_, _, loc, hint), why in kept.reasons.items()}
-        run.report.stays = Stays(kept.text(), refusal.unlock, reasons)
+        worst, error = kept.worst[0]
+        run.report.stays = Stays(f"{worst}: {error:.2%} alone", refusal.unlock, reasons)
         if kept.keep:
             edited = apply_edits(parse(run.report.pipeline), {"options": {step.name: {"keep": kept.keep}}})
             run.report.pipeline = render(edited)
@@ -112,7 +113,7 @@ class PartSearch:
             if frozenset(kept.reasons) in tried:
                 break
             tried.add(frozenset(kept.reasons))
-            self.run.kept = kept.reasons
+            self.run.kept = {**self.run.slow, **kept.reasons}
             trial = try_out(self.run, self.judge, self.whole.attempt, self.run.model())
             if not trial.lowered:
                 break
@@ -165,7 +166,8 @@ class PartSearch:
             )  # fmt: skip
         if run.calibration.problem:
             raise CannotCheck(run.calibration.problem)
-        context = Context(capabilities=run.target.capabilities, observe=run.calibration.observe)
+        run.kept = dict(run.slow)
+        context = Context(capabilities=run.target.capabilities, observe=run.calibration.observe, kept=run.slow)
         speed = IntegerSpeed(run.target.integers, run.target.hardware)
         parts: Parts | WeightParts
         if isinstance(step, QuantizeWeights):
@@ -175,13 +177,10 @@ class PartSearch:
         else:
             assert isinstance(step, Quantize)
             parts = Parts(model, step, context)
-            gains = self._gains(model, step, parts, speed)
+            timed, places = run.layer_times, {node: place_of(step.name, "", node) for node in parts.nodes}
+            gains = {node: timed[place] if place in timed else speed.gain(node) for node, place in places.items()}
             switches = {node: speed.switch(node) for node in parts.nodes}
         random = self.judge.random_outputs
         counted = [n not in random for n, value in enumerate(model.graph.outputs) if value.dtype is F32]
         limit = self.limit if math.isfinite(self.limit) else self.whole.verdict.error
         return measure_integers(parts, gains, switches, limit, counted, progress)
-
-    def _gains(self, model: Model, step: Quantize, parts: Parts, speed: IntegerSpeed) -> Mapping[Node, float]:
-        """Seconds that each layer saves."""
-        return {node: speed.gain(node) for node in parts.nodes}

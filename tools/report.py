@@ -108,8 +108,8 @@ class Refusal:
 
 @dataclass
 class Stays:
-    """Nodes that a budget left in the precision of the source: those that harm most, as text; the option that allows
-    all of them; by where each is, why."""
+    """Nodes that a budget left in the precision of the source: the worst of them, the option that allows all of them,
+    and by where each is, why."""
 
     worst: str
     unlock: str
@@ -118,7 +118,7 @@ class Stays:
     def line(self) -> str:
         """For the summary."""
         unlock = f"; {self.unlock} unlocks them" if self.unlock else ""
-        return f"{len(self.reasons)} kept in fp32: {self.worst}{unlock}"
+        return f"{len(self.reasons)} kept in fp32 ({self.worst}){unlock}"
 
 
 @dataclass

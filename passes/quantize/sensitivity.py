@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from ...ir.clone import clone_model
 from ...ir.core import Model, Node, Value
-from ..base import Context
+from ..base import Context, place_of
 from .difference import differences
 from .gemms import products_of
 from .observers import Statistic
@@ -76,8 +76,11 @@ class Parts:
     def __init__(self, model: Model, step: Quantize, ctx: Context) -> None:
         """`model` as it is before the step. Raises as `Quantize.run` does."""
         self.kernels = step.kernels(ctx)
-        self.layers = layers_of(model.graph, self.kernels, step.keep)
-        self.tables = tables_of(model.graph, self.kernels, step.keep) if step.tables else []
+        tables = tables_of(model.graph, self.kernels, step.keep) if step.tables else []
+        layers = layers_of(model.graph, self.kernels, step.keep)
+        self.layers, self.tables = (
+            [node for node in nodes if place_of(step.name, "", node) not in ctx.kept] for nodes in (layers, tables)
+        )
         chosen = {*self.layers, *self.tables}
         self.nodes = [node for node in model.graph if node in chosen]
         self._numbers = {node: number for number, node in enumerate(candidates(model.graph, self.kernels))}
