@@ -28,6 +28,9 @@ from .placement import Keep, candidates, layers_of, placed, tables_of
 from .quantize import Quantize
 
 
+CORRECT = 8  # samples that biases are corrected on
+
+
 class Sensitivity(NamedTuple):
     """One group: its layers (nodes of the model that was asked about), and the mean relative L2 error of each output.
 
@@ -84,7 +87,7 @@ class Parts:
         chosen = {*self.layers, *self.tables}
         self.nodes = [node for node in model.graph if node in chosen]
         self._numbers = {node: number for number, node in enumerate(candidates(model.graph, self.kernels))}
-        self._step = replace(step, correct=0)
+        self._step = replace(step, correct=min(step.correct, CORRECT))
         self._ctx = Context(capabilities=ctx.capabilities, observe=ctx.observe)
         self._model, self._values = clone_model(model)
         copies = products_of(self._model.graph, [_copy(node, self._values) for node in self.layers])
@@ -97,7 +100,7 @@ class Parts:
     def errors(self, nodes: Collection[Node], limit: int | None) -> list[float]:
         """The mean relative L2 error of each output, on at most `limit` samples, when these nodes alone are quantized.
 
-        Biases are not corrected.
+        Biases are corrected on `CORRECT` samples at most: what a shift does to the outputs may be most of the error.
         """
         changed, of = clone_model(self._model)
         part = [_copy(self._layers[node], of) for node in self.layers if node in nodes]
