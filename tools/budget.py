@@ -9,15 +9,11 @@ from ..ir.core import Model
 from ..passes.base import Instrument, Pass
 from ..passes.instruments import Refusals, Tally
 from .check import Judge, Verdict
-from .layer_times import refuse_slow
-from .partly import MARGIN, PartSearch
 from .precision import MAX_ERROR, QUANTIZED, Attempt
 from .report import CHECKED, WRONG, Accuracy, Refusal
 
 if TYPE_CHECKING:
     from .compiler import Compilation
-
-__all__ = ["MARGIN", "Trial", "within_budget"]
 
 
 class Lowered(Instrument):
@@ -66,6 +62,8 @@ def within_budget(run: Compilation, judge: Judge, model: Model) -> Model | None:
             break
         judge.max_error = _limit(run, automatic)
         if run.settings.measure and not number:
+            from .layer_times import refuse_slow  # these bring all that quantizes: only where something is lowered
+
             refuse_slow(run)
         trial = try_out(run, judge, attempt, run.model() if number else model)
         if not trial.verdict.ok:
@@ -74,7 +72,11 @@ def within_budget(run: Compilation, judge: Judge, model: Model) -> Model | None:
             run.report.refused.append(Refusal(attempt.precision, "it saves no time anywhere"))
         elif _pays(run, trial, automatic):
             return _accepted(run, judge, trial)
-    part = PartSearch(run, judge, failed[0]).best() if failed else None
+    part = None
+    if failed:
+        from .partly import PartSearch
+
+        part = PartSearch(run, judge, failed[0]).best()
     run.report.refused += [trial.refusal for trial in failed]
     if part is not None and _pays(run, part, automatic):
         return _accepted(run, judge, part)
@@ -119,7 +121,7 @@ def _pays(run: Compilation, trial: Trial, automatic: bool) -> bool:
         run.report.refused.append(Refusal(trial.attempt.precision, slower, 1, f"--precision {trial.attempt.precision}"))
         return False
     if slower:
-        run.report.notes.append(f"{trial.attempt.precision} was ordered and does not pay: {slower}")
+        run.report.notes.append(f"{trial.attempt.precision} was ordered and is slower here than floats: {slower}")
     return True
 
 

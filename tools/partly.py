@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..ir.core import Node
 from ..ir.types import F32
-from ..passes.base import Context, Pass, place_of
+from ..passes.base import Context, Pass, Place, place_of
 from ..passes.pipelines import apply_edits, names, parse, render
 from ..passes.precision.autocast import Autocast
 from ..passes.quantize.quantize import Quantize
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .compiler import Compilation
 
 ROUNDS = 5  # models that are made in part in lower precision
+QUESTIONS = 12  # errors that are asked for, which may give the same model
 MARGIN = 0.95  # of the budget: predictions are not exact
 CLOSE = 0.6  # of the budget: a model that uses so much of it is not improved
 _LOWERING = (Quantize, QuantizeWeights, Autocast)
@@ -102,29 +103,31 @@ class PartSearch:
         low, high = 0.0, mixture.error  # errors on calibration samples that were found to fit, and not to
         best: tuple[Trial, Kept] | None = None
         wanted = self._first(mixture)
-        tried: set[frozenset[object]] = set()
-        for _ in range(ROUNDS):
+        tried: dict[frozenset[Place], Trial] = {}
+        for _ in range(QUESTIONS):
             kept = mixture.kept(wanted, step.name)
             if kept is None:
                 break
             if not kept.reasons:  # on these samples it fits
                 high, wanted = min(high, wanted), wanted / 2
                 continue
-            if frozenset(kept.reasons) in tried:
+            places = frozenset(kept.reasons)
+            if places not in tried and len(tried) == ROUNDS:
                 break
-            tried.add(frozenset(kept.reasons))
-            self.run.kept = {**self.run.slow, **kept.reasons}
-            trial = try_out(self.run, self.judge, self.whole.attempt, self.run.model())
+            if places not in tried:
+                self.run.kept = {**self.run.slow, **kept.reasons}
+                last = tried[places] = try_out(self.run, self.judge, self.whole.attempt, self.run.model())
+            trial = tried[places]
             if not trial.lowered:
                 break
             if trial.verdict.ok:
-                best, low = (trial, kept), wanted
+                best, low = (trial, kept), max(low, wanted)
                 if self._is_close(trial, step):
                     break
             else:
                 high = min(high, wanted)
             wanted = self._next(trial, wanted, low, high)
-        return None if best is None else (*best, best[0] is trial)
+        return None if best is None else (*best, best[0] is last)
 
     def _first(self, mixture: Mixture) -> float:
         """The errors that count are those on other inputs; what lowering makes on these is in proportion."""

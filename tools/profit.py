@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .report import Speed
 
 FLOATS = "floats"
+LARGE = 500_000_000  # bytes of a source: two sessions of it beside each other only with --measure
 RUNS, PATIENCE = 12, 4.0  # to see whether integers pay, without --measure; seconds after which no further run begins
 
 
@@ -27,7 +28,7 @@ def can_time(run: Compilation) -> bool:
 
 def loss(run: Compilation, model: Model, attempt: Attempt) -> str:
     """What to say where a model takes longer than the same in floats, in nine of ten runs at least; "" otherwise."""
-    if not can_time(run):
+    if not can_time(run) or (run.report.before.bytes > LARGE and not run.settings.measure):
         return ""
     forms = {attempt.precision: model, FLOATS: _in_floats(run, attempt)}
     speed = _timed(run, forms, RUNS, PATIENCE)

@@ -118,7 +118,7 @@ class Stays:
     def line(self) -> str:
         """For the summary."""
         unlock = f"; {self.unlock} unlocks them" if self.unlock else ""
-        return f"{len(self.reasons)} kept in fp32 ({self.worst}){unlock}"
+        return f"{len(self.reasons)} kept higher ({self.worst}){unlock}"
 
 
 @dataclass

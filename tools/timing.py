@@ -31,7 +31,8 @@ SOURCE = "the source in onnxruntime"
 RUNS = 40
 PATIENCE = 20.0  # seconds after which no further run begins, once there were a few
 FEWEST_RUNS = 5
-TRIES = 3  # of each measurement
+TRIES = 3  # of each measurement, of a run that takes less than
+LONG = 0.25  # seconds
 SHORTEST = 1e-3  # seconds that one measurement takes at the least: short models run several times in it
 
 Feeds = dict[str, Any]
@@ -50,27 +51,29 @@ def measure(
     the median of the ratios, run by run. At most `runs`, none of which begins after `patience` seconds (by default
     `RUNS` and `PATIENCE`).
     """
-    repeats = {}
+    repeats, tries = {}, {}
     for name, call in calls.items():
         call()  # the first run allocates
-        repeats[name] = max(1, round(SHORTEST / max(_seconds(call, 1), 1e-7)))
+        once = _seconds(call, 1, 1)
+        repeats[name] = max(1, round(SHORTEST / max(once, 1e-7)))
+        tries[name] = TRIES if once < LONG else 1
     times: dict[str, list[float]] = {name: [] for name in calls}
     begun = perf_counter()
     for number in range(runs or RUNS):
         if number >= FEWEST_RUNS and perf_counter() - begun > (patience or PATIENCE):
             break
         for name in list(calls)[:: -1 if number % 2 else 1]:
-            times[name].append(_seconds(calls[name], repeats[name]))
+            times[name].append(_seconds(calls[name], repeats[name], tries[name]))
     middle = {name: median(found) for name, found in times.items()}
     taken = min(choices, key=lambda name: _spread(times[name], times[choices[0]])[0])
     ratios = {name: _spread(times[name], times[taken]) for name in calls if name != taken}
     return Speed(taken, middle, ratios, len(times[taken]), threads, shape)
 
 
-def _seconds(call: Callable[[], Any], repeats: int) -> float:
+def _seconds(call: Callable[[], Any], repeats: int, tries: int) -> float:
     """Of one run, the best of a few tries: another process can only add to it."""
     best = float("inf")
-    for _ in range(TRIES):
+    for _ in range(tries):
         begun = perf_counter()
         for _ in range(repeats):
             call()

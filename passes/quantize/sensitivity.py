@@ -27,7 +27,6 @@ from .observers import Statistic
 from .placement import Keep, candidates, layers_of, placed, tables_of
 from .quantize import Quantize
 
-
 CORRECT = 8  # samples that biases are corrected on
 
 
