@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 ROUNDS = 5  # models that are made in part in lower precision
 QUESTIONS = 12  # errors that are asked for, which may give the same model
 MARGIN = 0.95  # of the budget: predictions are not exact
-CLOSE = 0.6  # of the budget: a model that uses so much of it is not improved
+CLOSE = 0.75  # of the budget: a model that uses so much of it is not improved
 _LOWERING = (Quantize, QuantizeWeights, Autocast)
 
 
