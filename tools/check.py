@@ -19,20 +19,25 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..ir.clone import clone_model
 from ..ir.core import Model, Value
 from ..ir.errors import UsageError
 from ..ir.tensor import Tensor
 from ..ir.types import BF16, F16, F32, F64, TensorType
+from ..lowering.onnxruntime.runnable import make_runnable
 from .declared import Declared
 from .differences import difference, l2_error
 from .emulate import emulated, has_bfloat16
 from .inputs import InputMaker, Sizes
 from .samples import OPTION, Samples
 from .shapes import Shapes
+
+if TYPE_CHECKING:
+    from .runtimes import Own
 
 THREADS = 2
 SHAPES = 2  # how many shapes are compared where shapes are symbolic
@@ -85,6 +90,9 @@ class Judge:
 
     `reference` is the file of the unoptimized model; `write(model, path)` writes a model for onnxruntime. `interface`:
     what results declare their float inputs and outputs as (``fp16``), where that is not what the source does.
+    `stand_in`: results are for another runtime than onnxruntime, and may have forms that its kernels do not take.
+    `runtime` runs them in that one, which is what counts where they are inexact on purpose (`max_error`): its kernels
+    may round where the graph does not.
     """
 
     def __init__(
@@ -95,6 +103,8 @@ class Judge:
         shapes: Shapes,
         seed: int = 0,
         interface: str | None = None,
+        stand_in: bool = False,
+        runtime: Own | None = None,
     ) -> None:
         self.reference = reference
         self.output_names = list(model.graph.output_names)
@@ -102,6 +112,8 @@ class Judge:
         self.held_back = False  # the user's samples among them were never measured on
         self.max_error: float | None = None  # of lossy passes: the mean relative L2 error that each output may have
         self._write = write
+        self._stand_in = stand_in
+        self._runtime = runtime
         self._maker = InputMaker(model, shapes, seed)
         self._random = _random_outputs(model)
         self._limit = _float_limit(model)
@@ -143,6 +155,8 @@ class Judge:
         if empty:
             shown = ", ".join(empty[:3]) + (f" and {len(empty) - 3} more" if len(empty) > 3 else "")
             found.append(f"empty on these inputs: {shown}")
+        if self._runtime is not None and self.max_error is not None:
+            found.append(f"computed by {self._runtime.title}")
         return found + list(self._unstable.values())
 
     def prepare(self, samples: Samples | None = None) -> None:
@@ -227,8 +241,23 @@ class Judge:
 
         Where its inputs and outputs have other float types than the source's, values are cast on the way.
         """
+        if self._runtime is not None and self.max_error is not None:
+            return self._in_its_runtime(model, self._runtime)
         with self.written(model) as (path, runnable):
             return self.compare_file(path, _folds(runnable))
+
+    def _in_its_runtime(self, model: Model, runtime: Own) -> Verdict:
+        if self._declared is not None:
+            model = self._declared.restored(model)
+        found: list[list[Any]] = []
+        try:
+            with runtime.running(model) as call:
+                for run in self.runs:
+                    # Copies, because the next run may write over them.
+                    found.append([o.copy() if isinstance(o, np.ndarray) else o for o in call(run.feeds)])
+        except RuntimeError as error:
+            return Verdict(False, float("inf"), message=f"does not run at {run.shape}: {first_line(error)}")
+        return self.compare_results(found)
 
     @contextmanager
     def written(self, model: Model) -> Iterator[tuple[str, Model]]:
@@ -240,6 +269,9 @@ class Judge:
             path = os.path.join(folder, "model.onnx")
             is_half = self.max_error is not None or has_bfloat16(model)
             runnable = emulated(model) if is_half else model
+            if self._stand_in:
+                runnable = runnable if is_half else clone_model(runnable)[0]
+                make_runnable(runnable)
             self._write(runnable, path)
             yield path, runnable
         finally:

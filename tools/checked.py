@@ -17,6 +17,7 @@ from ..passes.manager import Repeat
 from .budget import within_budget
 from .check import CannotCheck, Judge, Verdict
 from .report import CHECKED, NOT_CHECKED, WRONG, Accuracy, Repair
+from .runtimes import REFERENCE, own_runtime
 
 if TYPE_CHECKING:
     from .compiler import Compilation
@@ -89,7 +90,10 @@ def _judge(run: Compilation, model: Model) -> Judge | None:
     run.progress.stage("running the source", 0.05, 0.1)
     try:
         reference = run.reference(model)
-        judge = Judge(reference, model, run.export, run.shapes, run.settings.seed, run.interface)
+        judge = Judge(
+            reference, model, run.export, run.shapes, run.settings.seed, run.interface,
+            stand_in=run.target.runtime != REFERENCE, runtime=own_runtime(run),
+        )  # fmt: skip
         judge.prepare(run.samples)
         run.judge = judge
         return judge

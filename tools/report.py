@@ -83,11 +83,13 @@ class Accuracy:
 
 
 def _reads_integers(node: Node) -> bool:
-    """True for a product with integers, or with what is dequantized right before it."""
+    """True for a product with integers, or with what is dequantized right before it, turned or not."""
     if node.op.name in _INTEGER_PRODUCTS:
         return True
-    makers = (value.producer for value in node.inputs if value is not None and value.producer is not None)
-    return any(maker.op.name == "DequantizeLinear" for maker in makers)
+    makers = [value.producer for value in node.inputs if value is not None]
+    turned = [maker.inputs[0] for maker in makers if maker is not None and maker.op.name == "Transpose"]
+    makers += [value.producer for value in turned if value is not None]
+    return any(maker is not None and maker.op.name == "DequantizeLinear" for maker in makers)
 
 
 _INTEGER_PRODUCTS = frozenset((

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from ..backend import Backend, Emitter, Lazy
+from ..backend import Backend, Emitter, Lazy, Quantization
 
 if TYPE_CHECKING:
     from ...passes.quantize.kernels import Integers
@@ -31,6 +31,16 @@ class OpenVino(Backend):
         from .integers import INTEGERS
 
         return INTEGERS
+
+    def quantization(self, precision: str, has_samples: bool) -> Quantization | None:
+        if precision == "w8a8":
+            passes = "smooth,quantize{method=percentile,weights=mse,correct=40},fold,cse,dce"
+            return Quantization(last=passes, samples=True)
+        bits = {"w8a16": 8, "w4a16": 4}.get(precision)
+        if bits is None:
+            return None
+        method = "gptq" if has_samples else "rtn"
+        return Quantization(f"quantize-weights{{bits={bits},method={method}}}", "share-weights{transposed=false},cse,dce")
 
     def emitters(self) -> dict[str, Emitter]:
         return {

@@ -12,6 +12,7 @@ from ...ir.errors import UnsupportedModel
 from ..backend import Order, Written
 from ..emit import write_onnx
 from .graph import Unmapped, to_openvino
+from .groups import row_group
 from .package import openvino
 
 
@@ -39,6 +40,9 @@ def write_ir(model: Model, path: str, order: Order, stateful: bool = False) -> W
                 raise UnsupportedModel(f"openvino: there is no stateful form of it: {error}") from error
             notes.append(f"openvino: written through its ONNX reader, because {error}")
             made = _read(ov, model, os.path.join(scratch, "model.onnx"), order)
+        group = row_group(model)
+        if group is not None:
+            made.set_rt_info(str(group), ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"])
         ov.save_model(made, os.path.join(scratch, f"{stem}.xml"), compress_to_fp16=False)
         files = {}
         for suffix in (".bin", ".xml"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from geoc.ir.infer import infer_graph
 from geoc.ir.tensor import Tensor
 from geoc.ir.text import parse_model
 from geoc.ir.types import F32
+from geoc.lowering.backend import Order
 from geoc.lowering.openvino.graph import to_openvino
+from geoc.lowering.openvino.groups import row_group
 from geoc.lowering.targets import get_target
 from geoc.passes.base import Context
 from geoc.passes.manager import run_pipeline
@@ -21,7 +24,7 @@ from geoc.passes.quantize.blocks import KINDS, Scheme
 from geoc.passes.quantize.rtn import in_half, rtn
 from geoc.passes.registry import Registry
 
-from .running import compiled, kernels, run
+from .running import CORE, compiled, kernels, run
 
 TEXT = """geoc 1
 opset "" 23
@@ -41,6 +44,11 @@ graph @main(%ids: i64[B,S]) -> (%y) {
 
 def quantized(options: str) -> tuple[Model, dict[str, Any]]:
     """The graph with random weights after -O2 with quantize-weights, and the weights."""
+    return optimized(f"quantize-weights{{least=1,{options}}}")
+
+
+def optimized(passes: str) -> tuple[Model, dict[str, Any]]:
+    """The graph with random weights after -O2 with passes in it, and the weights."""
     model = parse_model(TEXT)
     random = np.random.default_rng(0)
     weights: dict[str, Any] = {}
@@ -51,7 +59,7 @@ def quantized(options: str) -> tuple[Model, dict[str, Any]]:
                 value.const = Tensor.from_array(weights[value.hint])
     infer_graph(model.graph)
     target = get_target("openvino-cpu")
-    items = before_forms(level_items(2, target.pipeline), parse(f"quantize-weights{{least=1,{options}}}"))
+    items = before_forms(level_items(2, target.pipeline), parse(passes))
     run_pipeline(model, Registry(target.rule_sets).resolve(items), Context(capabilities=target.capabilities))
     return model, weights
 
@@ -74,3 +82,17 @@ def test_products_read_compressed_weights(bits: int, kind: str) -> None:
     ids = np.array([[3, 99, 0]])
     wanted = np.maximum(table[ids] @ up, 0) @ down @ table.T
     assert np.allclose(run(program, {"ids": ids})[0], wanted, 1e-4, 1e-4 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize(
+    ("passes", "group"),
+    [("quantize{static=false}", 64), ("quantize-weights{bits=8,least=1,block=64}", 64), ("quantize-weights{least=1}", None), ("cse", None)],
+)
+def test_rows_are_quantized_in_the_largest_groups_that_the_weights_allow(tmp_path: Path, passes: str, group: int | None) -> None:
+    """Blocks of 32 take the plugin's own choice; of the products of 64 and 128 inputs, groups of 64 divide both."""
+    model, _ = optimized(passes)
+    target = get_target("openvino-cpu")
+    target.backend.emitters()["openvino"].write(model, str(tmp_path / "m.xml"), Order(target))
+    program = CORE.compile_model(str(tmp_path / "m.xml"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    assert program.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE") == (group or 32)
+    assert row_group(model) == group
