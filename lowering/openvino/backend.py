@@ -34,13 +34,14 @@ class OpenVino(Backend):
 
     def quantization(self, precision: str, has_samples: bool) -> Quantization | None:
         if precision == "w8a8":
-            passes = "smooth,quantize{method=percentile,weights=mse,correct=40},fold,cse,dce"
+            passes = "smooth,quantize{method=percentile,weights=mse,correct=16},fold,cse,dce"
             return Quantization(last=passes, samples=True)
         bits = {"w8a16": 8, "w4a16": 4}.get(precision)
         if bits is None:
             return None
         method = "gptq" if has_samples else "rtn"
-        return Quantization(f"quantize-weights{{bits={bits},method={method}}}", "share-weights{transposed=false},cse,dce")
+        first = f"quantize-weights{{bits={bits},method={method}}}"
+        return Quantization(first, "share-weights{transposed=false},cse,dce")
 
     def emitters(self) -> dict[str, Emitter]:
         return {

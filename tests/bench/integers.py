@@ -1,21 +1,24 @@
 """Quantized models: speed, size and error beside the source and onnxruntime's own quantization.
 
-    python tests/bench/integers.py MODEL [--calib FILE] [--passes NAME=TEXT ...] [--peers] [--size B=1 ...]
-                                    [--seconds N] [--out FOLDER] [--target T] [--json OUT]
+    python tests/bench/integers.py MODEL [--calib FILE] [--passes NAME[@TARGET]=TEXT ...] [--peers] [--size B=1 ...]
+                                    [--nncf-python PYTHON] [--seconds N] [--out FOLDER] [--json OUT]
 
-Each form is written into FOLDER; then all are run interleaved in default sessions of one thread, in an order that
-rotates, and speed is the ratio of the source's time to the form's, by the minima and by the medians. The error is the
-mean relative L2 error of the first output on the samples that calibration leaves out. Without --calib the samples are
-inputs made up for the model: enough for speed, not for accuracy. --peers adds onnxruntime.quantization: dynamic per
-channel (U8S8), and static QDQ per channel (U8S8, min-max) behind its own pre-processing.
+Each form is written into FOLDER; then all are run interleaved, onnxruntime in default sessions and OpenVINO at full
+precision, on one thread each and in an order that rotates. Time is that of the processor, so that other work on the
+machine counts little; speed is the ratio of the source's time in onnxruntime to the form's, by the minima and by the
+medians. The error is the mean relative L2 error of the first output on the samples that calibration leaves out. Without
+--calib the samples are inputs made up for the model: enough for speed, not for accuracy. --peers adds
+onnxruntime.quantization: dynamic per channel (U8S8), and static QDQ per channel (U8S8, min-max) behind its own
+pre-processing. --nncf-python adds what NNCF makes for OpenVINO (nncf_peer.py), by a Python that has both.
 
-NAME=TEXT is a pipeline, ``@O2`` and the like in it; by default those of `FORMS`.
+NAME@TARGET=TEXT is a pipeline for a target (cpu), ``@O2`` and the like in it; by default those of `FORMS`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
@@ -44,7 +47,10 @@ LOWER = "ort-quantized,fold,cse,dce"
 FORMS = {
     "dynamic": f"@O2,quantize{{static=false}},{LOWER}",
     "static": f"@O2,smooth,quantize{{method=percentile,weights=mse,correct=16}},{LOWER}",
+    "dynamic@openvino-cpu": "@O2,quantize{static=false},fold,cse,dce",
+    "static@openvino-cpu": "@O2,smooth,quantize{method=percentile,weights=mse,correct=16},fold,cse,dce",
 }
+PEER = Path(__file__).with_name("nncf_peer.py")
 Feeds = dict[str, Any]
 
 
@@ -75,7 +81,10 @@ def compiled(source: Path, passes: str, out: Path, samples: Samples, target: Tar
     model = geoc.load(str(source))
     steps = Registry(target.rule_sets).resolve(parse(passes, lambda n: level_items(n, target.pipeline)))
     run_pipeline(model, steps, Context(capabilities=target, observe=seen))
-    write_onnx(model, str(out), Order(target, None, "inline"))
+    if out.suffix == ".onnx":
+        write_onnx(model, str(out), Order(target, None, "inline"))
+    else:
+        target.backend.emitters()[target.backend.default].write(model, str(out), Order(target))
     return time.perf_counter() - begun
 
 
@@ -113,7 +122,36 @@ def peers(source: Path, folder: Path, samples: Samples) -> dict[str, Path | str]
     return found
 
 
+def nncf_peers(python: Path, source: Path, folder: Path, samples: Samples) -> dict[str, Path | str]:
+    """NNCF's forms for OpenVINO: files, or why there is none."""
+    given, paths = folder / "samples.npz", {"nncf": folder / "nncf.xml", "nncf weights": folder / "nncf-weights.xml"}
+    arrays = {f"{name}/{n}": value for n, feeds in enumerate(samples.calibration()) for name, value in feeds.items()}
+    np.savez(given, **arrays)
+    command = [python, PEER, source, given, *paths.values()]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    why = (done.stderr.strip().splitlines() or [""])[-1][:200]
+    return {name: path if path.exists() else why for name, path in paths.items()}
+
+
+class OpenVino:
+    """A file in OpenVINO's CPU plugin; runs as a session of onnxruntime does."""
+
+    def __init__(self, path: Path) -> None:
+        import openvino
+
+        options = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+        self.compiled = openvino.Core().compile_model(path, "CPU", {**options, "ENABLE_CPU_PINNING": False})
+        self.request = self.compiled.create_infer_request()
+
+    def run(self, names: None, feeds: Feeds) -> list[Any]:
+        """All outputs, which the next run overwrites."""
+        found = self.request.infer(feeds, share_inputs=True, share_outputs=True)
+        return [found[output] for output in self.compiled.outputs]
+
+
 def session_of(path: Path) -> Any:
+    if path.suffix == ".xml":
+        return OpenVino(path)
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -123,15 +161,15 @@ def session_of(path: Path) -> Any:
 
 
 def timed(sessions: Mapping[str, Any], feeds: Feeds, seconds: float) -> dict[str, list[float]]:
-    """Seconds of each run, interleaved."""
+    """Seconds of the processor for each run, interleaved."""
     names = list(sessions)
     times: dict[str, list[float]] = {name: [] for name in names}
     until, turn = time.perf_counter() + seconds, 0
     while time.perf_counter() < until or turn < 5:
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            begun = time.perf_counter()
+            begun = time.process_time()
             sessions[name].run(None, feeds)
-            times[name].append(time.perf_counter() - begun)
+            times[name].append(time.process_time() - begun)
         turn += 1
     return times
 
@@ -154,26 +192,30 @@ def main() -> None:
     parser.add_argument("--size", action="append", default=[], help="sizes of made-up inputs, as --shape takes them")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--target", default="cpu")
+    parser.add_argument("--nncf-python", type=Path)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.out or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        target, source = get_target(options.target), geoc.load(str(options.model))
+        source = geoc.load(str(options.model))
         samples = open_samples(options.calib, source) if options.calib else MadeUp(source, options.size)
         forms = dict(text.split("=", 1) for text in options.passes) or FORMS
         paths: dict[str, Path] = {"source": options.model}
         for name, passes in forms.items():
-            paths[name] = folder / f"{options.model.stem}-{name}.onnx"
+            target = get_target(name.partition("@")[2] or "cpu")
+            suffix = ".xml" if target.runtime == "openvino" else ".onnx"
+            paths[name] = folder / f"{options.model.stem}-{name}{suffix}"
             seconds = compiled(options.model, passes, paths[name], samples, target)
-            print(f"{name}: compiled in {seconds:.0f} s")
-        if options.peers:
-            for name, found in peers(options.model, folder, samples).items():
-                if isinstance(found, str):
-                    print(f"{name}: {found}")
-                else:
-                    paths[name] = found
+            print(f"{name}: compiled in {seconds:.0f} s", flush=True)
+        theirs = peers(options.model, folder, samples) if options.peers else {}
+        if options.nncf_python is not None:
+            theirs |= nncf_peers(options.nncf_python, options.model, folder, samples)
+        for name, found in theirs.items():
+            if isinstance(found, str):
+                print(f"{name}: {found}")
+            else:
+                paths[name] = found
         sessions = {name: session_of(path) for name, path in paths.items()}
         held_back = list(samples.held_back())
         times = timed(sessions, held_back[0], options.seconds)
@@ -183,11 +225,11 @@ def main() -> None:
                 "ms": min(times[name]) * 1e3,
                 "speed": min(times["source"]) / min(times[name]),
                 "speed of medians": median(times["source"]) / median(times[name]),
-                "smaller": options.model.stat().st_size / path.stat().st_size,
+                "smaller": options.model.stat().st_size / (path.with_suffix(".bin") if path.suffix == ".xml" else path).stat().st_size,
                 "error": error(sessions[name], sessions["source"], held_back),
             }
             cells = "  ".join(f"{key} {number:.4g}" for key, number in rows[name].items())
-            print(f"{options.model.stem:36} {name:14} {cells}", flush=True)
+            print(f"{options.model.stem:36} {name:22} {cells}", flush=True)
         if options.json:
             options.json.write_text(json.dumps(rows, indent=1))
 
