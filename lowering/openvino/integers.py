@@ -10,6 +10,8 @@ INTEGERS = Integers(
     layers=frozenset({"Conv", "MatMul", "Gemm"}),
     tables=frozenset({"Gather"}),
     passing=frozenset({"MaxPool", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Concat"}),
+    added=frozenset({"Add"}),
+    lifted=frozenset({"MaxPool"}),
     float_stem=True,
 )
 """Operands alone make a layer an integer one; what reads its result quantizes that, and biases and activations fuse.

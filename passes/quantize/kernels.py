@@ -20,6 +20,9 @@ class Integers:
     integers. `carried` have kernels for operands and results that are all quantized, `passing` hand codes on as they
     are, so that operands and result share one scale, `absorbed` vanish in the quantization of their result.
 
+    `added` are sums that a convolution in front of them takes in, if the other operand is codes. `lifted` give what is
+    quantized behind them, as codes if they read codes.
+
     `integer_bias`: biases of closed layers are 32-bit integers. `float_stem`: a convolution of the few channels of a
     picture is faster in floats.
     """
@@ -34,6 +37,8 @@ class Integers:
     carried: frozenset[str] = frozenset()
     passing: frozenset[str] = frozenset()
     absorbed: frozenset[str] = frozenset()
+    added: frozenset[str] = frozenset()
+    lifted: frozenset[str] = frozenset()
     integer_bias: bool = False
     float_stem: bool = False
 

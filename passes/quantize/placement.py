@@ -57,8 +57,11 @@ class Placement:
         return found
 
 
-def _is_pooled(node: Node, kernels: Integers) -> bool:
-    return any(user.op.key == "MaxPool" for user in tail(node, kernels).users)
+def _is_pooled(node: Node) -> bool:
+    """True for a convolution in front of a MaxPool, with an activation between or without."""
+    use = node.output.sole_use
+    value = use[0].output if use is not None and use[0].op.key in ("Relu", "Clip") else node.output
+    return any(user.op.key == "MaxPool" for user in value.users)
 
 
 def is_kept(node: Node, keep: Keep) -> bool:
@@ -93,7 +96,7 @@ def _stem(graph: Graph, kernels: Integers) -> set[Node]:
         if node.op.key != "Conv" or w is None or w.const is None:
             continue
         is_small = w.const.size < _LEAST_WEIGHTS or (node.attr("group") == 1 and w.const.shape[1] <= _PICTURE)
-        if not is_small or _is_pooled(node, kernels):
+        if not is_small or _is_pooled(node):
             break
         found.add(node)
     return found
@@ -168,6 +171,12 @@ def placed(graph: Graph, layers: list[Node], tables: list[Node], kernels: Intege
         elif node.op.key in kernels.carried or node.op.key in kernels.passing:
             _carry(node, plan, kernels)
     _prune(graph, plan, kernels)
+    for node in graph:
+        if node.op.key in kernels.added:
+            _add(node, plan)
+    for node in graph.reversed():
+        if node.op.key in kernels.lifted:
+            _lift(node, plan)
     for node in plan.integer:
         if node.op.key in kernels.passing:
             for value in _operands(node):
@@ -187,6 +196,31 @@ def _carry(node: Node, plan: Placement, kernels: Integers) -> None:
     plan.integer.add(node)
     plan.values[tail(node, kernels) if node.op.key in kernels.carried else node.output] = None
     plan.reads.update((node, i) for i, value in enumerate(node.inputs) if value in operands)
+
+
+def _add(node: Node, plan: Placement) -> None:
+    """A sum with what a convolution gives, which its kernel takes in: the other operand is codes.
+
+    Of two results of convolutions that is the first, which waits for the second one's kernel.
+    """
+    operands = _operands(node)
+    convolutions = [layer for layer in plan.layers if layer.op.key == "Conv" and layer.output in operands]
+    if len(operands) != 2 or not convolutions:
+        return
+    if len(convolutions) == 2:
+        plan.values[convolutions[0].output] = None
+    plan.reads.update((node, i) for i, value in enumerate(node.inputs) if value in plan.values)
+
+
+def _lift(node: Node, plan: Placement) -> None:
+    """What is quantized behind a pool is quantized in front of it instead: the pool moves codes."""
+    x, y = node.inputs[0], node.output
+    if y not in plan.values or x is None or len(node.outputs) != 1:
+        return
+    plan.values.pop(y)
+    plan.values[x] = None
+    plan.join(x, y)
+    plan.reads.add((node, 0))
 
 
 def _prune(graph: Graph, plan: Placement, kernels: Integers) -> None:

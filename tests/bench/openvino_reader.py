@@ -34,10 +34,12 @@ HEAD = """# OpenVINO
 What `geoc MODEL.onnx --target=openvino-cpu` writes (-O2, ours) beside what OpenVINO's ONNX reader makes of the untouched
 file, compiled by the CPU plugin with one thread and `INFERENCE_PRECISION_HINT` f32 (plugins choose bf16 by themselves
 on processors that have it). *native*: written operator by operator; else the reason why it went through the reader.
-*error*: against onnxruntime without optimization, relative to the largest value of an output. *nodes*: of the runtime
-model, without inputs, outputs and constants. *ms*: medians of alternating runs; *time*: the median ratio of neighbouring runs.
-A model that quantizes as it runs makes whole steps of the rounding before it, and some are badly conditioned on made-up
-inputs: there the reader's error is as large. Other work ran on the machine meanwhile: rows above 1.03 were measured again,
+*error*: against onnxruntime without optimization, relative to the largest value of an output; *its own*: of onnxruntime with
+all optimizations against the same. *nodes*: of the runtime model, without inputs, outputs and constants. *ms*: medians of
+alternating runs; *time*: the median ratio of neighbouring runs. A model that quantizes as it runs makes whole steps of the
+rounding before it, and some are badly conditioned on made-up inputs: there the other two errors are as large. The weights of
+light_squeezenet are all the same, so that its 1,000 logits are: 9e9 each, of which the last bit is 1,024, and Softmax
+makes 0 and 1/8 of what differs in it. Other work ran on the machine meanwhile: rows above 1.03 were measured again,
 for longer (`--again`).
 Made by `python tests/bench/openvino_reader.py --write`
 """
@@ -106,7 +108,8 @@ def measure(path: Path, budget: float) -> dict[str, Any]:
     maker = InputMaker(model, Shapes())
     if maker.problem:
         return {"skipped": maker.problem}
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    cpu = ["CPUExecutionProvider"]
+    session = onnxruntime.InferenceSession(str(path), options, providers=cpu)
     runs: list[tuple[dict[str, Any], list[Any]]] = []
     reason = ""
     for sizes in list(maker.sizes()) if maker.symbols else [{}, {}]:
@@ -119,9 +122,12 @@ def measure(path: Path, budget: float) -> dict[str, Any]:
             break
     if not runs:
         return {"skipped": reason[:120]}
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    session = onnxruntime.InferenceSession(str(path), options, providers=cpu)
+    its_own = [error_of(a, b) for feeds, expected in runs for a, b in zip(expected, session.run(None, feeds))]
     del session
     core = openvino.Core()
-    row: dict[str, Any] = {}
+    row: dict[str, Any] = {"its own": max(its_own)}
     theirs = None
     try:
         theirs = core.compile_model(str(path), "CPU", CONFIG)
@@ -184,8 +190,8 @@ def render(rows: dict[str, dict[str, Any]]) -> str:
         "",
         summary(rows),
         "",
-        "| model | written | error | reader's | nodes | reader's | ms | reader's | time |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| model | written | error | reader's | its own | nodes | reader's | ms | reader's | time |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in rows.items():
         if "ours" not in row:
@@ -193,7 +199,7 @@ def render(rows: dict[str, dict[str, Any]]) -> str:
         ours, theirs, times = row["ours"], row["reader"], row.get("time")
         how = (fallback(row) or "native").replace("|", "/")
         cells = [name, how]
-        cells += [shown(ours.get("error")), shown(theirs.get("error"))]
+        cells += [shown(ours.get("error")), shown(theirs.get("error")), shown(row.get("its own"))]
         cells += [str(ours.get("nodes", "does not run")), str(theirs.get("nodes", "does not run"))]
         cells += ["", "", ""] if times is None else [
             f"{times['ours']:.2f}", f"{times['reader']:.2f}", f"{times['ratio']:.2f}"
@@ -210,7 +216,7 @@ def summary(rows: dict[str, dict[str, Any]]) -> str:
     native = sum(fallback(row) is None for row in ran)
     close = sum(row["ours"]["error"] <= LIMIT for row in ran)
     alike = sum(
-        row["ours"]["error"] > LIMIT and row["ours"]["error"] <= 2 * row["reader"].get("error", 0.0) for row in ran
+        LIMIT < row["ours"]["error"] <= 2 * max(row["reader"].get("error", 0.0), row.get("its own", 0.0)) for row in ran
     )
     both = [row for row in ran if "nodes" in row["reader"]]
     fewer = sum(row["ours"]["nodes"] <= row["reader"]["nodes"] for row in both)
@@ -218,7 +224,7 @@ def summary(rows: dict[str, dict[str, Any]]) -> str:
     middle = f"{np.median(ratios):.2f}" if ratios else "-"
     return (
         f"{len(ran)} models ran: {native} native, {close} within {LIMIT:g} of onnxruntime and {alike} more as close to it "
-        f"as the reader's; {fewer} of {len(both)} with no more "
+        f"as the reader's, or as onnxruntime is to itself; {fewer} of {len(both)} with no more "
         f"nodes than the reader gives; median time ratio {middle}, {sum(r <= 1.03 for r in ratios)} of "
         f"{len(ratios)} at most 1.03."
     )

@@ -38,10 +38,49 @@ def test_openvino(tmp_path: Path, text: str, integer: int) -> None:
     compiled = openvino.Core().compile_model(path, "CPU")
     off = [np.linalg.norm(next(iter(compiled(f).values())) - e[0]) / np.linalg.norm(e[0]) for f, e in zip(feeds, expected)]
     assert np.mean(off) < 0.06
-    kinds = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
-    layers = [k for k in kinds if k["layerType"].astype(str) in ("Convolution", "FullyConnected")]
+    infos = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    kinds = [(info["layerType"].astype(str), info["runtimePrecision"].astype(str)) for info in infos]
     if "avx512_vnni" in Path("/proc/cpuinfo").read_text():
-        assert sum(k["runtimePrecision"].astype(str) in ("u8", "i8") for k in layers) == integer
+        layers = [precision for kind, precision in kinds if kind in ("Convolution", "FullyConnected")]
+        assert sum(precision in ("u8", "i8") for precision in layers) == integer
+        # The sum is in the convolution before it, and the pool moves its codes: what is left over quantizes the input.
+        assert all(precision in ("u8", "i8") for kind, precision in kinds if kind == "Pooling")
+        assert sum(kind in ("Eltwise", "FakeQuantize") for kind, _ in kinds) <= 1 or text is PRODUCTS
+
+
+def quantized_operands(text: str, key: str) -> list[list[bool]]:
+    """Of each node of a kind after quantization for OpenVINO: which operands are codes."""
+    model = model_of(text)
+    assert run(model, "quantize{method=minmax}", context(feeds_of(model, 2), get_target("openvino-cpu")))
+    made = [[v.producer for v in node.inputs if v is not None] for node in model.graph if node.op.key == key]
+    return [[maker is not None and maker.op.key == "DequantizeLinear" for maker in makers] for makers in made]
+
+
+TWO = """
+graph @main(%x: f32[B,16,8,8]) -> (%y) {
+  weight %a: f32[16,16,3,3] = random
+  weight %b: f32[16,16,1,1] = random
+  %left = Conv(%x, %a) {pads=[1, 1, 1, 1]}
+  %right = Conv(%x, %b)
+  %s = Add(%right, %left)
+  %p = MaxPool(%s) {kernel_shape=[2, 2]}
+  %y = Conv(%p, %a)
+}"""
+
+
+def test_what_a_convolution_adds_to_is_codes() -> None:
+    """The shortcut of CONVOLUTIONS; of two results of convolutions the first, whatever the order of operands."""
+    assert quantized_operands(CONVOLUTIONS, "Add") == [[False, True]]
+    assert quantized_operands(TWO, "Add") == [[False, True]]
+
+
+def test_sums_beside_products_stay_in_floats() -> None:
+    assert not any(any(operands) for operands in quantized_operands(PRODUCTS, "Add"))
+
+
+def test_quantization_stands_before_a_pool() -> None:
+    assert quantized_operands(CONVOLUTIONS, "MaxPool") == quantized_operands(TWO, "MaxPool") == [[True]]
+    assert quantized_operands(CONVOLUTIONS, "Conv")[-1] == [False, True]
 
 
 @pytest.mark.parametrize(("text", "integer"), [(CONVOLUTIONS, 4), (PRODUCTS, 4)])
