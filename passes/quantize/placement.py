@@ -171,9 +171,10 @@ def placed(graph: Graph, layers: list[Node], tables: list[Node], kernels: Intege
         elif node.op.key in kernels.carried or node.op.key in kernels.passing:
             _carry(node, plan, kernels)
     _prune(graph, plan, kernels)
+    convolutions = {layer: place for place, layer in enumerate(layers) if layer.op.key == "Conv"}
     for node in graph:
         if node.op.key in kernels.added:
-            _add(node, plan)
+            _add(node, plan, convolutions)
     for node in graph.reversed():
         if node.op.key in kernels.lifted:
             _lift(node, plan)
@@ -198,17 +199,17 @@ def _carry(node: Node, plan: Placement, kernels: Integers) -> None:
     plan.reads.update((node, i) for i, value in enumerate(node.inputs) if value in operands)
 
 
-def _add(node: Node, plan: Placement) -> None:
+def _add(node: Node, plan: Placement, convolutions: dict[Node, int]) -> None:
     """A sum with what a convolution gives, which its kernel takes in: the other operand is codes.
 
     Of two results of convolutions that is the first, which waits for the second one's kernel.
     """
     operands = _operands(node)
-    convolutions = [layer for layer in plan.layers if layer.op.key == "Conv" and layer.output in operands]
-    if len(operands) != 2 or not convolutions:
+    made = [value.producer for value in operands if value.producer in convolutions]
+    if len(operands) != 2 or not made:
         return
-    if len(convolutions) == 2:
-        plan.values[convolutions[0].output] = None
+    if len(made) == 2:
+        plan.values[min(made, key=convolutions.__getitem__).output] = None
     plan.reads.update((node, i) for i, value in enumerate(node.inputs) if value in plan.values)
 
 
