@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..ir.core import Value
-from ..ir.rewrite import native
+from ..ir.rewrite import ABSENT, native
 from ..ir.tensor import Tensor
-from ..ir.types import I2, I4, I8, U2, U4, U8
+from ..ir.types import F16, F32, I2, I4, I8, U2, U4, U8
 
 SIGNED = frozenset((I2, I4, I8))
 CODES = frozenset((*SIGNED, U2, U4, U8))
@@ -17,6 +19,23 @@ CODES = frozenset((*SIGNED, U2, U4, U8))
 def code_bits(q: Value) -> int | None:
     """Bits of a code: 2, 4 or 8; None for another type."""
     return q.dtype.bits if q.dtype in CODES else None
+
+
+@native
+def in_half(s: Value) -> Any:
+    """The same numbers as f16; absent where it does not hold them."""
+    if s.const is None or s.dtype is not F32:
+        return None
+    found = half_of(s.const)
+    return ABSENT if found is None else found
+
+
+def half_of(numbers: Tensor) -> Tensor | None:
+    """The same numbers as f16; None where it does not hold them."""
+    array = numbers.array()
+    with np.errstate(over="ignore"):
+        half = array.astype(np.float16)
+    return Tensor.from_array(half, F16) if np.array_equal(half.astype(array.dtype), array) else None
 
 
 @native

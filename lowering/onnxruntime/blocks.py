@@ -10,7 +10,7 @@ from ...ir.core import Value
 from ...ir.rewrite import ABSENT, native
 from ...ir.rewrite.instances import Pick, instance_for
 from ...ir.tensor import Array, Tensor
-from ...ir.types import F16, F32, U8
+from ...ir.types import F32, U8
 from ..blocks import SIGNED
 from . import tokens  # noqa: F401 (its natives)
 
@@ -54,17 +54,6 @@ def _zeros(q: Value, z: Value | None, s: Value) -> Array | None:
     if z is None or z.const is None:
         return np.full(s.const.shape, shift, np.uint8)
     return (z.const.array().astype(np.int16) + shift).astype(np.uint8)
-
-
-@native
-def in_half(s: Value) -> Any:
-    """The same numbers as f16; absent where it does not hold them."""
-    if s.const is None or s.dtype is not F32:
-        return None
-    numbers = s.const.array()
-    with np.errstate(over="ignore"):
-        half = numbers.astype(np.float16)
-    return Tensor.from_array(half, F16) if np.array_equal(half.astype(np.float32), numbers) else ABSENT
 
 
 @native

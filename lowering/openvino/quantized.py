@@ -8,7 +8,8 @@ import numpy as np
 
 from ...ir.core import Node
 from ...ir.tensor import Tensor
-from ...ir.types import I4, I8, I16, I32, U4, U8, U16, DType
+from ...ir.types import F32, I4, I8, I16, I32, U4, U8, U16, DType
+from ..blocks import half_of
 from .constants import reshaped
 from .movement import positive
 from .table import NoMapping, Translation, maps
@@ -154,8 +155,14 @@ def _blocked(t: Translation, node: Node, weights: Tensor, axis: int, block: int)
     each = (*apart[: axis + 1], 1, *apart[axis + 2 :])
     if zero is not None and zero.array().astype(np.float32).any():
         made = t.o.subtract(made, t.o.convert(t.constant(reshaped(zero, each)), to))
-    made = t.o.multiply(made, t.same_type(t.constant(reshaped(scale, each)), made))
+    made = t.o.multiply(made, t.same_type(_small(t, reshaped(scale, each)), made))
     return t.o.reshape(made, t.i64(list(shape)), False)
+
+
+def _small(t: Translation, numbers: Tensor) -> Any:
+    """Scales and the like, in half precision where that holds them: half the room; plugins make them floats again."""
+    half = half_of(numbers) if numbers.dtype is F32 else None
+    return t.constant(numbers if half is None else half)
 
 
 @maps("com.microsoft::MatMulNBits")
@@ -176,7 +183,7 @@ def matmul_nbits(t: Translation, node: Node) -> Any:
     to = x.get_element_type()
     made = t.o.convert(t.constant(reshaped(weights, (n, blocks, block), dtype)), to)
     made = t.o.subtract(made, t.o.convert(_zero_points(t, zeros, dtype, n, blocks), to))
-    scale = t.constant(reshaped(scales, (n, blocks, 1)))
+    scale = _small(t, reshaped(scales, (n, blocks, 1)))
     made = t.o.reshape(t.o.multiply(made, t.same_type(scale, made)), t.i64([n, k]), False)
     product = t.o.matmul(x, made, False, True)
     bias = t.option(node, 5)
