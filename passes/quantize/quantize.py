@@ -16,6 +16,7 @@ from .insert import Inserter, Reference
 from .kernels import Integers, integers_of
 from .observers import METHODS, Statistic, chosen_range, statistic
 from .placement import Keep, Placement, candidates, layers_of, placed, refusal, tables_of
+from .recurrent import quantize_recurrent, recurrent_of
 from .rounding import round_weights
 from .scheme import Affine, Scheme, affine_of
 from .weights import weight_scheme
@@ -34,7 +35,7 @@ class Quantize(Pass):
     ``percentile`` % of all numbers), entropy (Kullback-Leibler) or mse; ``symmetric`` puts their zero point in the
     middle. One pair of QuantizeLinear and DequantizeLinear stands for a tensor, whoever reads it; additions, pools and
     the like between convolutions stay in integers. With ``static`` = false scales are found at run time, without
-    samples. ``tables``: rows of embeddings become i8 as well. ``correct``: biases make up for what quantization shifts
+    samples, as they always are in an LSTM. ``tables``: rows of embeddings become i8 as well. ``correct``: biases make up for what quantization shifts
     the mean of each channel by, layer by layer, on at most ``correct`` samples. ``keep`` lists what stays in
     floats: operators and source locations, with wildcards, or numbers of layers, the first of those that could be
     integers being 0.
@@ -57,8 +58,8 @@ class Quantize(Pass):
     def run(self, model: Model, ctx: Context) -> bool:
         """True if anything became integer. Raises UsageError for bad options, and where samples are needed."""
         kernels = self.kernels(ctx)
+        changed = self._recurrent(model, kernels, ctx)
         graphs = [model.graph] if self.static else model.graphs()
-        changed = False
         for graph in graphs:
             layers = self._allowed(layers_of(graph, kernels, self.keep), ctx)
             tables = self._allowed(tables_of(graph, kernels, self.keep), ctx) if self.tables else []
@@ -92,6 +93,17 @@ class Quantize(Pass):
 
     def _allowed(self, nodes: list[Node], ctx: Context) -> list[Node]:
         return [node for node in nodes if ctx.allow(self.name, "", node)]
+
+    def _recurrent(self, model: Model, kernels: Integers, ctx: Context) -> bool:
+        """LSTMs, of nested graphs as well: they need no samples."""
+        changed = False
+        for graph in model.graphs():
+            for node in self._allowed(recurrent_of(graph, kernels, self.keep), ctx):
+                created: list[Node] = []
+                with ctx.rewrite(self.name, "", [node], created):
+                    created += quantize_recurrent(node, kernels)
+                changed = True
+        return changed
 
     def _remark(self, graph: Graph, kernels: Integers, ctx: Context) -> None:
         if not ctx.wants_remarks:
