@@ -37,8 +37,8 @@ class Quantize(Pass):
     the like between convolutions stay in integers. With ``static`` = false scales are found at run time, without
     samples, as always in an LSTM. ``tables``: rows of embeddings become i8 as well. ``correct``: biases make
     up for what quantization shifts the mean of each channel by, layer by layer, on at most ``correct`` samples.
-    ``keep`` lists what stays in floats: operators and source locations, with wildcards, or numbers of layers, the first of those
-    that could be integers being 0.
+    ``keep`` lists what stays in floats: operators and source locations, with wildcards, or numbers of layers,
+    the first of those that could be integers being 0.
     """
 
     name: ClassVar[str] = "quantize"
