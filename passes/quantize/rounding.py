@@ -23,6 +23,7 @@ from .scheme import WEIGHTS, Scheme
 
 _MEMORY = 512 * 2**20  # bytes of Gram matrices that are held at a time
 _POSITIONS = 1024  # patches of each sample at most: neighbours say much the same
+_ELEMENTS = 1 << 22  # of the patches of each sample: depthwise convolutions have many small ones
 _WIDEST = 8192  # inputs of one output, of which a Gram matrix takes 512 MB
 
 
@@ -76,7 +77,7 @@ def _loss(error: Array, gram: Array) -> Array:
 class Patches:
     """X^T X of the patches that a convolution reads, f64 [groups, inputs, inputs]: an `Observer` of its input.
 
-    Of each sample at most 1,024 patches, evenly apart. The columns are in the order of the weights: channel of the
+    Of each sample at most 1,024 patches, evenly apart, and 16 MB of them. The columns are in the order of the weights: channel of the
     group, then place in the kernel.
     """
 
@@ -113,7 +114,8 @@ class Patches:
         windows = windows[(slice(None), slice(None), *self.strides, *self.dilations)]
         places = (windows.shape[0], *windows.shape[2 : 2 + spatial])
         count = int(np.prod(places))
-        chosen = np.linspace(0, count - 1, min(count, _POSITIONS)).astype(np.int64)
+        most = max(1, min(_POSITIONS, _ELEMENTS // (array.shape[1] * int(np.prod(self.kernel)))))
+        chosen = np.linspace(0, count - 1, min(count, most)).astype(np.int64)
         batch, *where = np.unravel_index(chosen, places)
         patches = np.moveaxis(windows, 1, 1 + spatial)[(batch, *where)]
         grouped = patches.reshape(len(chosen), self.groups, -1)
