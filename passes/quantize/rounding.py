@@ -24,6 +24,7 @@ from .scheme import WEIGHTS, Scheme
 _MEMORY = 512 * 2**20  # bytes of Gram matrices that are held at a time
 _POSITIONS = 1024  # patches of each sample at most: neighbours say much the same
 _ELEMENTS = 1 << 22  # of the patches of each sample: depthwise convolutions have many small ones
+_LARGEST = 1e15  # of what is read: its squares are summed in single precision
 _WIDEST = 8192  # inputs of one output, of which a Gram matrix takes 512 MB
 
 
@@ -77,8 +78,8 @@ def _loss(error: Array, gram: Array) -> Array:
 class Patches:
     """X^T X of the patches that a convolution reads, f64 [groups, inputs, inputs]: an `Observer` of its input.
 
-    Of each sample at most 1,024 patches, evenly apart, and 16 MB of them. The columns are in the order of the weights: channel of the
-    group, then place in the kernel.
+    Of each sample at most 1,024 patches, evenly apart, and 16 MB of them. The columns are in the order of the weights:
+    channel of the group, then place in the kernel.
     """
 
     def __init__(self, convolution: Node, kernel: tuple[int, ...]) -> None:
@@ -95,16 +96,30 @@ class Patches:
         self.dilations = [slice(None, None, step) for step in dilations]
         self.extent = tuple((size - 1) * step + 1 for size, step in zip(kernel, dilations))
         self.pads = [(0, 0), (0, 0), *zip(pads[:spatial], pads[spatial:])]
-        self.matrix: Array = np.zeros(())
+        self._sum: Array = np.zeros(())
+        self._pending: list[Array] = []
 
     def add(self, array: Array) -> None:
         """Pictures [batch, channels, ...]. Raises ValueError for NaN and infinity."""
         rows = self._rows(array.astype(np.float32, copy=False))
-        with np.errstate(over="ignore", invalid="ignore"):
-            product = rows.transpose(0, 2, 1) @ rows
-        if not np.isfinite(product).all():
+        if not (np.abs(rows) < _LARGEST).all():
             raise ValueError("it holds NaN, infinity, or numbers whose squares are none")
-        self.matrix = self.matrix + product.astype(np.float64)
+        self._pending.append(rows)
+        if sum(part.shape[1] for part in self._pending) >= _POSITIONS:
+            self._multiply()
+
+    @property
+    def matrix(self) -> Array:
+        """X^T X of all that was seen."""
+        if self._pending:
+            self._multiply()
+        return self._sum
+
+    def _multiply(self) -> None:
+        """Many patches at once: the sum of matrices is as large for few."""
+        rows = np.concatenate(self._pending, axis=1)
+        self._pending.clear()
+        self._sum = self._sum + (rows.transpose(0, 2, 1) @ rows)
 
     def _rows(self, array: Array) -> Array:
         """Patches [groups, patches, inputs]."""

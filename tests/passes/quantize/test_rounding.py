@@ -61,6 +61,14 @@ def test_many_patches_are_thinned_out() -> None:
     assert seen.matrix.tolist() == [[[1024.0]]]
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
+def test_numbers_that_are_none(bad: float) -> None:
+    model = model_of(CONV.format(channels=1, size="4,4", outputs=2, inputs=1, kernel="1,1", attrs="group=1"))
+    [node] = model.graph
+    with pytest.raises(ValueError, match="NaN"):
+        Patches(node, (1, 1)).add(np.full((1, 1, 4, 4), bad, np.float32))
+
+
 @pytest.mark.parametrize("scheme", [WEIGHTS, REDUCED_WEIGHTS], ids=["eight bits", "seven"])
 @pytest.mark.parametrize("groups", [1, 6])
 def test_products_are_nearer(scheme, groups: int) -> None:  # type: ignore[no-untyped-def]
