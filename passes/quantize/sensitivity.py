@@ -24,7 +24,7 @@ from ..base import Context, place_of
 from .difference import differences
 from .gemms import products_of
 from .observers import Statistic
-from .placement import Keep, candidates, layers_of, placed, tables_of
+from .placement import Keep, layers_of, numbers_of, placed, tables_of
 from .quantize import Quantize
 
 CORRECT = 8  # samples that biases are corrected on
@@ -83,9 +83,9 @@ class Parts:
         self.layers, self.tables = (
             [node for node in nodes if place_of(step.name, "", node) not in ctx.kept] for nodes in (layers, tables)
         )
+        self._graph = model.graph
         chosen = {*self.layers, *self.tables}
         self.nodes = [node for node in model.graph if node in chosen]
-        self._numbers = {node: number for number, node in enumerate(candidates(model.graph, self.kernels))}
         self._step = replace(step, correct=min(step.correct, CORRECT))
         self._ctx = Context(capabilities=ctx.capabilities, observe=ctx.observe)
         self._model, self._values = clone_model(model)
@@ -115,7 +115,7 @@ class Parts:
 
     def keep(self, nodes: Collection[Node]) -> Keep:
         """What leaves these in floats."""
-        numbers = [self._numbers[node] for node in self.layers if node in nodes]
+        numbers = numbers_of(nodes, self._graph, self.kernels)
         return (*numbers, *dict.fromkeys(node.op.name for node in self.tables if node in nodes))
 
 
