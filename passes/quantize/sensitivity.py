@@ -46,7 +46,7 @@ class Sensitivity(NamedTuple):
 def sensitivities(
     model: Model, step: Quantize, ctx: Context, groups: int | None = None, limit: int | None = 16
 ) -> list[Sensitivity]:
-    """The error of each of `groups` contiguous groups of layers (None: each by itself), and of all tables and LSTMs as one each.
+    """The error of each of `groups` contiguous groups of layers (None: each by itself), of all tables, of all LSTMs.
 
     `model` is not changed. Scales come from all samples, errors from at most `limit`. Raises as `Quantize.run` does.
     """
@@ -72,7 +72,7 @@ def _of(nodes: Sequence[Node], errors: tuple[float, ...], keep: Keep) -> Sensiti
 class Parts:
     """What `step` would make integer of a model, and how far off the outputs are when some of it is.
 
-    `layers`, `tables` and `recurrent` are nodes of `model`, which is not changed, `nodes` all in the order of the graph.
+    `layers`, `tables` and `recurrent` are nodes of `model`, which is not changed; `nodes` are all in order.
     """
 
     def __init__(self, model: Model, step: Quantize, ctx: Context) -> None:
