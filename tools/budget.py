@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..ir.core import Model
 from ..passes.base import Instrument, Pass
 from ..passes.instruments import Refusals, Tally
+from ..passes.pipelines import apply_edits, parse, render
 from .check import Judge, Verdict
 from .precision import MAX_ERROR, QUANTIZED, Attempt
 from .report import CHECKED, WRONG, Accuracy, Refusal
@@ -132,6 +133,9 @@ def _accepted(run: Compilation, judge: Judge, trial: Trial) -> Model:
         CHECKED if found.ok else WRONG, found.message, found.error, found.limit, found.output,
         judge.shapes, judge.notes(), judge.samples, judge.held_back, "relative L2"
     )  # fmt: skip
+    if run.keep and run.report.precision:
+        edits = {"options": {name: {"keep": keep} for name, keep in run.keep.items()}}
+        run.report.pipeline = render(apply_edits(parse(run.report.pipeline), edits))
     if run.metric is not None and found.score is not None:
         run.report.metric = run.metric.score(judge, found.score)
     return trial.model

@@ -37,6 +37,7 @@ from .shapes import read_shapes, specialise
 from .watch import TRACE, Outputs, old_dumps
 
 if TYPE_CHECKING:
+    from ..passes.quantize.placement import Keep
     from .check import Judge
     from .metric import Metric
 
@@ -60,6 +61,7 @@ class Compilation:
         self.judge: Judge | None = None  # what the result was compared by
         self.metric: Metric | None = None  # that of --metric
         self.slow: dict[Place, str] = {}  # those of them that were timed and do not pay
+        self.keep: dict[str, Keep] = {}  # the options of passes that say the same as `kept`
         self.layer_times: dict[Place, float] = {}  # seconds that layers save in integers, where they were timed
         self.kept: dict[Place, str] = {}  # nodes that lossy passes leave as they are, and why
         self._reference: str | None = None

@@ -24,7 +24,7 @@ from ..ir.types import F32, tensor_type
 from ..passes.base import Context, Observer, place_of
 from ..passes.manager import run_pipeline
 from ..passes.quantize.knapsack import chosen
-from ..passes.quantize.placement import layers_of, tail
+from ..passes.quantize.placement import layers_of, numbers_of, tail
 from ..passes.quantize.quantize import Quantize
 from ..passes.quantize.speed import IntegerSpeed
 from .mixed import named
@@ -126,7 +126,8 @@ def refuse_slow(run: Compilation) -> None:
     if step is None or not can_time(run):
         return
     model = run.before(step)
-    layers = layers_of(model.graph, step.kernels(Context(capabilities=run.target.capabilities)), step.keep)
+    kernels = step.kernels(Context(capabilities=run.target.capabilities))
+    layers = layers_of(model.graph, kernels, step.keep)
     times = LayerTimes(run)
     found = times.of(model, step, layers)
     gains = [times.gain(node, found) for node in layers]
@@ -135,6 +136,7 @@ def refuse_slow(run: Compilation) -> None:
     run.layer_times = {place_of(step.name, "", node): times.gain(node, found) for node in layers}
     run.slow = {place_of(step.name, "", node): _why(node, found) for node in stay}
     run.kept = dict(run.slow)
+    run.keep = {step.name: numbers_of(stay, model.graph, kernels)} if stay else {}
     if stay:
         worst = min(stay, key=lambda node: gains[layers.index(node)])
         run.report.refused.append(Refusal(f"w8a8 in {len(stay)} layers", f"{named(worst)}: {_why(worst, found)}"))

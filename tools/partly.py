@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Protocol
 from ..ir.core import Node
 from ..ir.types import F32
 from ..passes.base import Context, Pass, Place, place_of
-from ..passes.pipelines import apply_edits, names, parse, render
+from ..passes.pipelines import names
 from ..passes.precision.autocast import Autocast
 from ..passes.quantize.quantize import Quantize
 from ..passes.quantize.sensitivity import Parts
 from ..passes.quantize.speed import IntegerSpeed
 from ..passes.quantize.weight_only import QuantizeWeights
 from ..passes.quantize.weight_parts import WeightParts
-from .check import CannotCheck, Judge
+from .check import CannotCheck, Judge, Verdict
 from .mixed import Kept, measure
 from .mixed_integers import measure_integers
 from .report import Stays
@@ -88,9 +88,7 @@ class PartSearch:
         reasons = {" ".join(loc) or hint: why for (_, _, loc, hint), why in kept.reasons.items()}
         worst, error = kept.worst[0]
         run.report.stays = Stays(f"{worst}: {error:.2%} alone", refusal.unlock, reasons)
-        if kept.keep:
-            edited = apply_edits(parse(run.report.pipeline), {"options": {step.name: {"keep": kept.keep}}})
-            run.report.pipeline = render(edited)
+        run.keep = {step.name: (*run.keep.get(step.name, ()), *kept.keep)} if kept.keep else run.keep
         return trial
 
     def _search(self, mixture: Mixture, step: Pass) -> tuple[Trial, Kept, bool] | None:
@@ -103,7 +101,7 @@ class PartSearch:
         low, high = 0.0, mixture.error  # errors on calibration samples that were found to fit, and not to
         best: tuple[Trial, Kept] | None = None
         wanted = self._first(mixture)
-        tried: dict[frozenset[Place], Trial] = {}
+        tried: dict[frozenset[Place], Verdict] = {}
         for _ in range(QUESTIONS):
             kept = mixture.kept(wanted, step.name)
             if kept is None:
@@ -116,17 +114,16 @@ class PartSearch:
                 break
             if places not in tried:
                 self.run.kept = {**self.run.slow, **kept.reasons}
-                last = tried[places] = try_out(self.run, self.judge, self.whole.attempt, self.run.model())
-            trial = tried[places]
-            if not trial.lowered:
-                break
-            if trial.verdict.ok:
-                best, low = (trial, kept), max(low, wanted)
-                if self._is_close(trial, step):
+                last = try_out(self.run, self.judge, self.whole.attempt, self.run.model())
+                if not last.lowered:
                     break
-            else:
-                high = min(high, wanted)
-            wanted = self._next(trial, wanted, low, high)
+                tried[places] = last.verdict
+                best = (last, kept) if last.verdict.ok else best
+            verdict = tried[places]
+            if verdict.ok and self._is_close(verdict, step):
+                break
+            low, high = (max(low, wanted), high) if verdict.ok else (low, min(high, wanted))
+            wanted = self._next(verdict, wanted, low, high)
         return None if best is None else (*best, best[0] is last)
 
     def _first(self, mixture: Mixture) -> float:
@@ -136,17 +133,17 @@ class PartSearch:
             return self.limit * MARGIN * (mixture.error / error if math.isfinite(error) else 1.0)
         return mixture.error / 2  # the metric refused it
 
-    def _next(self, trial: Trial, wanted: float, low: float, high: float) -> float:
-        error = trial.verdict.error
+    def _next(self, verdict: Verdict, wanted: float, low: float, high: float) -> float:
+        error = verdict.error
         if error > self.limit and not low:
             return wanted * MARGIN * (self.limit / error if math.isfinite(error) else 0.5)
         return math.sqrt(low * high) if low else wanted / 2
 
-    def _is_close(self, trial: Trial, step: Pass) -> bool:
+    def _is_close(self, verdict: Verdict, step: Pass) -> bool:
         """True if there is little to gain by asking for more."""
         if self.run.settings.max_drop is not None:
             return False  # scores jump
-        return isinstance(step, Autocast) or trial.verdict.error >= CLOSE * self.limit
+        return isinstance(step, Autocast) or verdict.error >= CLOSE * self.limit
 
     def _measured(self, step: Pass) -> Mixture:
         """What lowering parts does to the model as it is before its precision is lowered. Raises CannotCheck."""

@@ -24,7 +24,8 @@ class Integers:
     quantized behind them, as codes if they read codes.
 
     `integer_bias`: biases of closed layers are 32-bit integers. `float_stem`: a convolution of the few channels of a
-    picture is faster in floats.
+    picture is faster in floats. `lstm`: the operator that computes an LSTM with integer weights, with the operands of
+    com.microsoft's DynamicQuantizeLSTM; "" for none.
     """
 
     activations: DType = U8
@@ -41,6 +42,7 @@ class Integers:
     lifted: frozenset[str] = frozenset()
     integer_bias: bool = False
     float_stem: bool = False
+    lstm: str = ""
 
 
 PLAIN = Integers(

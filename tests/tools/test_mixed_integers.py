@@ -15,8 +15,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import geoc
-from geoc.ir.core import Node
-from geoc.tools import profit, timing
+from geoc.ir.core import Model, Node
+from geoc.ir.types import U8
+from geoc.tools import layer_times, profit, timing
 from geoc.tools.cli import main
 from geoc.tools.mixed_integers import MixedIntegers, Stretch
 
@@ -216,6 +217,38 @@ def test_layers_that_do_not_pay_stay_by_measure(tmp_path: Path, monkeypatch: pyt
     report = geoc.compile(source, made, precision="int8", calib=data, measure=True)
     assert products(made)["MatMulIntegerToFloat"] == 0 and report.ok
     assert report.refused[0].what == "w8a8 in 6 layers" and "MEASURED" in report.refused[0].why
+
+
+def test_each_shape_is_timed_once_between_integers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convolutions read codes and give codes where they are timed; what the whole model does is another question."""
+    timed: list[list[str]] = []
+    real = layer_times.LayerTimes._measured
+
+    def measured(self: Any, floats: Model, integers: Model) -> Any:
+        assert [v.dtype for v in (*integers.graph.inputs, *integers.graph.outputs)] == [U8, U8]
+        timed.append([node.op.name for node in floats.graph])
+        return real(self, floats, integers)
+
+    monkeypatch.setattr(layer_times.LayerTimes, "_measured", measured)
+    text = """graph @main(%x: f32[1,64,10,10]) -> (%y) {
+  weight %a: f32[64,64,1,1] = random
+  weight %b: f32[64,64,1,1] = random
+  weight %d: f32[64,1,3,3] = random
+  %p = Conv(%x, %a)
+  %q = Relu(%p)
+  %r = Conv(%q, %b)
+  %s = Relu(%r)
+  %t = Conv(%s, %d) {pads=[1, 1, 1, 1], group=64}
+  %y = Conv(%t, %a)
+}"""
+    path, data = tmp_path / "m.onnx", tmp_path / "s.npz"
+    geoc.save(model_of(text), path)
+    rng = np.random.default_rng(0)
+    np.savez(data, **{f"x/{i}": rng.standard_normal((1, 64, 10, 10)).astype(np.float32) for i in range(10)})
+    slowed(monkeypatch, {"DequantizeLinear"})
+    report = geoc.compile(path, None, precision="int8", calib=data, measure=True)
+    assert timed == [["Conv", "Relu"], ["Conv"], ["Conv"]]
+    assert report.after.low == 0 and report.refused[0].what == "w8a8 in 4 layers"
 
 
 def test_what_is_timed_elsewhere_says_nothing(tmp_path: Path) -> None:
