@@ -119,6 +119,15 @@ class Quantization(NamedTuple):
     samples: bool = False
 
 
+def weights_alone(precision: str, has_samples: bool, last: str) -> Quantization | None:
+    """``w8a16`` and ``w4a16`` by GPTQ where there are samples and by rounding else, then `last`; None for others."""
+    bits = {"w8a16": 8, "w4a16": 4}.get(precision)
+    if bits is None:
+        return None
+    method = "gptq" if has_samples else "rtn"
+    return Quantization(f"quantize-weights{{bits={bits},method={method}}}", last)
+
+
 class Unsupported(NamedTuple):
     """A node that the runtime does not run, and why; `row` names the rule that says so, as ``limits.rules: sinh``."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ...ir.core import Model
-from ..backend import Backend, Emitter, Lazy, Quantization, Unsupported, in_main_graph
+from ..backend import Backend, Emitter, Lazy, Quantization, Unsupported, in_main_graph, weights_alone
 
 if TYPE_CHECKING:
     from ...passes.quantize.kernels import Integers
@@ -42,12 +42,7 @@ class OnnxRuntime(Backend):
         if precision == "w8a8":
             passes = "smooth,quantize{method=percentile,weights=mse,correct=40},ort-quantized,fold,cse,dce"
             return Quantization(last=passes, samples=True)
-        bits = {"w8a16": 8, "w4a16": 4}.get(precision)
-        if bits is None:
-            return None
-        method = "gptq" if has_samples else "rtn"
-        first = f"quantize-weights{{bits={bits},method={method}}}"
-        return Quantization(first, "nbits-rows,share-weights{transposed=false},cse,dce")
+        return weights_alone(precision, has_samples, "nbits-rows,share-weights{transposed=false},cse,dce")
 
     def emitters(self) -> dict[str, Emitter]:
         return {

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from ..backend import Backend, Emitter, Lazy, Quantization
+from ..backend import Backend, Emitter, Lazy, Quantization, weights_alone
 
 if TYPE_CHECKING:
     from ...passes.quantize.kernels import Integers
@@ -36,12 +36,7 @@ class OpenVino(Backend):
         if precision == "w8a8":
             passes = "smooth,quantize{method=percentile,weights=mse,correct=16},fold,cse,dce"
             return Quantization(last=passes, samples=True)
-        bits = {"w8a16": 8, "w4a16": 4}.get(precision)
-        if bits is None:
-            return None
-        method = "gptq" if has_samples else "rtn"
-        first = f"quantize-weights{{bits={bits},method={method}}}"
-        return Quantization(first, "share-weights{transposed=false},cse,dce")
+        return weights_alone(precision, has_samples, "share-weights{transposed=false},cse,dce")
 
     def emitters(self) -> dict[str, Emitter]:
         return {
