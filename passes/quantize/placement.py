@@ -25,6 +25,7 @@ Keep: TypeAlias = "tuple[str | int, ...]"
 _LEAST_WEIGHTS = 1024  # elements: smaller matrices cost more to call than to multiply
 _LEAST_SIDE = 16  # rows or columns of a matrix below which integer kernels gain nothing
 _PICTURE = 4  # channels of a picture at most
+_STEM = 1 << 15  # weights of its first convolution at most: with more it is one of patches
 
 
 @dataclass
@@ -101,7 +102,8 @@ def _stem(graph: Graph, kernels: Integers) -> set[Node]:
         w = node.input(1)
         if node.op.key != "Conv" or w is None or w.const is None:
             continue
-        is_small = w.const.size < _LEAST_WEIGHTS or (node.attr("group") == 1 and w.const.shape[1] <= _PICTURE)
+        is_first = node.attr("group") == 1 and w.const.shape[1] <= _PICTURE and w.const.size <= _STEM
+        is_small = w.const.size < _LEAST_WEIGHTS or is_first
         if not is_small or _is_pooled(node):
             break
         found.add(node)
