@@ -40,7 +40,7 @@ alternating runs; *time*: the median ratio of neighbouring runs. A model that qu
 rounding before it, and some are badly conditioned on made-up inputs: there the other two errors are as large. The weights of
 light_squeezenet are all the same, so that its 1,000 logits are: 9e9 each, of which the last bit is 1,024, and Softmax
 makes 0 and 1/8 of what differs in it. Other work ran on the machine meanwhile: rows above 1.03 were measured again,
-for longer (`--again`).
+for longer (`--again`); errors and nodes are of a later run than times.
 Made by `python tests/bench/openvino_reader.py --write`
 """
 
