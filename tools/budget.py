@@ -142,6 +142,6 @@ def _measured(run: Compilation, judge: Judge, limit: float) -> Mixed:
         raise CannotCheck(run.calibration.problem or "nothing in it is in single precision")
     run.progress.stage("measuring what may be rounded", 0.3, 0.7)
     return measure(
-        model, placement, run.calibration.samples, limit, run.export,
+        model, placement, run.calibration.samples, limit, run.export_placed,
         ignored=judge.random_outputs, progress=lambda text: run.progress.stage(text, 0.5, 0.7)
     )  # fmt: skip

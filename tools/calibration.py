@@ -12,8 +12,10 @@ from ..ir.errors import UsageError
 from ..passes.base import Observer
 from ..passes.precision.ranges import Range
 from .inputs import InputMaker
-from .samples import OPTION, Samples
+from .placed import PlacedWeights
+from .samples import OPTION, PART, Samples, digest_of
 from .shapes import Shapes
+from .statistics import StatisticsCache
 
 SEED = 1_000_003  # added to the seed of the comparison
 SHAPES = 2  # of made-up inputs, where shapes are open
@@ -34,15 +36,26 @@ class Calibration:
         seed: int,
         write: Write,
         given: Samples | None = None,
-        progress: Callable[[str], None] = lambda text: None,
+        progress: Callable[[str, float], None] = lambda text, part: None,
+        cache: StatisticsCache | None = None,
     ) -> None:
-        """`model` is the source; `write` makes an ONNX file for onnxruntime; `given` None: made-up inputs."""
+        """`model` is the source; `write` makes an ONNX file for onnxruntime; `given` None: made-up inputs.
+
+        `progress` is told what is done and which part of it. `cache` keeps what observers have seen.
+        """
         self._maker = InputMaker(model, shapes, seed + SEED)
         self._write = write
         self._given = given
         self._progress = progress
+        self._weights = PlacedWeights()
+        self.cache = cache
+        self._digest = ""
         self.problem = "" if given is not None else self._maker.problem
         self.samples: list[Feeds] = []  # the first of those that were run last
+
+    def close(self) -> None:
+        """Take temporary files away."""
+        self._weights.close()
 
     def ranges(self, model: Model) -> dict[Value, Range] | None:
         """The ranges of its values; None, with the reason in `problem`, where it does not run.
@@ -56,7 +69,7 @@ class Calibration:
             return None
         self.samples = []
         try:
-            with Watcher(model, self._write) as watcher:
+            with Watcher(model, self._write, weights=self._weights) as watcher:
                 (self._run_made_up if self._given is None else self._run_given)(watcher)
                 return watcher.ranges if self.samples else None
         except CannotCheck as error:
@@ -67,17 +80,41 @@ class Calibration:
 
     def observe(self, model: Model, observers: Mapping[Value, Observer], limit: int | None = None) -> None:
         """Show values of a model to observers, on all samples or `limit` of them at most: `Context.observe`."""
-        from .observing import observe
+        from .observing import Kept, observe
 
         if self._given is None and not self.samples:
             self.ranges(model)  # finds inputs on which it runs
         if self.problem:
             raise UsageError(f"nothing to measure on: {self.problem}", source=OPTION)
+        kept = None if self.cache is None else Kept(self.cache, self._samples_digest(), limit)
+        observe(
+            model, observers, islice(self._walk(), limit), self._write,
+            step=self._step("calibrating", limit), label=self._label, weights=self._weights, kept=kept,
+        )  # fmt: skip
+
+    def _samples_digest(self) -> str:
+        """What names the samples: of the user's it is found once."""
+        if self._given is None:
+            return digest_of(self.samples)
+        self._digest = self._digest or self._given.digest()
+        return self._digest
+
+    def _label(self, number: int) -> str:
+        """What the user calls the sample at hand."""
+        return f"{number}, made up," if self._given is None else f"{self._given.label} of {self._given.text}"
+
+    def _step(self, text: str, limit: int | None = None) -> Callable[[int], None]:
+        """Tells how many samples are done, of how many where that is known."""
+        whole = len(self.samples) if self._given is None else self._given.count()
+        if whole is not None and self._given is not None:
+            whole -= whole // PART
+        total = limit if whole is None else whole if limit is None else min(whole, limit)
 
         def step(done: int) -> None:
-            self._progress(f"calibrating, {done} samples")
+            of = "" if total is None else f" of {total}"
+            self._progress(f"{text}, {done}{of} samples", min(1.0, done / total) if total else 0.0)
 
-        observe(model, observers, islice(self._walk(), limit), self._write, step=step)
+        return step
 
     def _walk(self) -> Iterator[Feeds]:
         """The samples to measure on. Made-up ones are those that `ranges` found the model to run on."""
@@ -96,9 +133,10 @@ class Calibration:
 
     def _run_given(self, watcher: Any) -> None:
         assert self._given is not None
+        step = self._step("measuring ranges")
         for number, feeds in enumerate(self._given.calibration()):
             if not watcher.run(feeds):
-                raise UsageError(f"{self._given.text}: sample {number} does not run: {watcher.refusal}", source=OPTION)
+                raise UsageError(f"sample {self._label(number)} does not run: {watcher.refusal}", source=OPTION)
             if len(self.samples) < KEPT:
                 self.samples.append(feeds)
-            self._progress(f"measuring ranges, {number + 1} samples")
+            step(number + 1)

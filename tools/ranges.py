@@ -23,6 +23,7 @@ from ..ir.core import Graph, Model, Node, Value
 from ..ir.tensor import Tensor
 from ..ir.types import F32
 from ..passes.precision.ranges import FAR, Range
+from .placed import PlacedWeights
 from .running import Running
 
 Feeds = Mapping[str, Any]
@@ -41,7 +42,13 @@ class Watcher(Running):
     """A model that is run for the ranges of its f32 values. `ranges` grows with each run; values of graphs that never
     ran are missing from it."""
 
-    def __init__(self, model: Model, write: Callable[[Model, str], None], far: float = FAR) -> None:
+    def __init__(
+        self,
+        model: Model,
+        write: Callable[[Model, str], None],
+        far: float = FAR,
+        weights: PlacedWeights | None = None,
+    ) -> None:
         """`write` makes an ONNX file of a model; `far` is what float inputs are multiplied by in a second run.
 
         Raises CannotCheck where onnxruntime does not load the model.
@@ -52,7 +59,7 @@ class Watcher(Running):
         self._far = far
         self.ranges: dict[Value, Range] = {}
         self.refusal = ""  # why the last run failed
-        super().__init__(copy, write, "the model with its ranges")
+        super().__init__(copy, write, "the model with its ranges", weights)
 
     def run(self, feeds: Feeds) -> bool:
         """Run the model on `feeds`, and on them with float inputs scaled up; False where it does not take them."""

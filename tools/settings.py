@@ -30,6 +30,7 @@ class Settings:
     precision: str | None = None
     max_error: float | None = None
     calib: str | None = None
+    cache: str | None = None  # a folder for statistics of samples; "off": none; None: where `statistics.py` says
     emit: tuple[str, ...] = ()
     fallback: str = "cpu"
     threads: int | None = None
@@ -60,6 +61,7 @@ class Settings:
             rules=tuple(map(name, self.rules)),
             plugin=tuple(map(name, self.plugin)),
             calib=None if self.calib is None else name(self.calib.rstrip("/")),
+            cache=None,
         )
 
     def command(self) -> str:
@@ -89,6 +91,8 @@ class Settings:
             words.append(f"--max-error={self.max_error:g}")
         if self.calib is not None:
             words += ["--calib", self.calib]
+        if self.cache is not None:
+            words += ["--cache", self.cache]
         if self.emit:
             words.append(f"--emit={','.join(self.emit)}")
         if self.fallback != "cpu":

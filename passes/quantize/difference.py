@@ -14,19 +14,22 @@ from ...ir.tensor import Array
 from ...ir.types import F32, F64
 from ..base import Context, Observe, Observer
 from ..clean.cse import Cse
+from .observers import Statistics
 
 
-class _Number:
+class _Number(Statistics):
     """Collects one number of each sample."""
 
+    grows = ("numbers",)
+
     def __init__(self) -> None:
-        self.numbers: list[float] = []
+        self.numbers = np.zeros(0)
 
     def add(self, array: Array) -> None:
         number = float(array)
         if not np.isfinite(number):
             raise ValueError("the outputs hold NaN or infinity")
-        self.numbers.append(number)
+        self.numbers = np.append(self.numbers, number)
 
 
 def differences(original: Model, changed: Model, observe: Observe, limit: int | None = None) -> list[float]:
@@ -51,7 +54,7 @@ def differences(original: Model, changed: Model, observe: Observe, limit: int | 
     return [_mean(off.numbers, size.numbers) for off, size in seen]
 
 
-def _mean(off: list[float], size: list[float]) -> float:
+def _mean(off: Array, size: Array) -> float:
     found = [np.sqrt(a / b) if b else (1.0 if a else 0.0) for a, b in zip(off, size)]
     return float(np.mean(found)) if found else 0.0
 

@@ -43,7 +43,7 @@ def weight_affine(tensor: Tensor, axis: int | None, scheme: Scheme, method: str 
 
     Raises ValueError for NaN and infinity.
     """
-    array = tensor.array()
+    array = tensor.read()
     others = tuple(i for i in range(array.ndim) if i != axis)
     largest = np.asarray(np.maximum(array.max(others, initial=0), -array.min(others, initial=0)), np.float64)
     if axis is None:
