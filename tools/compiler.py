@@ -90,6 +90,10 @@ class Compilation:
             if self._in_place is not None and model is not self._in_place:
                 _replace(self._in_place, model)
                 model = self._in_place
+        cache = None if self.calibration is None else self.calibration.cache
+        if cache is not None and cache.hits:
+            known = f"{cache.hits} of {cache.hits + cache.misses} measurements on samples are those of an earlier run"
+            self.report.notes.append(f"{known}, from {cache.folder}; --cache=off measures again")
         self.report.model = model
         self.report.seconds = perf_counter() - begun
         self.report.again = self.settings.command()

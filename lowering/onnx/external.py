@@ -1,7 +1,7 @@
 """A copy of an ONNX file whose large weights lie in a data file beside it.
 
-A runtime maps such a file. Weights that are inside the model file it reads into memory, once for the message and once for
-itself. The graph is not looked into: message by message, everything but the place of the weights stays what it was.
+A runtime maps such a file. Weights that are inside the model file it reads into memory, once for the message and once
+for itself. The graph is not looked into: message by message, everything but the place of weights stays what it was.
 """
 
 from __future__ import annotations

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 
 from ...ir.builder import Builder
@@ -12,7 +15,7 @@ from ...ir.clone import clone_model
 from ...ir.core import Graph, Model, Value
 from ...ir.tensor import Array
 from ...ir.types import F32, F64
-from ..base import Context, Observe, Observer
+from ..base import Context, Observe
 from ..clean.cse import Cse
 from .observers import Statistics
 
@@ -38,31 +41,57 @@ def differences(original: Model, changed: Model, observe: Observe, limit: int | 
     An error is the norm of the difference over the norm of the original's output, 0 where both are zero. The models
     have the same inputs and outputs; what they have in common is computed once.
     """
-    both, pairs = _side_by_side(original, changed)
+    outputs = zip(original.graph.outputs, changed.graph.outputs)
+    pairs = [(a, b) for a, b in outputs if a.dtype is F32]
+    return [found.l2 for found in distances(original, changed, pairs, observe, limit)]
+
+
+class Distance(NamedTuple):
+    """How far a value is from the original's, on samples.
+
+    `l2`: the mean of the relative L2 errors of the samples. `sqnr`: signal to noise of all samples together, in dB, 10
+    log10 of the sum of squares over that of the differences; infinite where there is no difference.
+    """
+
+    l2: float
+    sqnr: float
+
+
+def distances(
+    original: Model, changed: Model, pairs: Sequence[tuple[Value, Value]], observe: Observe, limit: int | None = None
+) -> list[Distance]:
+    """How far values of `changed` are from those of `original`, pair by pair; floats of main graphs, of equal shapes.
+
+    Nothing but sums of squares leaves the runtime, which computes what the models have in common once.
+    """
+    both, of = _side_by_side(original, changed)
     b = Builder(both.graph)
-    seen: list[tuple[_Number, _Number]] = []
-    observers: dict[Value, Observer] = {}
-    for ours, theirs in pairs:
-        numbers = _Number(), _Number()
-        for value, number in zip((b.op("Sub", theirs, ours), ours), numbers):
-            observers[b.op("ReduceSumSquare", b.op("Cast", value, to=F64.onnx), keepdims=0)] = number
-        seen.append(numbers)
-    both.graph.set_outputs(list(observers), [f"square.{number}" for number in range(len(observers))])
-    Cse().run(both, Context())
+    squares: list[Value] = []
+    for pair in pairs:
+        ours, theirs = (v if v.dtype is F32 else b.op("Cast", v, to=F32.onnx) for v in (of[value] for value in pair))
+        for value in (b.op("Sub", theirs, ours), ours):
+            squares.append(b.op("ReduceSumSquare", b.op("Cast", value, to=F64.onnx), keepdims=0))
+    both.graph.set_outputs(squares, [f"square.{number}" for number in range(len(squares))])
     _drop_dead(both.graph)
-    observe(both, observers, limit)
-    return [_mean(off.numbers, size.numbers) for off, size in seen]
+    Cse().run(both, Context())
+    seen = {value: _Number() for value in both.graph.outputs}  # equal ones are one by now
+    observe(both, seen, limit)
+    found = [seen[value].numbers for value in both.graph.outputs]
+    return [distance_of(off, size) for off, size in zip(found[::2], found[1::2])]
 
 
-def _mean(off: Array, size: Array) -> float:
+def distance_of(off: Array, size: Array) -> Distance:
+    """The distance of samples with these sums of squares: of the differences, and of the original."""
     found = [np.sqrt(a / b) if b else (1.0 if a else 0.0) for a, b in zip(off, size)]
-    return float(np.mean(found)) if found else 0.0
+    noise, signal = off.sum(), size.sum()
+    sqnr = float(10 * np.log10(signal / noise)) if noise and signal else (-np.inf if noise else np.inf)
+    return Distance(float(np.mean(found)) if found else 0.0, sqnr)
 
 
-def _side_by_side(original: Model, changed: Model) -> tuple[Model, list[tuple[Value, Value]]]:
-    """One model with the nodes of both, and their floating-point outputs in pairs."""
-    result, _ = clone_model(original)
-    other, _ = clone_model(changed)
+def _side_by_side(original: Model, changed: Model) -> tuple[Model, dict[Value, Value]]:
+    """One model with the nodes of both, and what has become of the values of either."""
+    result, of = clone_model(original)
+    other, of_other = clone_model(changed)
     ours, theirs = result.graph, other.graph
     by_name = dict(zip(ours.input_names, ours.inputs))
     for name, value in zip(theirs.input_names, theirs.inputs):
@@ -73,11 +102,12 @@ def _side_by_side(original: Model, changed: Model) -> tuple[Model, list[tuple[Va
             for index, operand in enumerate(node.inputs):
                 if operand is not None and operand.const is not None:
                     node.set_input(index, shared.setdefault(id(operand.const), operand))
-    pairs = [(a, b) for a, b in zip(ours.outputs, theirs.outputs) if a.dtype is F32]
     theirs.set_outputs([], [])
     for node in list(theirs):
         ours.move(node, None)
-    return result, pairs
+    for name, value in zip(changed.graph.input_names, changed.graph.inputs):
+        of_other[value] = by_name[name]
+    return result, {**of, **of_other}
 
 
 def _drop_dead(graph: Graph) -> None:

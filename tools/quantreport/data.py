@@ -1,0 +1,103 @@
+"""The report as plain data: what `--json`, files, the table and the page are made of."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ...ir.core import Model
+from ...passes.quantize.difference import Distance
+from .errors import Measured, RoundTrip
+from .layers import Activation, Found, Layer
+
+SCHEMA = 1
+"""Version of the JSON; raised when a field changes its meaning or goes away."""
+
+
+def report_of(found: Found, measured: Measured | None, model: Model) -> dict[str, Any]:
+    """Layers and quantized values in the order of the graph; what was not measured is None.
+
+    Errors are {l2: mean relative L2 error, sqnr: dB, None for no error}; sizes are bytes; shares are of 1.
+    """
+    seen = measured or Measured()
+    layers = [_layer(layer, seen) for layer in found.layers]
+    once = {layer.weight.value: layer.weight for layer in found.layers}.values()  # a table may be a head as well
+    numbers = sum(weight.count for weight in once)
+    stored = sum(weight.bytes for weight in once)
+    return {
+        "schema": SCHEMA,
+        "samples": seen.samples,
+        "weights": {
+            "quantized": numbers,
+            "bytes": stored,
+            "bytes_as_floats": 4 * numbers,
+            "bits": round(8 * stored / numbers, 3) if numbers else None,
+            "of_all_bytes": model.weight_bytes,
+        },
+        "output": _error(seen.total),
+        "layers": layers,
+        "activations": [_activation(activation, seen) for activation in found.activations],
+    }
+
+
+def _layer(layer: Layer, seen: Measured) -> dict[str, Any]:
+    weight = layer.weight
+    activation = layer.activation
+    return {
+        "name": layer.name,
+        "op": layer.node.op.name,
+        "weight": {
+            "name": weight.value.hint,
+            "bits": weight.bits,
+            "numbers": weight.count,
+            "bytes": weight.bytes,
+            "granularity": weight.granularity,
+            "range": _range(layer),
+            "error": _error(seen.weights.get(layer.node)),
+        },
+        "input": None if activation is None else _activation(activation, seen),
+        "error": _error(seen.outputs.get(layer.node)),
+    }
+
+
+def _range(layer: Layer) -> list[float] | None:
+    if layer.weight.floats is None:
+        return None
+    floats = layer.weight.floats()
+    return [float(floats.min()), float(floats.max())] if floats.size else None
+
+
+def _activation(activation: Activation, seen: Measured) -> dict[str, Any]:
+    trip = seen.alone.get(activation.quantizer)
+    represented = RoundTrip(activation).represented
+    return {
+        "name": activation.value.hint,
+        "dtype": activation.dtype,
+        "bits": activation.bits,
+        "dynamic": activation.scale is None,
+        "granularity": "tensor" if activation.axis is None else "channel",
+        "range": None if represented is None else list(represented),
+        "seen": None if trip is None else [trip.low, trip.high],
+        "clipped": None if trip is None else trip.clipped / trip.count,
+        "alone": None if trip is None else _error(trip.alone),
+        "error": _error(seen.inputs.get(activation.quantizer)),
+    }
+
+
+def _error(found: Distance | None) -> dict[str, float | None] | None:
+    if found is None:
+        return None
+    return {"l2": found.l2, "sqnr": found.sqnr if math.isfinite(found.sqnr) else None}
+
+
+def by_error(layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The worst first; those whose error is unknown by what the quantization of their input makes alone, at the end."""
+
+    def key(layer: dict[str, Any]) -> tuple[int, float]:
+        if layer["error"] is not None:
+            return 0, -layer["error"]["l2"]
+        source = layer["input"]
+        alone = None if source is None else source["alone"]
+        return 1, -(alone["l2"] if alone else 0.0)
+
+    return sorted(layers, key=key)

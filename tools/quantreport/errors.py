@@ -1,0 +1,266 @@
+"""What quantization costs, on samples: each quantized value by itself, and each layer beside the original's.
+
+Which value of the original a value corresponds to is found by what they hold: names and nodes are not the same after a
+compiler has been through a model. Both run on a sample or two, and of values of equal shapes the one is taken that is
+nearest, as long as it is near at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...ir.core import Model, Node, Value
+from ...ir.tensor import Array, Tensor
+from ...passes.base import Observe, Observer
+from ...passes.quantize.difference import Distance, distance_of, distances
+from .layers import Activation, Found, Layer
+
+_POSITIONS = 256  # elements that values are compared by
+_TRIED = 2  # samples on which corresponding values are looked for
+_NEAR = 0.5  # relative distance up to which values correspond
+_STEPS = 4  # nodes behind a layer whose result may correspond instead: a bias, an activation, another layout
+
+
+class RoundTrip:
+    """An observer of a value in front of a quantizer: what is cut off, and how far what comes back is from it.
+
+    QuantizeLinear and DynamicQuantizeLinear as ONNX defines them: saturate(round(x / scale) + zero point), ties to even,
+    in float32.
+    """
+
+    def __init__(self, activation: Activation) -> None:
+        self.activation = activation
+        self.low, self.high = np.inf, -np.inf  # of what was seen
+        self.clipped = self.count = 0
+        self.noise = self.signal = 0.0
+        bits = activation.bits
+        signed = activation.dtype.startswith("i")
+        self.least, self.most = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+
+    def add(self, array: Array) -> None:
+        """Take in the value on one sample. Raises ValueError for NaN and infinity."""
+        if not array.size:
+            return
+        x = array.astype(np.float32)
+        if not np.isfinite(x).all():
+            raise ValueError("it holds NaN or infinity")
+        scale, zero = self._affine(x)
+        codes = np.rint(x / scale) + zero
+        self.clipped += int(((codes < self.least) | (codes > self.most)).sum())
+        self.count += x.size
+        self.low, self.high = min(self.low, float(x.min())), max(self.high, float(x.max()))
+        back = (np.clip(codes, self.least, self.most) - zero) * scale
+        self.noise += float(np.square(x - back, dtype=np.float64).sum())
+        self.signal += float(np.square(x, dtype=np.float64).sum())
+
+    def _affine(self, x: Array) -> tuple[Array, Array]:
+        given = self.activation
+        if given.scale is None or given.zero is None:
+            low, high = np.float32(min(0.0, float(x.min()))), np.float32(max(0.0, float(x.max())))
+            scale = np.float32((high - low) / np.float32(self.most - self.least)) or np.float32(1)
+            return np.asarray(scale), np.asarray(np.clip(np.rint(self.least - low / scale), self.least, self.most))
+        if given.axis is None:
+            return given.scale.reshape(()), given.zero.reshape(()).astype(np.float32)
+        shape = [-1 if i == given.axis % x.ndim else 1 for i in range(x.ndim)]
+        return given.scale.reshape(shape), given.zero.reshape(shape).astype(np.float32)
+
+    @property
+    def represented(self) -> tuple[float, float] | None:
+        """The smallest and the largest number with a code; None where each run has its own."""
+        if self.activation.scale is None or self.activation.zero is None:
+            return None
+        steps = np.array([self.least, self.most])[:, None] - self.activation.zero.reshape(-1)
+        ends = steps * self.activation.scale.reshape(-1).astype(np.float64)
+        return float(ends.min()), float(ends.max())
+
+    @property
+    def alone(self) -> Distance | None:
+        """The error that this quantization makes by itself, of all samples together; None where nothing was seen."""
+        return None if not self.count else _distance(self.noise, self.signal)
+
+
+@dataclass
+class Measured:
+    """What samples say. A layer or value that corresponds to nothing of the original is in no mapping."""
+
+    samples: int = 0
+    alone: dict[Node, RoundTrip] = field(default_factory=dict)  # by quantizer
+    outputs: dict[Node, Distance] = field(default_factory=dict)  # by layer
+    inputs: dict[Node, Distance] = field(default_factory=dict)  # by quantizer: its value, beside the original's
+    weights: dict[Node, Distance] = field(default_factory=dict)  # by layer
+    total: Distance | None = None  # of the outputs of the model, the largest
+
+
+def measure(
+    found: Found, model: Model, original: Model | None, observe: Observe, limit: int | None = None
+) -> Measured:
+    """Run both on samples. Raises UsageError where one does not run, or the models have different inputs."""
+    result = Measured()
+    trips = {activation.quantizer: RoundTrip(activation) for activation in found.activations}
+    counter = _Counter()
+    observers: dict[Value, Observer] = {}
+    for trip in trips.values():
+        observers[trip.activation.value] = _Several(observers.get(trip.activation.value), trip)
+    first = next(iter(observers), None)
+    if first is not None:
+        observers[first] = _Several(observers[first], counter)
+    if observers:
+        observe(model, observers, limit)
+    result.alone = {node: trip for node, trip in trips.items() if trip.count}
+    result.samples = counter.count
+    if original is not None:
+        _compare(found, model, original, observe, limit, result)
+    return result
+
+
+def _compare(
+    found: Found, model: Model, original: Model, observe: Observe, limit: int | None, result: Measured
+) -> None:
+    """Errors of layers, of quantized values, of weights and of outputs beside the original's."""
+    chains = {layer.node: _chain(layer) for layer in found.layers}
+    wanted = dict.fromkeys(value for chain in chains.values() for value in chain)
+    wanted.update(dict.fromkeys(activation.value for activation in found.activations))
+    twins = _twins(model, original, wanted, observe)
+    pairs: dict[tuple[Value, Value], None] = {}
+    of_layer = {node: next((v for v in chain if v in twins), None) for node, chain in chains.items()}
+    for value in [*of_layer.values(), *(activation.value for activation in found.activations)]:
+        if value is not None and value in twins:
+            pairs[twins[value], value] = None
+    outputs = [(a, b) for a, b in zip(original.graph.outputs, model.graph.outputs) if a.dtype is b.dtype and _is_float(a)]
+    numbers = distances(original, model, [*pairs, *outputs], observe, limit)
+    of_value = dict(zip((value for _, value in pairs), numbers))
+    result.outputs = {node: of_value[value] for node, value in of_layer.items() if value in of_value}
+    result.inputs = {a.quantizer: of_value[a.value] for a in found.activations if a.value in of_value}
+    result.total = max(numbers[len(pairs) :], key=lambda distance: distance.l2, default=None)
+    for layer in found.layers:
+        twin = twins.get(of_layer[layer.node]) if of_layer[layer.node] is not None else None
+        weight = None if twin is None else _weight_error(layer, twin)
+        if weight is not None:
+            result.weights[layer.node] = weight
+
+
+def _is_float(value: Value) -> bool:
+    return value.dtype is not None and value.dtype.is_float and value.dtype.bits in (16, 32)
+
+
+def _chain(layer: Layer) -> list[Value]:
+    """A layer's result, and those of the nodes behind it that nobody else reads from."""
+    found: list[Value] = []
+    value = layer.output
+    for _ in range(_STEPS):
+        if value is None or not _is_float(value):
+            break
+        found.append(value)
+        use = value.sole_use
+        value = use[0].outputs[0] if use is not None and use[0].outputs and not use[0].regions else None
+    return found
+
+
+class _Several:
+    """One observer for two."""
+
+    def __init__(self, *observers: Observer | None) -> None:
+        self.observers = [observer for observer in observers if observer is not None]
+
+    def add(self, array: Array) -> None:
+        for observer in self.observers:
+            observer.add(array)
+
+
+class _Counter:
+    def __init__(self) -> None:
+        self.count = 0
+
+    def add(self, array: Array) -> None:
+        self.count += 1
+
+
+class _Print:
+    """Some elements of a value, the same ones of all values of a shape."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+        self.numbers: list[Array] = []
+
+    def add(self, array: Array) -> None:
+        self.shapes.append(array.shape)
+        self.numbers.append(_some(array))
+
+    def vector(self) -> Array:
+        return np.concatenate(self.numbers) if self.numbers else np.zeros(0)
+
+
+def _some(array: Array) -> Array:
+    flat = array.reshape(-1)
+    positions = np.random.default_rng(flat.size).integers(0, max(1, flat.size), _POSITIONS)
+    return flat[positions].astype(np.float64) if flat.size else np.zeros(0)
+
+
+def _twins(model: Model, original: Model, wanted: Iterable[Value], observe: Observe) -> dict[Value, Value]:
+    """For values of the model the nearest of the original, where one is near."""
+    ours = {value: _Print() for value in wanted}
+    theirs = {value: _Print() for node in original.graph for value in node.outputs if _is_float(value)}
+    theirs.update({value: _Print() for value in original.graph.inputs if _is_float(value)})
+    if not ours or not theirs:
+        return {}
+    observe(model, ours, _TRIED)
+    observe(original, theirs, _TRIED)
+    by_shape: dict[tuple[tuple[int, ...], ...], list[Value]] = {}
+    for value, found in theirs.items():
+        by_shape.setdefault(tuple(found.shapes), []).append(value)
+    result: dict[Value, Value] = {}
+    for value, found in ours.items():
+        vector = found.vector()
+        size = np.linalg.norm(vector)
+        near = [(_far(theirs[twin].vector(), vector), i, twin) for i, twin in enumerate(by_shape.get(tuple(found.shapes), ()))]
+        best = min(near, key=lambda item: item[:2], default=None)
+        if best is not None and size and best[0] <= _NEAR:
+            result[value] = best[2]
+    return result
+
+
+def _far(expected: Array, got: Array) -> float:
+    size = float(np.linalg.norm(expected))
+    return float(np.linalg.norm(got - expected)) / size if size else np.inf
+
+
+def _weight_error(layer: Layer, twin: Value) -> Distance | None:
+    """The weight beside that of the original's layer, found in front of the value that the layer's corresponds to.
+
+    None where that has none of as many elements which is near: scales and channels may have been moved about.
+    """
+    floats = layer.weight.floats
+    if floats is None:
+        return None
+    for constant in _constants_before(twin):
+        if constant.size != layer.weight.count or not constant.dtype.is_float:
+            continue
+        mine, original = floats(), constant.read().astype(np.float32)
+        for candidate in (original, original.T):
+            if candidate.shape == mine.shape and _far(_some(candidate), _some(mine)) <= _NEAR:
+                noise = float(np.square(mine - candidate, dtype=np.float64).sum())
+                return _distance(noise, float(np.square(candidate, dtype=np.float64).sum()))
+    return None
+
+
+def _constants_before(value: Value) -> Iterable[Tensor]:
+    node = value.producer
+    for _ in range(_STEPS):
+        if node is None:
+            return
+        found = [v.const for v in node.inputs if v is not None and v.const is not None and len(v.const.shape) > 1]
+        for v in node.inputs:  # a matrix may be turned by a node of its own
+            maker = None if v is None else v.producer
+            if maker is not None and maker.op.name == "Transpose" and maker.inputs[0] is not None:
+                inner = maker.inputs[0].const
+                found += [inner] if inner is not None else []
+        yield from found
+        first = next((v for v in node.inputs if v is not None and v.producer is not None), None)
+        node = first.producer if first is not None else None
+
+
+def _distance(noise: float, signal: float) -> Distance:
+    return distance_of(np.array([noise]), np.array([signal]))

@@ -1,0 +1,274 @@
+"""The layers of a model that compute with integers or read weights stored as such, and their tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from ...ir.core import Model, Node, Value
+from ...ir.ops.cost_table import MATRIX_UNITS
+from ...ir.tensor import Array, Tensor
+from ...passes.instruments import where
+from ...passes.quantize.floats import floats_of
+
+_LEAST_RANK = 2  # of weights; a bias of integers belongs to its layer
+_QUANTIZERS = ("QuantizeLinear", "DynamicQuantizeLinear")
+_VIEWS = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Cast", "MaxPool")
+
+
+class _Operands(NamedTuple):
+    """Where an operator has its weight, the weight's scales and zero points (None: nowhere), and its activation."""
+
+    weight: int
+    scale: int | None
+    zero: int | None
+    axis: int
+    activation: int = 0
+
+
+_INTEGER: dict[str, _Operands] = {
+    "MatMulIntegerToFloat": _Operands(1, 3, 5, -1),
+    "DynamicQuantizeMatMul": _Operands(1, 2, 3, -1),
+    "MatMulInteger": _Operands(1, None, 3, -1),
+    "ConvInteger": _Operands(1, None, 3, 0),
+    "QLinearMatMul": _Operands(3, 4, 5, -1),
+    "QLinearConv": _Operands(3, 4, 5, 0),
+    "QGemm": _Operands(3, 4, 5, -1),
+    "MatMulNBits": _Operands(1, 2, 3, 0),
+    "GatherBlockQuantized": _Operands(0, 2, 3, 0, activation=1),
+}
+_BLOCKED = ("MatMulNBits", "GatherBlockQuantized")
+
+
+@dataclass
+class Weight:
+    """Constant codes: their bits, how many numbers they stand for, their bytes with scales and zero points.
+
+    `floats()` are the numbers, f32, in the layout of the operator's own documentation; None where it cannot be told.
+    """
+
+    value: Value
+    bits: int
+    count: int
+    bytes: int
+    granularity: str  # "tensor", "channel", or "block of N"
+    floats: Callable[[], Array] | None = None
+
+
+@dataclass
+class Activation:
+    """A value that is quantized while the model runs: by constant scales, or (`scale` None) by its range in each run."""
+
+    value: Value  # floats, in front of the quantizer
+    quantizer: Node
+    bits: int
+    dtype: str
+    scale: Array | None
+    zero: Array | None
+    axis: int | None
+
+
+@dataclass
+class Layer:
+    """A node that reads a quantized weight; `output` is its result in floats, behind its own dequantization if need be."""
+
+    node: Node
+    name: str
+    weight: Weight
+    activation: Activation | None
+    output: Value | None
+
+
+@dataclass
+class Found:
+    """What of a model is quantized."""
+
+    layers: list[Layer] = field(default_factory=list)
+    activations: list[Activation] = field(default_factory=list)  # those no layer reads included
+
+    @property
+    def empty(self) -> bool:
+        """True where nothing is."""
+        return not self.layers and not self.activations
+
+
+def quantized_layers(model: Model) -> Found:
+    """The layers and quantized values of the main graph, in its order."""
+    found = Found()
+    by_quantizer: dict[Node, Activation] = {}
+    for node in model.graph:
+        if node.op.name in _QUANTIZERS:
+            activation = _activation(node)
+            if activation is not None:
+                by_quantizer[node] = activation
+                found.activations.append(activation)
+        else:
+            read = _weight_of(node)
+            if read is not None:
+                weight, operand = read
+                source = _quantizer_of(node.input(operand))
+                found.layers.append(
+                    Layer(node, where(node), weight, by_quantizer.get(source) if source else None, _floats_behind(node))
+                )
+    return found
+
+
+def _activation(node: Node) -> Activation | None:
+    value = node.inputs[0]
+    if value is None or value.const is not None or value.dtype is None or not value.dtype.is_float:
+        return None
+    dtype = node.outputs[0].dtype
+    if dtype is None or dtype.kind not in "iu":
+        return None
+    scale, zero = node.input(1), node.input(2)
+    if node.op.name == "DynamicQuantizeLinear" or scale is None or scale.const is None:
+        return Activation(value, node, dtype.bits, dtype.name, None, None, None)
+    scales = scale.const.array()
+    zeros = np.zeros(scales.shape, np.int64) if zero is None or zero.const is None else zero.const.array().astype(np.int64)
+    axis = node.attr("axis") if scales.size > 1 else None
+    return Activation(value, node, dtype.bits, dtype.name, scales.astype(np.float32), zeros, axis)
+
+
+def _weight_of(node: Node) -> tuple[Weight, int] | None:
+    """The quantized weight of a layer, and which operand it multiplies; None for any other node."""
+    operands = _INTEGER.get(node.op.name)
+    if operands is not None:
+        codes = node.input(operands.weight)
+        if codes is None or codes.const is None:
+            return None
+        blocked = node.op.name in _BLOCKED
+        return (_blocked(node, codes.const) if blocked else _plain(node, codes, operands)), operands.activation
+    if node.op.base_key not in MATRIX_UNITS and node.op.name != "Gather":
+        return None
+    for index, value in enumerate(node.inputs):
+        weight = _dequantized(value)
+        if weight is not None:
+            return weight, 0 if index else 1
+    return None
+
+
+def _dequantized(value: Value | None) -> Weight | None:
+    """What a value that is the DequantizeLinear of a constant matrix is made of, perhaps in another layout.
+
+    Minima of blocks, constants that are added to what it gives, count as parts of it.
+    """
+    node = value.producer if value is not None else None
+    parts: list[Tensor] = []
+    while node is not None and node.op.name in ("Transpose", "Reshape", "Cast", "Add"):
+        if node.op.name == "Add":
+            added = node.inputs[1]
+            if added is None or added.const is None:
+                return None
+            parts.append(added.const)
+        inner = node.inputs[0]
+        node = inner.producer if inner is not None else None
+    if node is None or node.op.name != "DequantizeLinear":
+        return None
+    codes, scale = node.inputs[0], node.inputs[1]
+    if codes is None or codes.const is None or codes.dtype is None or len(codes.const.shape) < _LEAST_RANK:
+        return None
+    floats = None if parts else floats_of(node)
+    parts += [v.const for v in node.inputs if v is not None and v.const is not None]
+    block = node.attr("block_size") or 0
+    scales = scale.const.size if scale is not None and scale.const is not None else 1
+    granularity = f"block of {block}" if block else "channel" if scales > 1 else "tensor"
+    return Weight(
+        codes, codes.dtype.bits, codes.const.size, sum(part.nbytes for part in parts), granularity,
+        None if floats is None else floats.read,
+    )  # fmt: skip
+
+
+def _plain(node: Node, codes: Value, operands: _Operands) -> Weight:
+    """Codes with scales for the whole or for each output channel, as an operator's operands."""
+    tensor = codes.const
+    assert tensor is not None
+    scale, zero = (None if at is None else node.input(at) for at in (operands.scale, operands.zero))
+    parts = [v.const for v in (codes, scale, zero) if v is not None and v.const is not None]
+    axis = 0 if node.op.name == "QGemm" and node.attr("transB") else operands.axis
+    floats: Callable[[], Array] | None = None
+    many = scale is not None and scale.const is not None and scale.const.size > 1
+    if scale is not None and scale.const is not None:
+        scales = scale.const
+        zeros = zero.const if zero is not None else None
+
+        def floats() -> Array:
+            steps = tensor.read().astype(np.int32)
+            if zeros is not None:
+                steps = steps - _along(zeros, steps.ndim, axis).astype(np.int32)
+            return np.asarray(steps.astype(np.float32) * _along(scales, steps.ndim, axis))
+
+    return Weight(
+        codes, tensor.dtype.bits, tensor.size, sum(part.nbytes for part in parts), "channel" if many else "tensor", floats
+    )
+
+
+def _along(tensor: Tensor, rank: int, axis: int) -> Array:
+    array = tensor.array()
+    return array.reshape(()) if array.size == 1 else array.reshape([-1 if i == axis % rank else 1 for i in range(rank)])
+
+
+def _blocked(node: Node, tensor: Tensor) -> Weight:
+    """MatMulNBits and GatherBlockQuantized of com.microsoft: codes of few bits in bytes, the lowest bits first."""
+    bits, block = node.attr("bits") or 4, node.attr("block_size") or 128
+    packed = tensor.dtype.bits == 8 and bits < 8
+    count = tensor.size * (8 // bits if packed else 1)
+    parts = [v.const for v in node.inputs if v is not None and v.const is not None]
+    scale, zero = node.input(2), node.input(3)
+    value = node.input(_INTEGER[node.op.name].weight)
+    assert value is not None
+    floats: Callable[[], Array] | None = None
+    if scale is not None and scale.const is not None and 8 % bits == 0 and tensor.dtype.kind == "u":
+        scales, zeros = scale.const, zero.const if zero is not None else None
+        columns = node.attr("K") or count // int(np.prod(tensor.shape[:-1]))
+
+        def floats() -> Array:
+            rows = int(np.prod(scales.shape[:-1])) if len(scales.shape) > 1 else scales.size // -(-columns // block)
+            codes = _unpacked(tensor.read(), bits if packed else 8).reshape(rows, -1)[:, : -(-columns // block) * block]
+            steps = scales.array().astype(np.float32).reshape(rows, -1)
+            middle: Array = np.float32(1 << (bits - 1))  # type: ignore[assignment]
+            if zeros is not None and zeros.dtype.is_float:
+                middle = zeros.array().astype(np.float32).reshape(rows, -1)
+            elif zeros is not None:
+                unpacked = _unpacked(zeros.array(), bits if zeros.dtype.bits == 8 and packed else 8)
+                middle = unpacked.reshape(rows, -1)[:, : steps.shape[1]].astype(np.float32)
+            wide = np.repeat(np.stack(np.broadcast_arrays(steps, middle)), block, axis=2)[:, :, : codes.shape[1]]
+            return np.asarray(((codes.astype(np.float32) - wide[1]) * wide[0])[:, :columns])
+
+    return Weight(value, bits, count, sum(part.nbytes for part in parts), f"block of {block}", floats)
+
+
+def _unpacked(array: Array, bits: int) -> Array:
+    """Codes of `bits` bits out of bytes, the lowest bits first; one a byte."""
+    if bits == 8:
+        return array
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    return np.asarray((array.reshape(-1, 1) >> shifts) & ((1 << bits) - 1)).reshape(*array.shape[:-1], -1)
+
+
+def _quantizer_of(value: Value | None) -> Node | None:
+    """The quantizer that a layer's operand comes from, through its dequantization and what hands codes on."""
+    node = value.producer if value is not None else None
+    for _ in range(8):
+        if node is None or node.op.name in _QUANTIZERS:
+            return node
+        if node.op.name not in ("DequantizeLinear", *_VIEWS):
+            return None
+        inner = node.inputs[0]
+        node = inner.producer if inner is not None else None
+    return None
+
+
+def _floats_behind(node: Node) -> Value | None:
+    """A layer's result in floats."""
+    value = node.outputs[0]
+    for _ in range(3):
+        if value.dtype is not None and value.dtype.is_float:
+            return value
+        behind = [u for u, _ in value.uses if u.op.name in ("DequantizeLinear", "Cast", "Mul")]
+        if not behind:
+            return None
+        value = behind[0].outputs[0]
+    return None
