@@ -290,6 +290,10 @@ class Compilation:
                 self.progress.finished()
                 self.log.write(self.timing.text() + "\n")
         report.after = GraphSize.of(model, weight_bytes(model))
+        if self.settings.report is not None and report.ok:
+            from .quantreport.section import quantization_of
+
+            report.quantization = quantization_of(self, model)
         self.outputs.flush()
         if self.written and report.ok:
             self.progress.stage("writing", 0.9, 1.0)

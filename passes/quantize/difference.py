@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -42,7 +42,7 @@ def differences(original: Model, changed: Model, observe: Observe, limit: int | 
     have the same inputs and outputs; what they have in common is computed once.
     """
     outputs = zip(original.graph.outputs, changed.graph.outputs)
-    pairs = [(a, b) for a, b in outputs if a.dtype is F32]
+    pairs = {(a, b): None for a, b in outputs if a.dtype is F32}
     return [found.l2 for found in distances(original, changed, pairs, observe, limit)]
 
 
@@ -50,26 +50,33 @@ class Distance(NamedTuple):
     """How far a value is from the original's, on samples.
 
     `l2`: the mean of the relative L2 errors of the samples. `sqnr`: signal to noise of all samples together, in dB, 10
-    log10 of the sum of squares over that of the differences; infinite where there is no difference.
+    log10 of the sum of squares over that of the differences; infinite where there is no difference. `constant`: the
+    share of the squared differences that is the same in all rows of a sample, a shift of each channel.
     """
 
     l2: float
     sqnr: float
+    constant: float = 0.0
 
 
 def distances(
-    original: Model, changed: Model, pairs: Sequence[tuple[Value, Value]], observe: Observe, limit: int | None = None
-) -> list[Distance]:
+    original: Model, changed: Model, pairs: Mapping[tuple[Value, Value], int | None], observe: Observe,
+    limit: int | None = None,
+) -> list[Distance]:  # fmt: skip
     """How far values of `changed` are from those of `original`, pair by pair; floats of main graphs, of equal shapes.
 
-    Nothing but sums of squares leaves the runtime, which computes what the models have in common once.
+    With each pair comes the axis of its channels, None where a shift of these is of no interest. Nothing but sums of
+    squares leaves the runtime, which computes what the models have in common once.
     """
     both, of = _side_by_side(original, changed)
     b = Builder(both.graph)
     squares: list[Value] = []
-    for pair in pairs:
+    for pair, axis in pairs.items():
         ours, theirs = (v if v.dtype is F32 else b.op("Cast", v, to=F32.onnx) for v in (of[value] for value in pair))
-        for value in (b.op("Sub", theirs, ours), ours):
+        off = b.op("Sub", theirs, ours)
+        others = [] if axis is None or off.rank is None else [i for i in range(off.rank) if i != axis % off.rank]
+        varying = b.op("Sub", off, b.op("ReduceMean", off, b.ints(others))) if others else off
+        for value in (off, ours, varying):
             squares.append(b.op("ReduceSumSquare", b.op("Cast", value, to=F64.onnx), keepdims=0))
     both.graph.set_outputs(squares, [f"square.{number}" for number in range(len(squares))])
     _drop_dead(both.graph)
@@ -77,15 +84,17 @@ def distances(
     seen = {value: _Number() for value in both.graph.outputs}  # equal ones are one by now
     observe(both, seen, limit)
     found = [seen[value].numbers for value in both.graph.outputs]
-    return [distance_of(off, size) for off, size in zip(found[::2], found[1::2])]
+    return [distance_of(*three) for three in zip(found[::3], found[1::3], found[2::3])]
 
 
-def distance_of(off: Array, size: Array) -> Distance:
-    """The distance of samples with these sums of squares: of the differences, and of the original."""
+def distance_of(off: Array, size: Array, varying: Array | None = None) -> Distance:
+    """The distance of samples with these sums of squares: of the differences, of the original, of what varies of the
+    differences from row to row (None: all of them)."""
     found = [np.sqrt(a / b) if b else (1.0 if a else 0.0) for a, b in zip(off, size)]
     noise, signal = off.sum(), size.sum()
     sqnr = float(10 * np.log10(signal / noise)) if noise and signal else (-np.inf if noise else np.inf)
-    return Distance(float(np.mean(found)) if found else 0.0, sqnr)
+    constant = 0.0 if varying is None or not noise else max(0.0, 1.0 - float(varying.sum() / noise))
+    return Distance(float(np.mean(found)) if found else 0.0, sqnr, constant)
 
 
 def _side_by_side(original: Model, changed: Model) -> tuple[Model, dict[Value, Value]]:

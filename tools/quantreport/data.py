@@ -17,7 +17,8 @@ SCHEMA = 1
 def report_of(found: Found, measured: Measured | None, model: Model) -> dict[str, Any]:
     """Layers and quantized values in the order of the graph; what was not measured is None.
 
-    Errors are {l2: mean relative L2 error, sqnr: dB, None for no error}; sizes are bytes; shares are of 1.
+    Errors are {l2: mean relative L2 error, sqnr: dB, None for no error, constant: the share of its square that is one
+    shift of each channel}; sizes are bytes; shares are of 1.
     """
     seen = measured or Measured()
     layers = [_layer(layer, seen) for layer in found.layers]
@@ -87,7 +88,8 @@ def _activation(activation: Activation, seen: Measured) -> dict[str, Any]:
 def _error(found: Distance | None) -> dict[str, float | None] | None:
     if found is None:
         return None
-    return {"l2": found.l2, "sqnr": found.sqnr if math.isfinite(found.sqnr) else None}
+    error = {"l2": found.l2, "sqnr": found.sqnr if math.isfinite(found.sqnr) else None}
+    return {**error, "constant": found.constant} if found.constant else error
 
 
 def by_error(layers: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -27,8 +27,8 @@ _STEPS = 4  # nodes behind a layer whose result may correspond instead: a bias, 
 class RoundTrip:
     """An observer of a value in front of a quantizer: what is cut off, and how far what comes back is from it.
 
-    QuantizeLinear and DynamicQuantizeLinear as ONNX defines them: saturate(round(x / scale) + zero point), ties to even,
-    in float32.
+    QuantizeLinear and DynamicQuantizeLinear as ONNX defines them: saturate(round(x / scale) + zero point), ties to
+    even, in float32.
     """
 
     def __init__(self, activation: Activation) -> None:
@@ -48,7 +48,8 @@ class RoundTrip:
         if not np.isfinite(x).all():
             raise ValueError("it holds NaN or infinity")
         scale, zero = self._affine(x)
-        codes = np.rint(x / scale) + zero
+        with np.errstate(over="ignore"):  # what is beyond all codes is cut off, infinity as well
+            codes = np.rint(x / scale) + zero
         self.clipped += int(((codes < self.least) | (codes > self.most)).sum())
         self.count += x.size
         self.low, self.high = min(self.low, float(x.min())), max(self.high, float(x.max()))
@@ -124,20 +125,25 @@ def _compare(
     wanted = dict.fromkeys(value for chain in chains.values() for value in chain)
     wanted.update(dict.fromkeys(activation.value for activation in found.activations))
     twins = _twins(model, original, wanted, observe)
-    pairs: dict[tuple[Value, Value], None] = {}
+    pairs: dict[tuple[Value, Value], int | None] = {}
     of_layer = {node: next((v for v in chain if v in twins), None) for node, chain in chains.items()}
-    for value in [*of_layer.values(), *(activation.value for activation in found.activations)]:
-        if value is not None and value in twins:
-            pairs[twins[value], value] = None
-    outputs = [(a, b) for a, b in zip(original.graph.outputs, model.graph.outputs) if a.dtype is b.dtype and _is_float(a)]
-    numbers = distances(original, model, [*pairs, *outputs], observe, limit)
-    of_value = dict(zip((value for _, value in pairs), numbers))
+    for activation in found.activations:
+        if activation.value in twins:
+            pairs[twins[activation.value], activation.value] = None
+    for node, value in of_layer.items():
+        if value is not None:
+            pairs[twins[value], value] = 1 if "Conv" in node.op.name else -1
+    both = zip(original.graph.outputs, model.graph.outputs)
+    outputs = [(a, b) for a, b in both if a.dtype is b.dtype and _is_float(a)]
+    wholes = {pair: None for pair in outputs if pair not in pairs}
+    numbers = dict(zip([*pairs, *wholes], distances(original, model, {**pairs, **wholes}, observe, limit)))
+    of_value = {value: numbers[twin, value] for twin, value in pairs}
     result.outputs = {node: of_value[value] for node, value in of_layer.items() if value in of_value}
     result.inputs = {a.quantizer: of_value[a.value] for a in found.activations if a.value in of_value}
-    result.total = max(numbers[len(pairs) :], key=lambda distance: distance.l2, default=None)
+    result.total = max((numbers[pair] for pair in outputs), key=lambda distance: distance.l2, default=None)
     for layer in found.layers:
-        twin = twins.get(of_layer[layer.node]) if of_layer[layer.node] is not None else None
-        weight = None if twin is None else _weight_error(layer, twin)
+        value = of_layer[layer.node]
+        weight = None if value is None else _weight_error(layer, twins[value])
         if weight is not None:
             result.weights[layer.node] = weight
 
@@ -215,10 +221,10 @@ def _twins(model: Model, original: Model, wanted: Iterable[Value], observe: Obse
     for value, found in ours.items():
         vector = found.vector()
         size = np.linalg.norm(vector)
-        near = [(_far(theirs[twin].vector(), vector), i, twin) for i, twin in enumerate(by_shape.get(tuple(found.shapes), ()))]
-        best = min(near, key=lambda item: item[:2], default=None)
+        near = [(_far(theirs[twin].vector(), vector), twin) for twin in by_shape.get(tuple(found.shapes), ())]
+        best = min(near, key=lambda item: item[0], default=None)  # of equal ones the first
         if best is not None and size and best[0] <= _NEAR:
-            result[value] = best[2]
+            result[value] = best[1]
     return result
 
 

@@ -60,7 +60,7 @@ class Weight:
 
 @dataclass
 class Activation:
-    """A value that is quantized while the model runs: by constant scales, or (`scale` None) by its range in each run."""
+    """A value that is quantized when the model runs: by constant scales, or by its range in each run (`scale` None)."""
 
     value: Value  # floats, in front of the quantizer
     quantizer: Node
@@ -73,7 +73,7 @@ class Activation:
 
 @dataclass
 class Layer:
-    """A node that reads a quantized weight; `output` is its result in floats, behind its own dequantization if need be."""
+    """A node that reads a quantized weight; `output` is its result in floats, behind its dequantization if need be."""
 
     node: Node
     name: str
@@ -127,9 +127,11 @@ def _activation(node: Node) -> Activation | None:
     if node.op.name == "DynamicQuantizeLinear" or scale is None or scale.const is None:
         return Activation(value, node, dtype.bits, dtype.name, None, None, None)
     scales = scale.const.array()
-    zeros = np.zeros(scales.shape, np.int64) if zero is None or zero.const is None else zero.const.array().astype(np.int64)
+    zeros = np.zeros_like(scales) if zero is None or zero.const is None else zero.const.array()
     axis = node.attr("axis") if scales.size > 1 else None
-    return Activation(value, node, dtype.bits, dtype.name, scales.astype(np.float32), zeros, axis)
+    return Activation(
+        value, node, dtype.bits, dtype.name, scales.astype(np.float32), zeros.astype(np.int64), axis
+    )
 
 
 def _weight_of(node: Node) -> tuple[Weight, int] | None:
@@ -143,11 +145,51 @@ def _weight_of(node: Node) -> tuple[Weight, int] | None:
         return (_blocked(node, codes.const) if blocked else _plain(node, codes, operands)), operands.activation
     if node.op.base_key not in MATRIX_UNITS and node.op.name != "Gather":
         return None
+    if node.op.name == "Gather" and _is_table(node.inputs[0]):
+        return _table(node), 1
     for index, value in enumerate(node.inputs):
         weight = _dequantized(value)
         if weight is not None:
             return weight, 0 if index else 1
     return None
+
+
+def _is_table(value: Value | None) -> bool:
+    const = None if value is None else value.const
+    return const is not None and const.dtype.kind in "iu" and const.dtype.bits <= 8 and len(const.shape) == _LEAST_RANK
+
+
+def _table(node: Node) -> Weight:
+    """Rows of codes that are looked up, and scaled afterwards by a number that is looked up as well."""
+    codes = node.inputs[0]
+    assert codes is not None and codes.const is not None
+    tensor, scale = codes.const, _row_scales(node)
+    if scale is None:
+        return Weight(codes, tensor.dtype.bits, tensor.size, tensor.nbytes, "tensor")
+
+    def floats() -> Array:
+        return np.asarray(tensor.read().astype(np.float32) * scale.array().reshape(-1, 1))
+
+    return Weight(codes, tensor.dtype.bits, tensor.size, tensor.nbytes + scale.nbytes, "channel", floats)
+
+
+def _row_scales(node: Node) -> Tensor | None:
+    """The constant with a scale for each row of a table, which a Gather with the same indices looks up."""
+    table = node.inputs[0]
+    for user in _floats_users(node):
+        for value in user.inputs:
+            maker = None if value is None else value.producer
+            if maker is not None and maker.op.name == "Gather" and maker.inputs[1] is node.inputs[1]:
+                scales = maker.inputs[0]
+                if scales is not None and scales.const is not None and table is not None and table.const is not None:
+                    return scales.const if scales.const.size == table.const.shape[0] else None
+    return None
+
+
+def _floats_users(node: Node) -> list[Node]:
+    """What multiplies the codes that a node gives, behind their Cast."""
+    casts = [user for user, _ in node.output.uses if user.op.name == "Cast"]
+    return [user for cast in casts for user, _ in cast.output.uses if user.op.name == "Mul"]
 
 
 def _dequantized(value: Value | None) -> Weight | None:
@@ -200,9 +242,8 @@ def _plain(node: Node, codes: Value, operands: _Operands) -> Weight:
                 steps = steps - _along(zeros, steps.ndim, axis).astype(np.int32)
             return np.asarray(steps.astype(np.float32) * _along(scales, steps.ndim, axis))
 
-    return Weight(
-        codes, tensor.dtype.bits, tensor.size, sum(part.nbytes for part in parts), "channel" if many else "tensor", floats
-    )
+    size = sum(part.nbytes for part in parts)
+    return Weight(codes, tensor.dtype.bits, tensor.size, size, "channel" if many else "tensor", floats)
 
 
 def _along(tensor: Tensor, rank: int, axis: int) -> Array:
@@ -262,13 +303,9 @@ def _quantizer_of(value: Value | None) -> Node | None:
 
 
 def _floats_behind(node: Node) -> Value | None:
-    """A layer's result in floats."""
+    """A layer's result in floats: behind its dequantization, or the Cast and the scale that stand for one."""
     value = node.outputs[0]
-    for _ in range(3):
-        if value.dtype is not None and value.dtype.is_float:
-            return value
-        behind = [u for u, _ in value.uses if u.op.name in ("DequantizeLinear", "Cast", "Mul")]
-        if not behind:
-            return None
-        value = behind[0].outputs[0]
-    return None
+    if value.dtype is not None and value.dtype.is_float:
+        return value
+    behind = [user for user, _ in value.uses if user.op.name == "DequantizeLinear"] or _floats_users(node)
+    return behind[0].outputs[0] if behind else None

@@ -58,7 +58,8 @@ def _row(layer: dict[str, Any]) -> str:
         error_text(weight["error"]), kind, *map(_number, seen), *map(_number, codes),
         "" if clipped is None else f"{clipped:.4%}", error_text(source.get("alone")), error_text(layer["error"]),
     ]  # fmt: skip
-    return "<tr>" + "".join(f"<td{' class=n' if i > 1 else ''}>{escape(str(c))}</td>" for i, c in enumerate(cells)) + "</tr>"
+    kinds = ("", "", *[" class=n"] * (len(cells) - 2))
+    return "<tr>" + "".join(f"<td{k}>{escape(str(cell))}</td>" for k, cell in zip(kinds, cells)) + "</tr>"
 
 
 def _number(number: Any) -> str:
@@ -111,7 +112,8 @@ def write_picture(report: dict[str, Any], path: str) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise UsageError("a PNG needs matplotlib (pip install matplotlib); .html and .json need nothing", source="-o") from None
+        said = "a PNG needs matplotlib (pip install matplotlib); .html and .json need nothing"
+        raise UsageError(said, source="-o") from None
     names, errors, alone = errors_of(report["layers"])
     figure = Figure(figsize=(max(8, min(40, len(names) * 0.22)), 5), layout="constrained")
     axes = figure.add_subplot()

@@ -7,6 +7,8 @@ from typing import Any
 from .data import by_error
 
 _SHOWN = 40  # layers, the worst; all with -v
+_LONGEST = 48  # letters of a name
+_SHIFT = 0.5  # of a squared error, from which on it is worth a word that it is a shift
 
 
 def table(report: dict[str, Any], everything: bool = False) -> str:
@@ -22,7 +24,8 @@ def table(report: dict[str, Any], everything: bool = False) -> str:
         lines.append(f"outputs   {error_text(report['output'])}, the worst of them")
     elif report["original"] is None:
         lines.append("outputs   unknown: give the original as well, geoc quant-report MODEL ORIGINAL")
-    rows = [_row(layer) for layer in by_error(report["layers"])]
+    layers = by_error(report["layers"])
+    rows = [(name, *_row(layer)) for name, layer in zip(_short([layer["name"] for layer in layers]), layers)]
     shown = rows if everything else rows[:_SHOWN]
     if shown:
         lines += ["", *_aligned([("layer", "operator", "weight", "input, seen in, cut off", "alone", "error"), *shown])]
@@ -35,23 +38,30 @@ def _row(layer: dict[str, Any]) -> tuple[str, ...]:
     weight, source = layer["weight"], layer["input"]
     stored = f"{weight['bits']} bits a {weight['granularity']}, {weight['bytes'] / 1e6:.3g} MB"
     if source is None:
-        return _short(layer["name"]), layer["op"], stored, "floats", "", error_text(layer["error"])
+        return layer["op"], stored, "floats", "", error_text(layer["error"])
     seen = "" if source["seen"] is None else f" [{source['seen'][0]:.3g}, {source['seen'][1]:.3g}]"
     cut = "" if source["clipped"] is None or source["dynamic"] else f" {source['clipped']:.3%}"
     kind = " at run time" if source["dynamic"] else ""
-    alone = error_text(source["alone"])
-    return _short(layer["name"]), layer["op"], stored, f"{source['dtype']}{kind}{seen}{cut}", alone, error_text(layer["error"])
+    alone, error = error_text(source["alone"]), error_text(layer["error"])
+    return layer["op"], stored, f"{source['dtype']}{kind}{seen}{cut}", alone, error
 
 
 def error_text(error: dict[str, Any] | None) -> str:
-    """``1.2 %, 38 dB``; nothing for what is unknown."""
+    """``1.2%, 38 dB``; nothing for what is unknown."""
     if error is None:
         return ""
-    return f"{error['l2']:.2%}" + ("" if error["sqnr"] is None else f", {error['sqnr']:.0f} dB")
+    shift = error.get("constant", 0.0)
+    constant = f", {shift:.0%} of it constant" if shift > _SHIFT else ""
+    return f"{error['l2']:.2%}" + ("" if error["sqnr"] is None else f", {error['sqnr']:.0f} dB") + constant
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 44 else f"...{name[-41:]}"
+def _short(names: list[str]) -> list[str]:
+    """Without the folders that all have in common, and what is in the middle of the longest."""
+    ends = list(zip(min(names, default=""), max(names, default="")))  # what these have in common, all have
+    same = next((i for i, (a, b) in enumerate(ends) if a != b), len(ends))
+    start = names[0].rfind("/", 0, same) + 1 if len(names) > 1 else 0
+    left = [name[start:] for name in names]
+    return [name if len(name) <= _LONGEST else f"{name[:16]}...{name[19 - _LONGEST :]}" for name in left]
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:

@@ -30,7 +30,8 @@ _SUFFIXES = (".html", ".png", ".json")
 def quant_report_verb(arguments: Arguments) -> int:
     """Print the report, and write it where ``-o`` says."""
     if not 1 <= len(arguments.words) <= 2:
-        raise UsageError("give the quantized model, and the original if there is one: geoc quant-report MODEL [ORIGINAL]")
+        said = "give the quantized model, and the original if there is one: geoc quant-report MODEL [ORIGINAL]"
+        raise UsageError(said)
     output = arguments.get("output")
     if output is not None and os.path.splitext(output)[1].lower() not in _SUFFIXES:
         raise UsageError(f"a report is written as {', '.join(_SUFFIXES)}, not {output}", source="-o")
