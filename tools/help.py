@@ -94,20 +94,20 @@ looks at the model as its pass first meets it; a pattern at the model as it is i
 --passes, at what these make of it. Exit codes: 0 found; 1 not found; 2 bad use or bad input.
 """,
     "quant-report": """\
-geoc quant-report MODEL [ORIGINAL] [--calib DATA] [-o report.html]: what quantization costs, layer by layer.
+geoc quant-report MODEL [ORIGINAL] [--calib DATA]: what quantization costs, layer by layer.
 
     geoc quant-report bert.int8.onnx bert.onnx --calib data.npz
-    geoc quant-report bert.int8.onnx bert.onnx --calib data.npz -o report.html   with a plot; .png, .json as well
-    geoc quant-report bert.int8.onnx                                             without the original
+    geoc quant-report bert.int8.onnx bert.onnx -o report.html     with a plot; .png and .json as well
+    geoc quant-report bert.int8.onnx                              without the original
     geoc quant-report bert.int8.onnx bert.onnx --json | jq .error.l2
 
-MODEL is any quantized model: what geoc wrote, Q and DQ of another tool, operators on integers, weights in blocks.
-For each layer: the bits and bytes of its weight; of its input the type, the range that was seen, the share that
-is cut off because no code stands for it, and what rounding it makes alone; and, beside ORIGINAL, how far the
-result of the layer is off: the relative L2 error and the signal-to-noise ratio (20 dB is 10 %, 40 dB 1 %). The
-worst come first: `--passes '...quantize{keep=[...]}'` leaves layers in floats. Layers of the two models are
-brought together by what they compute, so names do not matter; one that corresponds to nothing has no error.
-Without --calib inputs are made up, and the figures show no more than that it runs.
+MODEL is any quantized model: what geoc wrote, Q and DQ of another tool, operators on integers, weights in
+blocks. For each layer: the bits and bytes of its weight; of its input the type, the range that was seen, the
+share that is cut off because no code stands for it, and what rounding it makes alone; and, beside ORIGINAL,
+how far the result of the layer is off: relative L2 error and signal-to-noise ratio (20 dB is 10 %, 40 dB 1 %).
+The worst come first: `--passes '...quantize{keep=[...]}'` leaves layers in floats. Layers of the two models
+are brought together by what they compute, so names do not matter; what corresponds to nothing has no error.
+Without --calib inputs are made up, and the figures show little more than that it runs.
 """,
     "rulecheck": """\
 geoc rulecheck [FILE.rules|FILE.py...] [--rule NAMES]: try rewrite rules on graphs made up for them.

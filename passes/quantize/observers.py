@@ -247,8 +247,9 @@ def entropy_range(seen: Histogram, levels: int = 128, step: int = 8) -> tuple[fl
     """The range [-t, t], cut to what was seen, whose quantized distribution tells most of the real one.
 
     t has the least Kullback-Leibler divergence between the magnitudes up to t, with all beyond counted in the last bin,
-    and the same in `levels` steps, as S. Migacz, 8-bit inference with TensorRT (GTC 2017) defines it and
-    onnxruntime's calibration computes it. Every `step`-th number of bins is tried.
+    and the same in `levels` steps, as S. Migacz, 8-bit inference with TensorRT (GTC 2017) defines it. (onnxruntime's
+    calibration has one histogram of both signs: it cuts long tails off earlier, and one-sided ones later.) Every
+    `step`-th number of bins is tried.
     """
     if not seen.reach:
         return seen.low, seen.high
