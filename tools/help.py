@@ -104,7 +104,7 @@ geoc quant-report MODEL [ORIGINAL] [--calib DATA]: what quantization costs, laye
 MODEL is any quantized model: what geoc wrote, Q and DQ of another tool, operators on integers, weights in
 blocks. For each layer: the bits and bytes of its weight; of its input the type, the range that was seen, the
 share that is cut off because no code stands for it, and what rounding it makes alone; and, beside ORIGINAL,
-how far the result of the layer is off: relative L2 error and signal-to-noise ratio (20 dB is 10 %, 40 dB 1 %).
+how far the result of the layer is off: relative L2 error and signal-to-noise ratio (20 dB are 10 %).
 The worst come first: `--passes '...quantize{keep=[...]}'` leaves layers in floats. Layers of the two models
 are brought together by what they compute, so names do not matter; what corresponds to nothing has no error.
 Without --calib inputs are made up, and the figures show little more than that it runs.
