@@ -12,6 +12,7 @@ from ..ir.errors import UsageError
 from ..passes.base import Observer
 from ..passes.precision.ranges import Range
 from .inputs import InputMaker
+from .kept import Kept, Saved
 from .placed import PlacedWeights
 from .samples import OPTION, PART, Samples, digest_of
 from .shapes import Shapes
@@ -63,14 +64,24 @@ class Calibration:
         Raises UsageError where one of the user's samples does not run.
         """
         from .check import CannotCheck
-        from .ranges import Watcher
+        from .ranges import RangeTable, Watcher
 
         if self.problem:
             return None
         self.samples = []
+        kept = None if self._given is None or self.cache is None else Kept(self.cache, self._samples_digest())
         try:
+            table = RangeTable(model)
+            saved = Saved(kept, model, [table])
+            if saved.complete:
+                self.samples = list(islice(self._walk(), KEPT))
+                return table.ranges(model)
             with Watcher(model, self._write, weights=self._weights) as watcher:
-                (self._run_made_up if self._given is None else self._run_given)(watcher)
+                watcher.ranges = table.ranges(model)
+                if self._given is None:
+                    self._run_made_up(watcher)
+                else:
+                    self._run_given(watcher, saved, lambda: table.put(model, watcher.ranges))
                 return watcher.ranges if self.samples else None
         except CannotCheck as error:
             self.problem = str(error)
@@ -80,7 +91,7 @@ class Calibration:
 
     def observe(self, model: Model, observers: Mapping[Value, Observer], limit: int | None = None) -> None:
         """Show values of a model to observers, on all samples or `limit` of them at most: `Context.observe`."""
-        from .observing import Kept, observe
+        from .observing import observe
 
         if self._given is None and not self.samples:
             self.ranges(model)  # finds inputs on which it runs
@@ -131,12 +142,15 @@ class Calibration:
         if not self.samples:
             self.problem = f"it ran on none of the inputs made up for it: {watcher.refusal}"
 
-    def _run_given(self, watcher: Any) -> None:
+    def _run_given(self, watcher: Any, saved: Saved, put: Callable[[], None]) -> None:
+        """Run those of the samples that were not seen before; `put` makes what was seen so far ready to be saved."""
         assert self._given is not None
-        step = self._step("measuring ranges")
-        for number, feeds in enumerate(self._given.calibration()):
-            if not watcher.run(feeds):
-                raise UsageError(f"sample {self._label(number)} does not run: {watcher.refusal}", source=OPTION)
+        step, count = self._step("measuring ranges"), 0
+        for count, feeds in enumerate(self._given.calibration(), 1):
+            if count > saved.samples and not watcher.run(feeds):
+                raise UsageError(f"sample {self._label(count - 1)} does not run: {watcher.refusal}", source=OPTION)
             if len(self.samples) < KEPT:
                 self.samples.append(feeds)
-            step(number + 1)
+            step(count)
+            saved.after(count, put)
+        saved.end(count, put)

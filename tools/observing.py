@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from math import prod
-from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..ir import dims
 from ..ir.clone import clone_model
@@ -21,23 +20,13 @@ from ..ir.core import Graph, Model, Value
 from ..ir.errors import UsageError
 from ..ir.types import TensorType
 from ..passes.base import Observer
-from ..passes.quantize.observers import Statistics
-from . import statistics
+from .kept import Kept, Saved
 from .placed import PlacedWeights
 from .running import Running
 from .samples import OPTION, Feeds
 from .shapes import evaluate
-from .statistics import StatisticsCache, key_of
 
 MEMORY = 256 * 2**20  # bytes of values that are held at a time
-
-
-class Kept(NamedTuple):
-    """Where statistics are kept, and what names the samples: the digest of all and how many of them are run at most."""
-
-    cache: StatisticsCache
-    samples: str
-    limit: int | None = None
 
 
 def observe(
@@ -64,7 +53,7 @@ def observe(
     if not observers:
         return 0
     part, names = _part(model, list(observers))
-    saved = _Saved(kept, part, list(observers.values()))
+    saved = Saved(kept, part, list(observers.values()))
     if saved.complete:
         return saved.samples
     with _Observed(part, write, weights) as observed:
@@ -100,31 +89,6 @@ def _part(model: Model, wanted: list[Value]) -> tuple[Model, dict[Value, str]]:
         if not node.in_use:
             copy.graph.erase(node)
     return copy, names
-
-
-class _Saved:
-    """What is kept of a walk over the samples; nothing where an observer is no statistic. `samples`: seen before."""
-
-    def __init__(self, kept: Kept | None, part: Model, observers: list[Observer]) -> None:
-        self.samples, self.complete = 0, False
-        self._statistics = [observer for observer in observers if isinstance(observer, Statistics)]
-        self._cache = kept.cache if kept is not None and len(self._statistics) == len(observers) else None
-        self._last = perf_counter()
-        if self._cache is not None:
-            assert kept is not None
-            self._key = key_of(part, self._statistics, kept.samples, kept.limit)
-            self.samples, self.complete = self._cache.load(self._key, self._statistics)
-
-    def after(self, count: int) -> None:
-        """Save from time to time: an interrupted run goes on from there."""
-        if self._cache is not None and perf_counter() - self._last >= statistics.EVERY:
-            self._cache.save(self._key, self._statistics, count, False)
-            self._last = perf_counter()
-
-    def end(self, count: int) -> None:
-        """Save what was seen of all samples."""
-        if self._cache is not None:
-            self._cache.save(self._key, self._statistics, count, True)
 
 
 class _Observed(Running):

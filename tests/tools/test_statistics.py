@@ -16,8 +16,11 @@ import geoc
 from geoc.ir.core import Model
 from geoc.passes.quantize.gptq import Gram
 from geoc.passes.quantize.observers import Channels, Histogram, Mean, MinMax, MovingAverage, Statistics
+from geoc.tools import kept as kept_module
 from geoc.tools import observing, statistics
 from geoc.tools.cli import main
+from geoc.tools.kept import Kept
+from geoc.tools.ranges import Watcher
 from geoc.tools.statistics import StatisticsCache, cache_folder, key_of
 
 SIZE = 96
@@ -302,10 +305,49 @@ def test_it_is_saved_from_time_to_time(tmp_path: Path, monkeypatch: pytest.Monke
     saved: list[tuple[int, bool]] = []
     monkeypatch.setattr(statistics.StatisticsCache, "save", lambda self, key, found, count, complete: saved.append((count, complete)))
     now = [100.0]
-    monkeypatch.setattr(observing, "perf_counter", lambda: now[0])
-    kept = observing._Saved(observing.Kept(StatisticsCache(tmp_path), "samples"), geoc.load(model_file(tmp_path / "m.gir")), [MinMax()])
+    monkeypatch.setattr(kept_module, "perf_counter", lambda: now[0])
+    kept = kept_module.Saved(Kept(StatisticsCache(tmp_path), "samples"), geoc.load(model_file(tmp_path / "m.gir")), [MinMax()])
     for count in range(1, 7):
         now[0] += statistics.EVERY / 2.5
         kept.after(count)
     kept.end(6)
     assert saved == [(3, False), (6, False), (6, True)]
+
+
+def test_ranges_for_half_precision_are_kept_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nested graphs included; what never ran has no range then either."""
+    calls: list[int] = []
+    run = Watcher.run
+    monkeypatch.setattr(Watcher, "run", lambda self, feeds: calls.append(1) or run(self, feeds))
+    text = f"""geoc 1
+opset "" 17
+
+graph @main(%x: f32[B,{SIZE}], %flag: bool[]) -> (%y) {{
+  weight %w: f32[{SIZE},{SIZE}] = splat(0.01)
+  %m = MatMul(%x, %w)
+  %i: f32[B,{SIZE}] = If(%flag)
+    with then_branch = () -> (%t) {{
+      %t: f32[B,{SIZE}] = Mul(%m, %m)
+    }}
+    with else_branch = () -> (%e) {{
+      %e: f32[B,{SIZE}] = Exp(%m)
+    }}
+  %y = MatMul(%i, %w)
+}}
+"""
+    (tmp_path / "m.gir").write_text(text)
+    rng = np.random.default_rng(0)
+    samples = {f"x/{i}": rng.normal(size=(2, SIZE)).astype(np.float32) for i in range(10)}
+    np.savez(tmp_path / "s.npz", **samples, **{f"flag/{i}": np.array(True) for i in range(10)})
+    found = []
+    for number in range(2):
+        out = tmp_path / f"{number}" / "o.onnx"
+        out.parent.mkdir()
+        geoc.compile(
+            tmp_path / "m.gir", out, target="a100", precision="fp16", calib=tmp_path / "s.npz", cache=tmp_path / "cache",
+            check="off",
+        )  # fmt: skip
+        found.append((len(calls), out.read_bytes()))
+        calls.clear()
+    assert (found[0][0], found[1][0]) == (8, 0)
+    assert found[0][1] == found[1][1]
