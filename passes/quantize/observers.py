@@ -10,6 +10,7 @@ All refuse NaN and infinity with ValueError.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -51,6 +52,30 @@ class Statistics:
                 setattr(self, name, state.get(name))
             else:
                 setattr(self, name, state[name].item() if isinstance(fresh, (int, float)) else state[name])
+
+
+class Several(Statistics):
+    """Several statistics of one value."""
+
+    def __init__(self, members: Sequence[Statistics]) -> None:
+        self.members = members
+
+    def add(self, array: Array) -> None:
+        for member in self.members:
+            member.add(array)
+
+    @property
+    def settings(self) -> str:
+        return str([member.settings for member in self.members])
+
+    def state(self) -> dict[str, Array]:
+        states = [member.state() for member in self.members]
+        return {f"{number}.{name}": array for number, state in enumerate(states) for name, array in state.items()}
+
+    def restore(self, state: dict[str, Array]) -> None:
+        for number, member in enumerate(self.members):
+            prefix = f"{number}."
+            member.restore({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
 
 
 class MinMax(Statistics):

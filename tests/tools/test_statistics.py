@@ -15,7 +15,7 @@ import pytest
 import geoc
 from geoc.ir.core import Model
 from geoc.passes.quantize.gptq import Gram
-from geoc.passes.quantize.observers import Channels, Histogram, Mean, MinMax, MovingAverage, Statistics
+from geoc.passes.quantize.observers import Channels, Histogram, Mean, MinMax, MovingAverage, Several, Statistics
 from geoc.tools import kept as kept_module
 from geoc.tools import observing, statistics
 from geoc.tools.cli import main
@@ -27,6 +27,7 @@ SIZE = 96
 MAKERS: dict[str, Callable[[], Statistics]] = {
     "minmax": MinMax, "channels": lambda: MinMax(-1), "average": MovingAverage, "mean": lambda: Mean(-1),
     "squares": lambda: Channels(-1), "histogram": Histogram, "gram": lambda: Gram(7),
+    "several": lambda: Several([MinMax(), Gram(7)]),
 }  # fmt: skip
 
 

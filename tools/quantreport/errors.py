@@ -14,8 +14,9 @@ import numpy as np
 
 from ...ir.core import Model, Node, Value
 from ...ir.tensor import Array, Tensor
-from ...passes.base import Observe, Observer
+from ...passes.base import Observe
 from ...passes.quantize.difference import Distance, distance_of, distances
+from ...passes.quantize.observers import Several, Statistics
 from .layers import Activation, Found, Layer
 
 _POSITIONS = 256  # elements that values are compared by
@@ -24,12 +25,14 @@ _NEAR = 0.5  # relative distance up to which values correspond
 _STEPS = 4  # nodes behind a layer whose result may correspond instead: a bias, an activation, another layout
 
 
-class RoundTrip:
+class RoundTrip(Statistics):
     """An observer of a value in front of a quantizer: what is cut off, and how far what comes back is from it.
 
     QuantizeLinear and DynamicQuantizeLinear as ONNX defines them: saturate(round(x / scale) + zero point), ties to
     even, in float32.
     """
+
+    grows = ("low", "high", "clipped", "count", "noise", "signal")
 
     def __init__(self, activation: Activation) -> None:
         self.activation = activation
@@ -39,6 +42,12 @@ class RoundTrip:
         bits = activation.bits
         signed = activation.dtype.startswith("i")
         self.least, self.most = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+
+    @property
+    def settings(self) -> str:
+        given = self.activation
+        numbers = [None if part is None else part.tobytes() for part in (given.scale, given.zero)]
+        return f"RoundTrip {given.dtype} {given.axis} {numbers}"
 
     def add(self, array: Array) -> None:
         """Take in the value on one sample. Raises ValueError for NaN and infinity."""
@@ -102,14 +111,11 @@ def measure(
     result = Measured()
     trips = {activation.quantizer: RoundTrip(activation) for activation in found.activations}
     counter = _Counter()
-    observers: dict[Value, Observer] = {}
+    by_value: dict[Value, list[Statistics]] = {}
     for trip in trips.values():
-        observers[trip.activation.value] = _Several(observers.get(trip.activation.value), trip)
-    first = next(iter(observers), None)
-    if first is not None:
-        observers[first] = _Several(observers[first], counter)
-    if observers:
-        observe(model, observers, limit)
+        by_value.setdefault(trip.activation.value, []).append(trip)
+    observe(model, {value: counter for value in model.graph.inputs[:1]}, limit)
+    observe(model, {value: Several(members) for value, members in by_value.items()}, limit)
     result.alone = {node: trip for node, trip in trips.items() if trip.count}
     result.samples = counter.count
     if original is not None:
@@ -165,18 +171,9 @@ def _chain(layer: Layer) -> list[Value]:
     return found
 
 
-class _Several:
-    """One observer for two."""
+class _Counter(Statistics):
+    grows = ("count",)
 
-    def __init__(self, *observers: Observer | None) -> None:
-        self.observers = [observer for observer in observers if observer is not None]
-
-    def add(self, array: Array) -> None:
-        for observer in self.observers:
-            observer.add(array)
-
-
-class _Counter:
     def __init__(self) -> None:
         self.count = 0
 

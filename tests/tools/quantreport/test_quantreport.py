@@ -200,6 +200,7 @@ def test_what_geoc_wrote(precision: str, files: tuple[Path, str], tmp_path: Path
     found = report(tmp_path, made, files[0], "--calib", files[1])
     y = [[s["y"] for s in values(path, ["y"], measured_on())] for path in (files[0], made)]
     last = found["layers"][-1]
+    assert found["samples"] == 4
     assert last["error"] == found["output"]  # its result is the output
     del found["output"]["constant"]
     assert found["output"] == pytest.approx(expected_error(*y), rel=1e-3)
