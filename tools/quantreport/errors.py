@@ -114,7 +114,7 @@ def measure(
     by_value: dict[Value, list[Statistics]] = {}
     for trip in trips.values():
         by_value.setdefault(trip.activation.value, []).append(trip)
-    observe(model, {value: counter for value in model.graph.inputs[:1]}, limit)
+    observe(model, dict.fromkeys(model.graph.inputs[:1], counter), limit)
     observe(model, {value: Several(members) for value, members in by_value.items()}, limit)
     result.alone = {node: trip for node, trip in trips.items() if trip.count}
     result.samples = counter.count
