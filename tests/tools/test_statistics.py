@@ -250,9 +250,9 @@ def test_names_of_values_do_not_matter(tmp_path: Path) -> None:
 
 SCRIPT = """
 import sys, time
-from geoc.tools import observing, statistics
+from geoc.tools import kept, observing, statistics
 from geoc.tools.cli import main
-statistics.EVERY = 0.0
+statistics.EVERY, kept._SHARE = 0.0, 0
 run = observing._Observed.run
 def slow(self, *arguments):
     time.sleep(0.05)
@@ -313,6 +313,23 @@ def test_it_is_saved_from_time_to_time(tmp_path: Path, monkeypatch: pytest.Monke
         kept.after(count)
     kept.end(6)
     assert saved == [(3, False), (6, False), (6, True)]
+
+
+def test_what_takes_long_to_save_is_saved_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A twentieth of the time at most."""
+    now, saved = [100.0], []
+
+    def save(self: object, key: str, found: object, count: int, complete: bool) -> None:
+        now[0] += 2.0
+        saved.append(count)
+
+    monkeypatch.setattr(statistics.StatisticsCache, "save", save)
+    monkeypatch.setattr(kept_module, "perf_counter", lambda: now[0])
+    kept = kept_module.Saved(Kept(StatisticsCache(tmp_path), "samples"), geoc.load(model_file(tmp_path / "m.gir")), [MinMax()])
+    for count in range(1, 101):
+        now[0] += 1.0
+        kept.after(count)
+    assert saved == [5, 45, 85]
 
 
 def test_ranges_for_half_precision_are_kept_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
