@@ -42,18 +42,18 @@ def floats_of(node: Node) -> Tensor | None:
     shape = tensor.shape
 
     def compute(array: Array) -> Array:
-        along = [_along(part.array(), shape, axis, block) for part in of]
+        each = [along(part.array(), shape, axis, block) for part in of]
         steps = array.reshape(shape).astype(np.int32)
-        if len(along) > 1:
-            steps = steps - along[1].astype(np.int32)
-        return np.asarray(steps.astype(np.float32) * along[0])
+        if len(each) > 1:
+            steps = steps - each[1].astype(np.int32)
+        return np.asarray(steps.astype(np.float32) * each[0])
 
     recipe = f"floats {axis} {block} {' '.join(part.digest().hex() for part in of)}"
     return DeferredTensor(F32, shape, tensor, recipe, compute)
 
 
-def _along(array: Array, shape: tuple[int, ...], axis: int, block: int) -> Array:
-    """Scales or zero points in a shape that broadcasts to the codes'."""
+def along(array: Array, shape: tuple[int, ...], axis: int, block: int = 0) -> Array:
+    """Scales or zero points in a shape that broadcasts to that of the codes."""
     if array.size == 1:
         return array.reshape(())
     if block:

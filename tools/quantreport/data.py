@@ -54,6 +54,7 @@ def _layer(layer: Layer, seen: Measured) -> dict[str, Any]:
             "bytes": weight.bytes,
             "granularity": weight.granularity,
             "range": _range(layer),
+            "clipped": seen.clipped.get(layer.node),
             "error": _error(seen.weights.get(layer.node)),
         },
         "input": None if activation is None else _activation(activation, seen),
@@ -62,10 +63,10 @@ def _layer(layer: Layer, seen: Measured) -> dict[str, Any]:
 
 
 def _range(layer: Layer) -> list[float] | None:
-    if layer.weight.floats is None:
+    if layer.weight.decode is None:
         return None
-    floats = layer.weight.floats()
-    return [float(floats.min()), float(floats.max())] if floats.size else None
+    numbers = layer.weight.decode().numbers
+    return [float(numbers.min()), float(numbers.max())] if numbers.size else None
 
 
 def _activation(activation: Activation, seen: Measured) -> dict[str, Any]:

@@ -101,6 +101,7 @@ class Measured:
     outputs: dict[Node, Distance] = field(default_factory=dict)  # by layer
     inputs: dict[Node, Distance] = field(default_factory=dict)  # by quantizer: its value, beside the original's
     weights: dict[Node, Distance] = field(default_factory=dict)  # by layer
+    clipped: dict[Node, float] = field(default_factory=dict)  # by layer: the share of its weights without a near code
     total: Distance | None = None  # of the outputs of the model, the largest
 
 
@@ -151,7 +152,7 @@ def _compare(
         value = of_layer[layer.node]
         weight = None if value is None else _weight_error(layer, twins[value])
         if weight is not None:
-            result.weights[layer.node] = weight
+            result.weights[layer.node], result.clipped[layer.node] = weight
 
 
 def _is_float(value: Value) -> bool:
@@ -230,22 +231,26 @@ def _far(expected: Array, got: Array) -> float:
     return float(np.linalg.norm(got - expected)) / size if size else np.inf
 
 
-def _weight_error(layer: Layer, twin: Value) -> Distance | None:
+def _weight_error(layer: Layer, twin: Value) -> tuple[Distance, float] | None:
     """The weight beside that of the original's layer, found in front of the value that the layer's corresponds to.
+
+    With it comes the share of the original's numbers that lie beyond all codes, by more than half a step.
 
     None where that has none of as many elements which is near: scales and channels may have been moved about.
     """
-    floats = layer.weight.floats
-    if floats is None:
+    decode = layer.weight.decode
+    if decode is None:
         return None
     for constant in _constants_before(twin):
         if constant.size != layer.weight.count or not constant.dtype.is_float:
             continue
-        mine, original = floats(), constant.read().astype(np.float32)
+        (mine, low, high), original = decode(), constant.read().astype(np.float32)
+        half = (high - low) / (2 * ((1 << layer.weight.bits) - 1))
         for candidate in (original, original.T):
             if candidate.shape == mine.shape and _far(_some(candidate), _some(mine)) <= _NEAR:
                 noise = float(np.square(mine - candidate, dtype=np.float64).sum())
-                return _distance(noise, float(np.square(candidate, dtype=np.float64).sum()))
+                clipped = ((candidate < low - half) | (candidate > high + half)).mean()
+                return _distance(noise, float(np.square(candidate, dtype=np.float64).sum())), float(clipped)
     return None
 
 

@@ -11,8 +11,9 @@ import numpy as np
 from ...ir.core import Model, Node, Value
 from ...ir.ops.cost_table import MATRIX_UNITS
 from ...ir.tensor import Array, Tensor
+from ...ir.types import DType
 from ...passes.instruments import where
-from ...passes.quantize.floats import floats_of
+from ...passes.quantize.floats import along
 
 _LEAST_RANK = 2  # of weights; a bias of integers belongs to its layer
 _QUANTIZERS = ("QuantizeLinear", "DynamicQuantizeLinear")
@@ -43,11 +44,19 @@ _INTEGER: dict[str, _Operands] = {
 _BLOCKED = ("MatMulNBits", "GatherBlockQuantized")
 
 
+class Numbers(NamedTuple):
+    """What codes stand for, f32, and the smallest and the largest number that has a code at each place (broadcast)."""
+
+    numbers: Array
+    low: Array
+    high: Array
+
+
 @dataclass
 class Weight:
     """Constant codes: their bits, how many numbers they stand for, their bytes with scales and zero points.
 
-    `floats()` are the numbers, f32, in the layout of the operator's own documentation; None where it cannot be told.
+    `decode()` gives the numbers in the layout of the operator's own documentation; None where they cannot be told.
     """
 
     value: Value
@@ -55,7 +64,7 @@ class Weight:
     count: int
     bytes: int
     granularity: str  # "tensor", "channel", or "block of N"
-    floats: Callable[[], Array] | None = None
+    decode: Callable[[], Numbers] | None = None
 
 
 @dataclass
@@ -167,10 +176,20 @@ def _table(node: Node) -> Weight:
     if scale is None:
         return Weight(codes, tensor.dtype.bits, tensor.size, tensor.nbytes, "tensor")
 
-    def floats() -> Array:
-        return np.asarray(tensor.read().astype(np.float32) * scale.array().reshape(-1, 1))
+    def decode() -> Numbers:
+        return _numbers(tensor.read(), scale.array().reshape(-1, 1), None, tensor.dtype)
 
-    return Weight(codes, tensor.dtype.bits, tensor.size, tensor.nbytes + scale.nbytes, "channel", floats)
+    return Weight(codes, tensor.dtype.bits, tensor.size, tensor.nbytes + scale.nbytes, "channel", decode)
+
+
+def _numbers(codes: Array, scale: Array, zero: Array | None, dtype: DType) -> Numbers:
+    """(q - zero point) * scale in float32, as DequantizeLinear defines it, and its ends."""
+    bits = dtype.bits
+    ends = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if dtype.kind == "i" else (0, (1 << bits) - 1)
+    middle = np.zeros((), np.int32) if zero is None else zero.astype(np.int32)
+    return Numbers(*(
+        np.asarray((np.asarray(q).astype(np.int32) - middle).astype(np.float32) * scale) for q in (codes, *ends)
+    ))  # fmt: skip
 
 
 def _row_scales(node: Node) -> Tensor | None:
@@ -209,18 +228,25 @@ def _dequantized(value: Value | None) -> Weight | None:
         node = inner.producer if inner is not None else None
     if node is None or node.op.name != "DequantizeLinear":
         return None
-    codes, scale = node.inputs[0], node.inputs[1]
-    if codes is None or codes.const is None or codes.dtype is None or len(codes.const.shape) < _LEAST_RANK:
+    codes, scale, zero = (None if v is None else v.const for v in (node.input(0), node.input(1), node.input(2)))
+    value = node.inputs[0]
+    if codes is None or value is None or len(codes.shape) < _LEAST_RANK:
         return None
-    floats = None if parts else floats_of(node)
-    parts += [v.const for v in node.inputs if v is not None and v.const is not None]
-    block = node.attr("block_size") or 0
-    scales = scale.const.size if scale is not None and scale.const is not None else 1
-    granularity = f"block of {block}" if block else "channel" if scales > 1 else "tensor"
-    return Weight(
-        codes, codes.dtype.bits, codes.const.size, sum(part.nbytes for part in parts), granularity,
-        None if floats is None else floats.read,
-    )  # fmt: skip
+    axis, block = node.attr("axis") or 0, node.attr("block_size") or 0
+    many = scale is not None and scale.size > 1
+    granularity = f"block of {block}" if block else "channel" if many else "tensor"
+    decode: Callable[[], Numbers] | None = None
+    if not parts and scale is not None:
+        tensor, steps = codes, scale
+
+        def decode() -> Numbers:
+            given = (None if part is None else along(part.array(), tensor.shape, axis, block) for part in (steps, zero))
+            by, middle = given
+            assert by is not None
+            return _numbers(tensor.read(), by, middle, tensor.dtype)
+
+    parts += [part for part in (codes, scale, zero) if part is not None]
+    return Weight(value, codes.dtype.bits, codes.size, sum(part.nbytes for part in parts), granularity, decode)
 
 
 def _plain(node: Node, codes: Value, operands: _Operands) -> Weight:
@@ -230,25 +256,18 @@ def _plain(node: Node, codes: Value, operands: _Operands) -> Weight:
     scale, zero = (None if at is None else node.input(at) for at in (operands.scale, operands.zero))
     parts = [v.const for v in (codes, scale, zero) if v is not None and v.const is not None]
     axis = 0 if node.op.name == "QGemm" and node.attr("transB") else operands.axis
-    floats: Callable[[], Array] | None = None
+    decode: Callable[[], Numbers] | None = None
     many = scale is not None and scale.const is not None and scale.const.size > 1
     if scale is not None and scale.const is not None:
-        scales = scale.const
-        zeros = zero.const if zero is not None else None
+        scales, zeros = scale.const, None if zero is None else zero.const
 
-        def floats() -> Array:
-            steps = tensor.read().astype(np.int32)
-            if zeros is not None:
-                steps = steps - _along(zeros, steps.ndim, axis).astype(np.int32)
-            return np.asarray(steps.astype(np.float32) * _along(scales, steps.ndim, axis))
+        def decode() -> Numbers:
+            by = along(scales.array(), tensor.shape, axis)
+            middle = None if zeros is None else along(zeros.array(), tensor.shape, axis)
+            return _numbers(tensor.read(), by, middle, tensor.dtype)
 
     size = sum(part.nbytes for part in parts)
-    return Weight(codes, tensor.dtype.bits, tensor.size, size, "channel" if many else "tensor", floats)
-
-
-def _along(tensor: Tensor, rank: int, axis: int) -> Array:
-    array = tensor.array()
-    return array.reshape(()) if array.size == 1 else array.reshape([-1 if i == axis % rank else 1 for i in range(rank)])
+    return Weight(codes, tensor.dtype.bits, tensor.size, size, "channel" if many else "tensor", decode)
 
 
 def _blocked(node: Node, tensor: Tensor) -> Weight:
@@ -256,29 +275,37 @@ def _blocked(node: Node, tensor: Tensor) -> Weight:
     bits, block = node.attr("bits") or 4, node.attr("block_size") or 128
     packed = tensor.dtype.bits == 8 and bits < 8
     count = tensor.size * (8 // bits if packed else 1)
-    parts = [v.const for v in node.inputs if v is not None and v.const is not None]
-    scale, zero = node.input(2), node.input(3)
+    scale, zero = _constant_of(node.input(2)), _constant_of(node.input(3))
     value = node.input(_INTEGER[node.op.name].weight)
     assert value is not None
-    floats: Callable[[], Array] | None = None
-    if scale is not None and scale.const is not None and 8 % bits == 0 and tensor.dtype.kind == "u":
-        scales, zeros = scale.const, zero.const if zero is not None else None
-        columns = node.attr("K") or count // int(np.prod(tensor.shape[:-1]))
+    decode: Callable[[], Numbers] | None = None
+    if scale is not None and 8 % bits == 0 and tensor.dtype.kind == "u":
+        scales, columns = scale, node.attr("K") or count // int(np.prod(tensor.shape[:-1]))
 
-        def floats() -> Array:
-            rows = int(np.prod(scales.shape[:-1])) if len(scales.shape) > 1 else scales.size // -(-columns // block)
-            codes = _unpacked(tensor.read(), bits if packed else 8).reshape(rows, -1)[:, : -(-columns // block) * block]
-            steps = scales.array().astype(np.float32).reshape(rows, -1)
-            middle: Array = np.float32(1 << (bits - 1))  # type: ignore[assignment]
-            if zeros is not None and zeros.dtype.is_float:
-                middle = zeros.array().astype(np.float32).reshape(rows, -1)
-            elif zeros is not None:
-                unpacked = _unpacked(zeros.array(), bits if zeros.dtype.bits == 8 and packed else 8)
-                middle = unpacked.reshape(rows, -1)[:, : steps.shape[1]].astype(np.float32)
-            wide = np.repeat(np.stack(np.broadcast_arrays(steps, middle)), block, axis=2)[:, :, : codes.shape[1]]
-            return np.asarray(((codes.astype(np.float32) - wide[1]) * wide[0])[:, :columns])
+        def decode() -> Numbers:
+            blocks = -(-columns // block)
+            by = scales.array().astype(np.float32).reshape(-1, blocks)
+            codes = _unpacked(tensor.read(), bits if packed else 8).reshape(len(by), -1)[:, : blocks * block]
+            middle = np.full(by.shape, 1 << (bits - 1), np.float32)
+            if zero is not None and zero.dtype.is_float:
+                middle = zero.array().astype(np.float32).reshape(by.shape)
+            elif zero is not None:
+                unpacked = _unpacked(zero.array(), bits if zero.dtype.bits == 8 and packed else 8)
+                middle = unpacked.reshape(len(by), -1)[:, :blocks].astype(np.float32)
+            ends = [(end - middle) * by for end in (0, (1 << bits) - 1)]
+            by, middle, low, high = (np.repeat(a, block, axis=1)[:, : codes.shape[1]] for a in (by, middle, *ends))
+            numbers = (codes.astype(np.float32) - middle) * by
+            return Numbers(numbers[:, :columns], low[:, :columns], high[:, :columns])
 
-    return Weight(value, bits, count, sum(part.nbytes for part in parts), f"block of {block}", floats)
+    size = sum(part.nbytes for part in (tensor, scale, zero) if part is not None)
+    return Weight(value, bits, count, size, f"block of {block}", decode)
+
+
+def _constant_of(value: Value | None) -> Tensor | None:
+    """A constant, or that of which a Cast makes the value: scales are stored in half precision."""
+    if value is not None and value.const is None and value.producer is not None and value.producer.op.name == "Cast":
+        value = value.producer.inputs[0]
+    return None if value is None else value.const
 
 
 def _unpacked(array: Array, bits: int) -> Array:

@@ -43,20 +43,20 @@ def page(report: dict[str, Any]) -> str:
 
 
 _HEAD = (
-    "layer", "operator", "bits", "scales a", "bytes", "weights from", "to", "their error", "input", "seen from", "to",
-    "codes from", "to", "cut off", "rounding alone", "error of the result",
+    "layer", "operator", "bits", "scales a", "bytes", "weights from", "to", "cut off", "their error", "input",
+    "seen from", "to", "codes from", "to", "cut off", "rounding alone", "error of the result",
 )  # fmt: skip
 
 
 def _row(layer: dict[str, Any]) -> str:
     weight, source = layer["weight"], layer["input"] or {}
     own, seen, codes = (weight["range"] or ("", ""), source.get("seen") or ("", ""), source.get("range") or ("", ""))
-    clipped = source.get("clipped")
+    cut, clipped = weight["clipped"], source.get("clipped")
     kind = source.get("dtype", "floats") + (" at run time" if source.get("dynamic") else "")
     cells = [
         layer["name"], layer["op"], weight["bits"], weight["granularity"], f"{weight['bytes']:,}", *map(_number, own),
-        error_text(weight["error"]), kind, *map(_number, seen), *map(_number, codes),
-        "" if clipped is None else f"{clipped:.4%}", error_text(source.get("alone")), error_text(layer["error"]),
+        "" if cut is None else f"{cut:.4%}", error_text(weight["error"]), kind, *map(_number, seen),
+        *map(_number, codes), "" if clipped is None else f"{clipped:.4%}", error_text(source.get("alone")), error_text(layer["error"]),
     ]  # fmt: skip
     kinds = ("", "", *[" class=n"] * (len(cells) - 2))
     return "<tr>" + "".join(f"<td{k}>{escape(str(cell))}</td>" for k, cell in zip(kinds, cells)) + "</tr>"

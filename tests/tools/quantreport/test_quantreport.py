@@ -181,6 +181,9 @@ def test_weights_are_those_of_numpy(files: tuple[Path, str], by_peer: Path, tmp_
         assert weight["bytes"] == codes.nbytes + scale.nbytes + zero.nbytes
         assert (weight["bits"], weight["numbers"], weight["granularity"]) == (8, codes.size, "channel")
         assert weight["range"] == pytest.approx([floats.min(), floats.max()], rel=1e-6)
+        ends = [(q - zero.astype(np.float64).reshape(shape)) * scale.reshape(shape) for q in (-128.5, 127.5)]
+        beyond = ((original[name] < ends[0]) | (original[name] > ends[1])).mean()
+        assert weight["clipped"] == pytest.approx(beyond, abs=1e-9)
         assert weight["error"] == pytest.approx(expected_error([original[name]], [floats]), rel=1e-4)
     weights = found["weights"]
     assert weights["quantized"] == sum(original[name].size for name in ("k1", "k2", "w1", "w2"))
@@ -210,6 +213,22 @@ def test_what_geoc_wrote(precision: str, files: tuple[Path, str], tmp_path: Path
     assert min(errors) > 0 and max(errors) < 0.3
 
 
+def test_weights_beyond_their_codes_are_counted(files: tuple[Path, str], tmp_path: Path) -> None:
+    """One weight of a channel ten times as large as its scale allows."""
+    made, other = tmp_path / "made.onnx", tmp_path / "other.onnx"
+    geoc.compile(files[0], made, passes="@O1,quantize{method=minmax,tables=false}", check="off", calib=files[1])
+    original = onnx.load(files[0])
+    (tensor,) = [t for t in original.graph.initializer if t.name == "w1"]
+    array = numpy_helper.to_array(tensor).copy()
+    largest = np.abs(array).max(0)
+    array[np.abs(array).argmax(0)[:7], np.arange(7)] = 1.2 * largest[:7]  # in seven channels
+    tensor.CopyFrom(numpy_helper.from_array(array, "w1"))
+    onnx.save(original, other)
+    found = report(tmp_path, made, other, "--calib", files[1])
+    (layer,) = [row for row in found["layers"] if row["weight"]["numbers"] == array.size and row["weight"]["clipped"]]
+    assert layer["weight"]["clipped"] == pytest.approx(7 / array.size)
+
+
 @pytest.mark.parametrize("kind", ["symmetric", "asymmetric"])
 @pytest.mark.parametrize("bits", [4, 8])
 def test_blocks_stand_for_what_the_kernel_multiplies_by(kind: str, bits: int, tmp_path: Path) -> None:
@@ -236,8 +255,13 @@ def test_blocks_stand_for_what_the_kernel_multiplies_by(kind: str, bits: int, tm
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     expected = session.run(None, {"x": np.eye(columns, dtype=np.float32)})[0].T
     (layer,) = quantized_layers(geoc.load(str(path))).layers
-    assert layer.weight.floats is not None and layer.weight.bits == bits
-    np.testing.assert_allclose(layer.weight.floats(), expected, rtol=1e-5, atol=1e-5)
+    assert layer.weight.decode is not None and layer.weight.bits == bits
+    numbers, low, high = layer.weight.decode()
+    np.testing.assert_allclose(numbers, expected, rtol=1e-5, atol=1e-5)
+    # Each block has its lowest code at one end and its highest at the other.
+    step = np.repeat(scales, block, axis=1)[:, :columns]
+    np.testing.assert_allclose(high - low, step * ((1 << bits) - 1), rtol=1e-5)
+    assert (numbers >= low - 1e-5).all() and (numbers <= high + 1e-5).all()
 
 
 def test_rounding_at_run_time_is_that_of_the_operator(files: tuple[Path, str], tmp_path: Path) -> None:
