@@ -56,7 +56,8 @@ def _row(layer: dict[str, Any]) -> str:
     cells = [
         layer["name"], layer["op"], weight["bits"], weight["granularity"], f"{weight['bytes']:,}", *map(_number, own),
         "" if cut is None else f"{cut:.4%}", error_text(weight["error"]), kind, *map(_number, seen),
-        *map(_number, codes), "" if clipped is None else f"{clipped:.4%}", error_text(source.get("alone")), error_text(layer["error"]),
+        *map(_number, codes), "" if clipped is None else f"{clipped:.4%}", error_text(source.get("alone")),
+        error_text(layer["error"]),
     ]  # fmt: skip
     kinds = ("", "", *[" class=n"] * (len(cells) - 2))
     return "<tr>" + "".join(f"<td{k}>{escape(str(cell))}</td>" for k, cell in zip(kinds, cells)) + "</tr>"
