@@ -118,11 +118,30 @@ def quantized_layers(model: Model) -> Found:
             read = _weight_of(node)
             if read is not None:
                 weight, operand = read
-                source = _quantizer_of(node.input(operand))
-                found.layers.append(
-                    Layer(node, where(node), weight, by_quantizer.get(source) if source else None, _floats_behind(node))
-                )
+                source, output = _quantizer_of(node.input(operand)), _floats_behind(node)
+                whole = _with_minima(output, node.input(operand))
+                if whole is not None:
+                    output, weight.decode = whole, None  # the codes alone are not the weights
+                activation = by_quantizer.get(source) if source else None
+                found.layers.append(Layer(node, where(node), weight, activation, output))
     return found
+
+
+def _with_minima(product: Value | None, x: Value | None) -> Value | None:
+    """The sum of a product and of what minima of blocks make of the same rows; None where there is no such sum.
+
+    A product of the sums of each block with the minima: see the weights of a few bits in `lowering.onnxruntime`.
+    """
+    use = product.sole_use if product is not None else None
+    if use is None or use[0].op.name != "Add" or x is None:
+        return None
+    value = use[0].inputs[1 - use[1]]
+    for name in ("MatMul", "ReduceSum", "Reshape"):
+        maker = None if value is None else value.producer
+        if maker is None or maker.op.name != name:
+            return None
+        value = maker.inputs[0]
+    return use[0].output if value is x else None
 
 
 def _activation(node: Node) -> Activation | None:

@@ -406,3 +406,28 @@ def test_a_compilation_reports_the_same(files: tuple[Path, str], tmp_path: Path)
     assert section["samples"] == 0 and "--calib" in section["problem"]
     assert main([str(files[0]), "-o", str(made), "--report", str(out), "-q"]) == 0
     assert json.loads(out.read_text())["quantization"] is None
+
+
+def test_minima_of_blocks_belong_to_their_layer(tmp_path: Path) -> None:
+    """A product with blocks that have a minimum is a sum of two products in onnxruntime: its error is that of the sum."""
+    rng = np.random.default_rng(0)
+    weight = (rng.uniform(0.5, 1.5, (SIZE, 96)) / SIZE).astype(np.float32)  # nothing near 0: all in the minima
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["m"]), helper.make_node("Tanh", ["m"], ["y"])], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["B", 4, SIZE])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["B", 4, 96])], [numpy_helper.from_array(weight, "w")],
+    )  # fmt: skip
+    source, made = tmp_path / "m.onnx", tmp_path / "made.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), source)
+    passes = "quantize-weights{bits=4,head_bits=4,kind=minimum,grid=false,least=64},@O2"
+    geoc.compile(source, made, passes=passes, check="off")
+    assert "MatMulNBits" in {node.op.name for node in geoc.load(str(made)).graph}
+    samples = [{"x": rng.uniform(0, 1, (2, 4, SIZE)).astype(np.float32)} for _ in range(3)]
+    np.savez(tmp_path / "s.npz", **{f"x/{i}": f["x"] for i, f in enumerate(samples)})
+    (layer,) = report(tmp_path, made, source, "--calib", tmp_path / "s.npz")["layers"]
+    (add,) = [node.output[0] for node in onnx.load(made).graph.node if node.op_type == "Add" and "MatMul" not in node.name][-1:]
+    ours = [sample["m"] for sample in values(source, ["m"], samples)]
+    theirs = [sample[add] for sample in values(made, [add], samples)]
+    layer["error"].pop("constant", None)
+    assert layer["error"] == pytest.approx(expected_error(ours, theirs), rel=1e-2)
+    assert layer["error"]["l2"] < 0.05 and layer["weight"]["range"] is None
