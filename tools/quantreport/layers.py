@@ -1,4 +1,4 @@
-"""The layers of a model that compute with integers or read weights stored as such, and the values that are quantized."""
+"""The layers of a model that compute with integers or read weights stored as such; the values that are quantized."""
 
 from __future__ import annotations
 
