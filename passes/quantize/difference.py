@@ -19,20 +19,26 @@ from ..base import Context, Observe
 from ..clean.cse import Cse
 from .observers import Statistics
 
+_MOMENTS = 6  # sums for each pair with channels
+_ROWS = 16  # without which a factor and a shift say nothing
+_SMALLEST = 1e-3  # factor that is one
 
-class _Number(Statistics):
-    """Collects one number of each sample."""
 
-    grows = ("numbers",)
+class _Numbers(Statistics):
+    """Each number of the samples, or the sum of vectors."""
+
+    grows = ("numbers", "total")
 
     def __init__(self) -> None:
         self.numbers = np.zeros(0)
+        self.total = np.zeros(())
 
     def add(self, array: Array) -> None:
-        number = float(array)
-        if not np.isfinite(number):
+        if not np.isfinite(array).all():
             raise ValueError("the outputs hold NaN or infinity")
-        self.numbers = np.append(self.numbers, number)
+        self.total = self.total + array.astype(np.float64)
+        if not array.ndim:
+            self.numbers = np.append(self.numbers, float(array))
 
 
 def differences(original: Model, changed: Model, observe: Observe, limit: int | None = None) -> list[float]:
@@ -50,13 +56,14 @@ class Distance(NamedTuple):
     """How far a value is from the original's, on samples.
 
     `l2`: the mean of the relative L2 errors of the samples. `sqnr`: signal to noise of all samples together, in dB, 10
-    log10 of the sum of squares over that of the differences; infinite where there is no difference. `constant`: the
-    share of the squared differences that is the same in all rows of a sample, a shift of each channel.
+    log10 of the sum of squares over that of the differences; infinite where there is no difference. `moved`: the share
+    of the squared differences that a factor and a shift for each channel would take away, as what was put into another
+    place does: a bias, the scale of a normalization.
     """
 
     l2: float
     sqnr: float
-    constant: float = 0.0
+    moved: float = 0.0
 
 
 def distances(
@@ -65,36 +72,63 @@ def distances(
 ) -> list[Distance]:  # fmt: skip
     """How far values of `changed` are from those of `original`, pair by pair; floats of main graphs, of equal shapes.
 
-    With each pair comes the axis of its channels, None where a shift of these is of no interest. Nothing but sums of
-    squares leaves the runtime, which computes what the models have in common once.
+    With each pair comes the axis of its channels, None where `moved` is of no interest. Nothing but sums leaves the
+    runtime, which computes what the models have in common once.
     """
     both, of = _side_by_side(original, changed)
     b = Builder(both.graph)
-    squares: list[Value] = []
+    wanted: list[Value] = []
     for pair, axis in pairs.items():
         ours, theirs = (v if v.dtype is F32 else b.op("Cast", v, to=F32.onnx) for v in (of[value] for value in pair))
-        off = b.op("Sub", theirs, ours)
-        others = [] if axis is None or off.rank is None else [i for i in range(off.rank) if i != axis % off.rank]
-        varying = b.op("Sub", off, b.op("ReduceMean", off, b.ints(others))) if others else off
-        for value in (off, ours, varying):
-            squares.append(b.op("ReduceSumSquare", b.op("Cast", value, to=F64.onnx), keepdims=0))
-    both.graph.set_outputs(squares, [f"square.{number}" for number in range(len(squares))])
+        for value in (b.op("Sub", theirs, ours), ours):
+            wanted.append(b.op("ReduceSumSquare", b.op("Cast", value, to=F64.onnx), keepdims=0))
+        if axis is not None and ours.rank is not None and ours.rank > 1:
+            wanted += _moments(b, ours, theirs, axis % ours.rank)
+        else:
+            wanted += wanted[-1:] * _MOMENTS
+    both.graph.set_outputs(wanted, [f"sum.{number}" for number in range(len(wanted))])
     _drop_dead(both.graph)
     Cse().run(both, Context())
-    seen = {value: _Number() for value in both.graph.outputs}  # equal ones are one by now
+    seen = {value: _Numbers() for value in both.graph.outputs}  # equal ones are one by now
     observe(both, seen, limit)
-    found = [seen[value].numbers for value in both.graph.outputs]
-    return [distance_of(*three) for three in zip(found[::3], found[1::3], found[2::3])]
+    found = [seen[value] for value in both.graph.outputs]
+    result = []
+    for start in range(0, len(found), 2 + _MOMENTS):
+        off, size, *moments = found[start : start + 2 + _MOMENTS]
+        distance = distance_of(off.numbers, size.numbers)
+        result.append(distance._replace(moved=_moved(off.numbers.sum(), [m.total for m in moments])))
+    return result
 
 
-def distance_of(off: Array, size: Array, varying: Array | None = None) -> Distance:
-    """The distance of samples with these sums of squares: of the differences, of the original, of what varies of the
-    differences from row to row (None: all of them)."""
+def _moments(b: Builder, ours: Value, theirs: Value, axis: int) -> list[Value]:
+    """Sums over the rows, for each channel: of both, of their squares and product, and the number of elements."""
+    assert ours.rank is not None
+    others = b.ints([i for i in range(ours.rank) if i != axis])
+    x, y = (b.op("Cast", value, to=F64.onnx) for value in (ours, theirs))
+    sums = (x, y, b.op("Mul", x, x), b.op("Mul", x, y), b.op("Mul", y, y))
+    return [*(b.op("ReduceSum", value, others, keepdims=0) for value in sums), b.op("Size", ours)]
+
+
+def _moved(noise: float, moments: list[Array]) -> float:
+    """The share of the noise that is gone when y = factor x + shift is taken back, the best for each channel."""
+    x, y, xx, xy, yy, size = moments
+    if not x.ndim or not noise or size < _ROWS * x.size:
+        return 0.0
+    rows = size / x.size
+    of_x, both, of_y = xx - x * x / rows, xy - x * y / rows, yy - y * y / rows
+    factor = np.divide(both, of_x, out=np.zeros_like(both), where=of_x > 0)
+    left = np.maximum(of_y - factor * both, 0.0)
+    near = np.abs(factor) > _SMALLEST
+    own = np.where(near, left / np.where(near, factor, 1.0) ** 2, of_y)
+    return float(min(1.0, max(0.0, 1.0 - own.sum() / noise)))
+
+
+def distance_of(off: Array, size: Array) -> Distance:
+    """The distance of samples with these sums of squares: of the differences, and of the original."""
     found = [np.sqrt(a / b) if b else (1.0 if a else 0.0) for a, b in zip(off, size)]
     noise, signal = off.sum(), size.sum()
     sqnr = float(10 * np.log10(signal / noise)) if noise and signal else (-np.inf if noise else np.inf)
-    constant = 0.0 if varying is None or not noise else max(0.0, 1.0 - float(varying.sum() / noise))
-    return Distance(float(np.mean(found)) if found else 0.0, sqnr, constant)
+    return Distance(float(np.mean(found)) if found else 0.0, sqnr)
 
 
 def _side_by_side(original: Model, changed: Model) -> tuple[Model, dict[Value, Value]]:

@@ -12,13 +12,14 @@ from .layers import Activation, Found, Layer
 
 SCHEMA = 1
 """Version of the JSON; raised when a field changes its meaning or goes away."""
+_MOVED = 0.5  # of a squared error, from which on it is told what is left
 
 
 def report_of(found: Found, measured: Measured | None, model: Model) -> dict[str, Any]:
     """Layers and quantized values in the order of the graph; what was not measured is None.
 
-    Errors are {l2: mean relative L2 error, sqnr: dB, None for no error, constant: the share of its square that is one
-    shift of each channel}; sizes are bytes; shares are of 1.
+    Errors are {l2: mean relative L2 error, sqnr: dB, None for no error, moved: the share of its square that a factor
+    and a shift for each channel would take away}; sizes are bytes; shares are of 1.
     """
     seen = measured or Measured()
     layers = [_layer(layer, seen) for layer in found.layers]
@@ -80,7 +81,8 @@ def _activation(activation: Activation, seen: Measured) -> dict[str, Any]:
         "granularity": "tensor" if activation.axis is None else "channel",
         "range": None if represented is None else list(represented),
         "seen": None if trip is None else [trip.low, trip.high],
-        "clipped": None if trip is None else trip.clipped / trip.count,
+        "clipped": None if trip is None else trip.clipped,
+        "activates": trip is not None and trip.activates,
         "alone": None if trip is None else _error(trip.alone),
         "error": _error(seen.inputs.get(activation.quantizer)),
     }
@@ -90,15 +92,21 @@ def _error(found: Distance | None) -> dict[str, float | None] | None:
     if found is None:
         return None
     error = {"l2": found.l2, "sqnr": found.sqnr if math.isfinite(found.sqnr) else None}
-    return {**error, "constant": found.constant} if found.constant else error
+    return {**error, "moved": found.moved} if found.moved else error
+
+
+def own(error: dict[str, Any]) -> float:
+    """The relative L2 error without what moved, where most of it did: there a layer has other units than before."""
+    share = error.get("moved", 0.0)
+    return float(error["l2"] * math.sqrt(1.0 - share) if share > _MOVED else error["l2"])
 
 
 def by_error(layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The worst first; those whose error is unknown by what the quantization of their input makes alone, at the end."""
+    """The worst by their `own` error first; those whose error is unknown by that of their input alone, at the end."""
 
     def key(layer: dict[str, Any]) -> tuple[int, float]:
         if layer["error"] is not None:
-            return 0, -layer["error"]["l2"]
+            return 0, -own(layer["error"])
         source = layer["input"]
         alone = None if source is None else source["alone"]
         return 1, -(alone["l2"] if alone else 0.0)

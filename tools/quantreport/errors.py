@@ -22,6 +22,8 @@ from .layers import Activation, Found, Layer
 _POSITIONS = 256  # elements that values are compared by
 _TRIED = 2  # samples on which corresponding values are looked for
 _NEAR = 0.5  # relative distance up to which values correspond
+_ACTIVE = 0.05  # of the numbers outside of what codes stand for, from which on the quantizer stands for an activation
+_SIX = 0.1  # how far from 6 the codes of a Relu6 may end
 _STEPS = 4  # nodes behind a layer whose result may correspond instead: a bias, an activation, another layout
 
 
@@ -32,13 +34,13 @@ class RoundTrip(Statistics):
     even, in float32.
     """
 
-    grows = ("low", "high", "clipped", "count", "noise", "signal")
+    grows = ("low", "high", "count", "outside", "plain", "active")
 
     def __init__(self, activation: Activation) -> None:
         self.activation = activation
         self.low, self.high = np.inf, -np.inf  # of what was seen
-        self.clipped = self.count = 0
-        self.noise = self.signal = 0.0
+        self.count = self.outside = 0
+        self.plain, self.active = np.zeros(3), np.zeros(3)  # cut off, squares of errors and of numbers
         bits = activation.bits
         signed = activation.dtype.startswith("i")
         self.least, self.most = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
@@ -57,14 +59,40 @@ class RoundTrip(Statistics):
         if not np.isfinite(x).all():
             raise ValueError("it holds NaN or infinity")
         scale, zero = self._affine(x)
-        with np.errstate(over="ignore"):  # what is beyond all codes is cut off, infinity as well
-            codes = np.rint(x / scale) + zero
-        self.clipped += int(((codes < self.least) | (codes > self.most)).sum())
         self.count += x.size
         self.low, self.high = min(self.low, float(x.min())), max(self.high, float(x.max()))
+        self.plain = self.plain + self._trip(x, scale, zero)
+        bounds = self._bounds()
+        if bounds is not None:
+            inside = np.clip(x, *bounds)
+            self.outside += int((inside != x).sum())
+            self.active = self.active + self._trip(inside, scale, zero)
+
+    def _trip(self, x: Array, scale: Array, zero: Array) -> Array:
+        """How many numbers are cut off, and the sums of squares of the errors and of the numbers."""
+        with np.errstate(over="ignore"):  # what is beyond all codes is cut off, infinity as well
+            codes = np.rint(x / scale) + zero
+        clipped = int(((codes < self.least) | (codes > self.most)).sum())
         back = (np.clip(codes, self.least, self.most) - zero) * scale
-        self.noise += float(np.square(x - back, dtype=np.float64).sum())
-        self.signal += float(np.square(x, dtype=np.float64).sum())
+        squares = (float(np.square(numbers, dtype=np.float64).sum()) for numbers in (x - back, x))
+        return np.array([clipped, *squares])
+
+    def _bounds(self) -> tuple[float, float] | None:
+        """Of the activation that the quantizer may stand for: a Relu if codes begin at 0, a Relu6 if they end at 6."""
+        ends = self.represented
+        if ends is None or ends[0] != 0.0:
+            return None
+        return 0.0, 6.0 if abs(ends[1] - 6.0) < _SIX else np.inf
+
+    @property
+    def activates(self) -> bool:
+        """True if so much lies outside of these bounds that cutting it off is what it is for."""
+        return self.outside > _ACTIVE * self.count
+
+    @property
+    def clipped(self) -> float:
+        """The share of the numbers that no code stands for, those apart that an activation takes away."""
+        return float((self.active if self.activates else self.plain)[0] / self.count) if self.count else 0.0
 
     def _affine(self, x: Array) -> tuple[Array, Array]:
         given = self.activation
@@ -89,7 +117,8 @@ class RoundTrip(Statistics):
     @property
     def alone(self) -> Distance | None:
         """The error that this quantization makes by itself, of all samples together; None where nothing was seen."""
-        return None if not self.count else _distance(self.noise, self.signal)
+        _, noise, signal = self.active if self.activates else self.plain
+        return None if not self.count else _distance(float(noise), float(signal))
 
 
 @dataclass

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .data import by_error
+from .data import by_error, own
 
 _SHOWN = 40  # layers, the worst; all with -v
 _LONGEST = 48  # letters of a name
-_SHIFT = 0.5  # of a squared error, from which on it is worth a word that it is a shift
 
 
 def table(report: dict[str, Any], everything: bool = False) -> str:
@@ -50,9 +49,8 @@ def error_text(error: dict[str, Any] | None) -> str:
     """``1.2%, 38 dB``; nothing for what is unknown."""
     if error is None:
         return ""
-    shift = error.get("constant", 0.0)
-    constant = f", {shift:.0%} of it constant" if shift > _SHIFT else ""
-    return f"{error['l2']:.2%}" + ("" if error["sqnr"] is None else f", {error['sqnr']:.0f} dB") + constant
+    moved = f", {own(error):.2%} its own" if own(error) != error["l2"] else ""
+    return f"{error['l2']:.2%}" + ("" if error["sqnr"] is None else f", {error['sqnr']:.0f} dB") + moved
 
 
 def _short(names: list[str]) -> list[str]:
