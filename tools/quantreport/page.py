@@ -113,7 +113,7 @@ def write_picture(report: dict[str, Any], path: str) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        said = "a PNG needs matplotlib (pip install matplotlib); .html and .json need nothing"
+        said = "a PNG needs matplotlib (pip install 'geoc[plot]'); .html and .json need nothing"
         raise UsageError(said, source="-o") from None
     names, errors, alone = errors_of(report["layers"])
     figure = Figure(figsize=(max(8, min(40, len(names) * 0.22)), 5), layout="constrained")

@@ -381,7 +381,7 @@ def test_a_picture_without_matplotlib(
 
     monkeypatch.setattr(builtins, "__import__", none)
     assert main(["quant-report", str(by_peer), "--calib", files[1], "-q", "-o", str(tmp_path / "r.png")]) == 2
-    assert capsys.readouterr().err == "geoc: error: -o: a PNG needs matplotlib (pip install matplotlib); .html and .json need nothing\n"
+    assert capsys.readouterr().err == "geoc: error: -o: a PNG needs matplotlib (pip install 'geoc[plot]'); .html and .json need nothing\n"
 
 
 def test_json_on_a_pipe_is_a_line_a_layer(files: tuple[Path, str], by_peer: Path, capsys: pytest.CaptureFixture[str]) -> None:
