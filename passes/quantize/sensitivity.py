@@ -26,6 +26,7 @@ from .gemms import products_of
 from .observers import Statistic
 from .placement import Keep, layers_of, numbers_of, placed, tables_of
 from .quantize import Quantize
+from .recurrent import quantize_recurrent, recurrent_of
 
 CORRECT = 8  # samples that biases are corrected on
 
@@ -45,14 +46,13 @@ class Sensitivity(NamedTuple):
 def sensitivities(
     model: Model, step: Quantize, ctx: Context, groups: int | None = None, limit: int | None = 16
 ) -> list[Sensitivity]:
-    """The error of each of `groups` contiguous groups of layers (None: each by itself), and of all tables as one.
+    """The error of each of `groups` contiguous groups of layers (None: each by itself), of all tables, of all LSTMs.
 
     `model` is not changed. Scales come from all samples, errors from at most `limit`. Raises as `Quantize.run` does.
     """
     parts = Parts(model, step, ctx)
     found = contiguous(parts.layers, groups)
-    if parts.tables:
-        found.append(parts.tables)
+    found += [part for part in (parts.tables, parts.recurrent) if part]
     return [_of(part, tuple(parts.errors(part, limit)), parts.keep(part)) for part in found]
 
 
@@ -72,7 +72,7 @@ def _of(nodes: Sequence[Node], errors: tuple[float, ...], keep: Keep) -> Sensiti
 class Parts:
     """What `step` would make integer of a model, and how far off the outputs are when some of it is.
 
-    `layers` and `tables` are nodes of `model`, which is not changed, `nodes` both in the order of the graph.
+    `layers`, `tables` and `recurrent` are nodes of `model`, which is not changed; `nodes` are all in order.
     """
 
     def __init__(self, model: Model, step: Quantize, ctx: Context) -> None:
@@ -80,19 +80,21 @@ class Parts:
         self.kernels = step.kernels(ctx)
         tables = tables_of(model.graph, self.kernels, step.keep) if step.tables else []
         layers = layers_of(model.graph, self.kernels, step.keep)
-        self.layers, self.tables = (
-            [node for node in nodes if place_of(step.name, "", node) not in ctx.kept] for nodes in (layers, tables)
+        recurrent = recurrent_of(model.graph, self.kernels, step.keep)
+        self.layers, self.tables, self.recurrent = (
+            [node for node in nodes if place_of(step.name, "", node) not in ctx.kept]
+            for nodes in (layers, tables, recurrent)
         )
         self._graph = model.graph
-        chosen = {*self.layers, *self.tables}
+        chosen = {*self.layers, *self.tables, *self.recurrent}
         self.nodes = [node for node in model.graph if node in chosen]
-        self._step = replace(step, correct=min(step.correct, CORRECT))
+        self._step = replace(step, correct=min(step.correct, CORRECT), rounding="nearest")
         self._ctx = Context(capabilities=ctx.capabilities, observe=ctx.observe)
         self._model, self._values = clone_model(model)
         copies = products_of(self._model.graph, [_copy(node, self._values) for node in self.layers])
         self._layers = dict(zip(self.layers, copies))
         self._seen: dict[Value, Statistic] = {}
-        if step.static and self.nodes:
+        if step.static and (self.layers or self.tables):
             plan = placed(self._model.graph, copies, [], self.kernels)
             self._seen = self._step.seen(self._model, plan, self._ctx)
 
@@ -103,20 +105,26 @@ class Parts:
         """
         changed, of = clone_model(self._model)
         part = [_copy(self._layers[node], of) for node in self.layers if node in nodes]
-        rows = [_copy(_copy(node, self._values), of) for node in self.tables if node in nodes]
+        rows, recurrent = (
+            [_copy(_copy(node, self._values), of) for node in kind if node in nodes]
+            for kind in (self.tables, self.recurrent)
+        )
         if self._step.static:
             plan = placed(changed.graph, part, rows, self.kernels)
             seen = {of[value]: found for value, found in self._seen.items()}
             self._step.insert(changed, plan, seen, self.kernels, self._ctx)
         else:
             self._step.dynamic(changed, changed.graph, part, rows, self.kernels, self._ctx)
+        for node in recurrent:
+            quantize_recurrent(node, self.kernels)
         assert self._ctx.observe is not None
         return differences(self._model, changed, self._ctx.observe, limit)
 
     def keep(self, nodes: Collection[Node]) -> Keep:
         """What leaves these in floats."""
         numbers = numbers_of(nodes, self._graph, self.kernels)
-        return (*numbers, *dict.fromkeys(node.op.name for node in self.tables if node in nodes))
+        recurrent = (node.loc[0] if node.loc else node.op.name for node in self.recurrent if node in nodes)
+        return (*numbers, *dict.fromkeys((*(node.op.name for node in self.tables if node in nodes), *recurrent)))
 
 
 def _copy(node: Node, of: dict[Value, Value]) -> Node:
