@@ -100,7 +100,8 @@ class LayerTimes:
             return observe(model, observers, samples, run.export_placed)
 
         ctx = Context(capabilities=SimpleNamespace(integers=kernels), observe=seen)
-        if not replace(step, method="minmax", weights="minmax", correct=0, keep=()).run(integers, ctx):
+        plain = replace(step, method="minmax", weights="minmax", rounding="nearest", correct=0, keep=())
+        if not plain.run(integers, ctx):
             return None
         if node.op.key in kernels.closed:
             _cut(integers)
