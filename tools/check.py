@@ -393,9 +393,13 @@ def _folds(model: Model) -> bool:
 
 
 def unoptimized_session(
-    path: str, what: str, weights: Mapping[str, Any] | None = None, fold: bool = False
+    path: str, what: str, weights: Mapping[str, Any] | None = None, fold: bool = False, lean: bool = False
 ) -> Any:
-    """A session without optimizations, with `fold` those of the first level; `weights` replace the file's by name."""
+    """A session without optimizations, with `fold` those of the first level; `weights` replace the file's by name.
+
+    `lean`: it takes less memory and more time. Weights in files stay mapped, without a copy in the order that kernels
+    read them in, and memory is not planned ahead for each shape of inputs.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -404,6 +408,9 @@ def unoptimized_session(
     options.intra_op_num_threads = THREADS
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    if lean:
+        options.enable_mem_pattern = False
+        options.add_session_config_entry("session.disable_prepacking", "1")
     kept = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in (weights or {}).items()}
     for name, value in kept.items():
         options.add_initializer(name, value)

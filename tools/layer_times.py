@@ -97,7 +97,7 @@ class LayerTimes:
         samples = [{"x": np.random.default_rng(0).standard_normal(shape).astype(np.float32)}]
 
         def seen(model: Model, observers: Mapping[Value, Observer], limit: int | None = None) -> int:
-            return observe(model, observers, samples, run.export)
+            return observe(model, observers, samples, run.export_placed)
 
         ctx = Context(capabilities=SimpleNamespace(integers=kernels), observe=seen)
         plain = replace(step, method="minmax", weights="minmax", rounding="nearest", correct=0, keep=())

@@ -162,7 +162,7 @@ class PartSearch:
             if placement is None or not run.calibration.samples:
                 raise CannotCheck(run.calibration.problem or "nothing in it is in single precision")
             return measure(
-                model, placement, run.calibration.samples, self.limit, run.export,
+                model, placement, run.calibration.samples, self.limit, run.export_placed,
                 ignored=self.judge.random_outputs, progress=progress
             )  # fmt: skip
         if run.calibration.problem:
