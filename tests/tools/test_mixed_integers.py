@@ -89,6 +89,7 @@ def test_never_over_the_budget_on_held_back_samples(seed: int, precision: str, t
     if report.precision:
         assert report.accuracy.limit == budget and report.after.low > 0
         assert report.after.low + len(report.stays.reasons if report.stays else ()) == report.after.products
+        assert not any("stays as it is" in refusal.why for refusal in report.refused)  # the line of the precision says it
     else:
         assert any("nothing of --precision" in note for note in report.notes)
 
