@@ -110,6 +110,7 @@ class Judge:
         self._declared = None if interface is None else Declared(model, interface)
         if self._declared is not None:
             self._limit = max(self._limit, self._declared.limit)
+        self._reference_folds = _folds(model)
         self._unstable: dict[str, str] = {}  # outputs whose limit was raised, and why
 
     @property
@@ -150,7 +151,7 @@ class Judge:
 
         Raises CannotCheck, UsageError where a sample does not run.
         """
-        session = unoptimized_session(self.reference, "the source")
+        session = unoptimized_session(self.reference, "the source", fold=self._reference_folds)
         if samples is not None:
             self._run_samples(session, samples)
         given = len(self.runs)
@@ -331,7 +332,7 @@ class Judge:
             for _ in range(NOISE_RUNS):
                 if session is None or self._tables:
                     tables = {name: _nudged(t.array(), self._noise_units, rng) for name, t in self._tables.items()}
-                    session = unoptimized_session(self.reference, "the source", tables)
+                    session = unoptimized_session(self.reference, "the source", tables, fold=self._reference_folds)
                 feeds = {name: _nudged(value, self._noise_units, rng) for name, value in run.feeds.items()}
                 for i, moved in enumerate(session.run(self.output_names, feeds)):
                     _, error, problem = difference(run.outputs[i], moved, 0.0, i in self._random)
