@@ -12,6 +12,7 @@ INTEGERS = Integers(
     passing=frozenset({"MaxPool", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Concat"}),
     added=frozenset({"Add"}),
     lifted=frozenset({"MaxPool"}),
+    attended=frozenset({"Attention"}),
     float_stem=True,
 )
 """Operands alone make a layer an integer one; what reads its result quantizes that, and biases and activations fuse.

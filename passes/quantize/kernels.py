@@ -21,7 +21,7 @@ class Integers:
     are, so that operands and result share one scale, `absorbed` vanish in the quantization of their result.
 
     `added` are sums that a convolution in front of them takes in, if the other operand is codes. `lifted` give what is
-    quantized behind them, as codes if they read codes.
+    quantized behind them, as codes if they read codes. `attended` multiply queries, keys and values that are i8 codes.
 
     `integer_bias`: biases of closed layers are 32-bit integers. `float_stem`: a convolution of the few channels of a
     picture is faster in floats. `lstm`: the operator that computes an LSTM with integer weights, with the operands of
@@ -40,6 +40,7 @@ class Integers:
     absorbed: frozenset[str] = frozenset()
     added: frozenset[str] = frozenset()
     lifted: frozenset[str] = frozenset()
+    attended: frozenset[str] = frozenset()
     integer_bias: bool = False
     float_stem: bool = False
     lstm: str = ""

@@ -37,6 +37,7 @@ class Placement:
     integer: set[Node] = field(default_factory=set)
     values: dict[Value, None] = field(default_factory=dict)
     reads: set[tuple[Node, int]] = field(default_factory=set)  # operands that are codes
+    signed: set[Value] = field(default_factory=set)  # values whose codes are i8 with 0 for 0
     _parents: dict[Value, Value] = field(default_factory=dict)
 
     def root(self, value: Value) -> Value:
@@ -186,6 +187,9 @@ def placed(graph: Graph, layers: list[Node], tables: list[Node], kernels: Intege
     for node in graph.reversed():
         if node.op.key in kernels.lifted:
             _lift(node, plan)
+    for node in graph:
+        if node.op.key in kernels.attended:
+            _attend(node, plan, chosen)
     for node in plan.integer:
         if node.op.key in kernels.passing:
             for value in _operands(node):
@@ -219,6 +223,36 @@ def _add(node: Node, plan: Placement, convolutions: dict[Node, int]) -> None:
     if len(made) == 2:
         plan.values[min(made, key=convolutions.__getitem__).output] = None
     plan.reads.update((node, i) for i, value in enumerate(node.inputs) if value in plan.values)
+
+
+def _attend(node: Node, plan: Placement, chosen: set[Node]) -> None:
+    """Queries, keys and values that integer products give become signed codes: attention multiplies those in integers.
+
+    They are quantized right behind the products, whose kernels take that in.
+    """
+    found: dict[Value, set[tuple[Node, int]]] = {}
+    for index, operand in enumerate(node.inputs[:3]):
+        value, use = operand, (node, index)
+        while value is not None and value.producer is not None and value.producer.op.key in ("Reshape", "Transpose"):
+            use = (value.producer, 0)
+            value = value.producer.inputs[0]
+        if value is None or value in plan.values or _product_of(value) not in chosen:
+            return
+        found.setdefault(value, set()).add(use)
+    for value, uses in found.items():
+        plan.values[value] = None
+        plan.signed.add(value)
+        plan.reads |= uses
+
+
+def _product_of(value: Value) -> Node | None:
+    """The product that gives a value, with a bias or without."""
+    maker = value.producer
+    if maker is not None and maker.op.key == "Add":
+        made = [v.producer for v in maker.inputs if v is not None and v.producer is not None]
+        constant = any(v is not None and v.const is not None for v in maker.inputs)
+        maker = made[0] if constant and len(made) == 1 else None
+    return maker
 
 
 def _lift(node: Node, plan: Placement) -> None:

@@ -181,9 +181,10 @@ class Quantize(Pass):
         self, plan: Placement, seen: Mapping[Value, Statistic], kernels: Integers
     ) -> Mapping[Value, Affine]:
         """Scale and zero point of each group of values."""
-        scheme = Scheme(kernels.activations, symmetric=not kernels.zero_points)
+        plain = Scheme(kernels.activations, symmetric=not kernels.zero_points)
         found: dict[Value, Affine] = {}
         for root, members in plan.groups().items():
+            scheme = Scheme(I8, symmetric=True) if root in plan.signed else plain
             ranges = [chosen_range(seen[value], self.method, scheme, self.percentile) for value in members]
             found[root] = affine_of(min(low for low, _ in ranges), max(high for _, high in ranges), scheme)
         return found

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from geoc.ir.types import I8
 from geoc.lowering.backend import Order
 from geoc.lowering.targets import get_target, list_targets
 from geoc.passes.quantize.kernels import PLAIN, Integers, integers_of
@@ -93,3 +94,49 @@ def test_tensorrt_rtx(tmp_path: Path, text: str, integer: int) -> None:
     written = target.backend.emitters()["rtx-engine"].write(model, str(tmp_path / "model.rtx"), Order(target))
     heavy = [k for k in written.engine["kernels"] if k["kind"] in ("correlation", "gemm") or "conv" in k["kind"]]
     assert sum("Int8" in k["inputs"] for k in heavy) >= integer
+
+
+ATTENTION = """
+graph @main(%x: f32[B,S,32]) -> (%y) {
+  weight %wq: f32[32,32] = random
+  weight %bq: f32[32] = random
+  weight %wk: f32[32,32] = random
+  weight %wv: f32[32,32] = random
+  weight %heads: i64[4] = [0, 0, 2, 16]
+  %q0 = MatMul(%x, %wq)
+  %q1 = Add(%q0, %bq)
+  %k1 = MatMul(%x, %wk)
+  %v1 = MatMul(%x, %wv)
+  %q2 = Reshape(%q1, %heads)
+  %k2 = Reshape(%k1, %heads)
+  %v2 = Reshape(%v1, %heads)
+  %q = Transpose(%q2) {perm=[0, 2, 1, 3]}
+  %k = Transpose(%k2) {perm=[0, 2, 1, 3]}
+  %v = Transpose(%v2) {perm=[0, 2, 1, 3]}
+  %y = Attention(%q, %k, %v)
+}"""
+
+
+@pytest.mark.parametrize(("keep", "codes"), [("", 3), (",keep=[1]", 0)])
+def test_what_attention_multiplies_is_signed_codes(tmp_path: Path, keep: str, codes: int) -> None:
+    """Right behind the products, symmetric; not where the product that gives one of the three stays in floats."""
+    openvino = pytest.importorskip("openvino")
+    model = model_of(ATTENTION)
+    feeds, target = feeds_of(model, 3), get_target("openvino-cpu")
+    expected, _ = outputs(model, tmp_path, feeds)
+    assert run(model, f"quantize{{method=minmax{keep}}}", context(feeds, target))
+    made = [node.inputs[0].producer for node in model.graph if node.op.key == "Reshape" and node.inputs[0] is not None]
+    quantized = [maker for maker in made if maker is not None and maker.op.key == "DequantizeLinear"]
+    assert len(quantized) == codes
+    for maker in quantized:
+        zero = maker.inputs[2]
+        assert zero is not None and zero.const is not None and zero.dtype is I8 and not zero.const.array().any()
+    path = str(tmp_path / "model.xml")
+    target.backend.emitters()["openvino"].write(model, path, Order(target))
+    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    off = [np.linalg.norm(compiled(f)[0] - e[0]) / np.linalg.norm(e[0]) for f, e in zip(feeds, expected)]
+    assert np.mean(off) < 0.03
+    infos = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    kinds = [(info["layerType"].astype(str), info["runtimePrecision"].astype(str)) for info in infos]
+    if "avx512_vnni" in Path("/proc/cpuinfo").read_text():
+        assert ("Subgraph", "i8") in kinds or not codes
