@@ -23,6 +23,7 @@ from ..ir.core import Model, Node
 from ..ir.errors import UsageError
 
 if TYPE_CHECKING:
+    from ..passes.quantize.floats import Floats
     from ..passes.quantize.kernels import Integers
     from .targets import Hardware, Target
 
@@ -184,8 +185,14 @@ class Backend:
 
         return PLAIN
 
+    def floats(self, hardware: Hardware) -> Floats:
+        """What it multiplies in floats of 8 and 4 bits on this hardware; nothing by default."""
+        from ..passes.quantize.floats import Floats
+
+        return Floats()
+
     def quantization(self, precision: str, has_samples: bool) -> Quantization | None:
-        """What brings a model to ``w8a8``, ``w8a16`` or ``w4a16``; None for what it does not run in integers."""
+        """What brings a model to ``w8a8``, ``w8a16``, ``w4a16`` or ``fp8``; None for what it does not run."""
         return None
 
     def emitters(self) -> dict[str, Emitter]:

@@ -38,6 +38,7 @@ BUILT_IN: dict[str, str] = {
     "nbits-rows": ".quantize.rows:NBitsRows",
     "interface": ".precision.interface:Interface",
     "quantize": ".quantize.quantize:Quantize",
+    "quantize-floats": ".quantize.quantize_floats:QuantizeFloats",
     "smooth": ".quantize.smooth:Smooth",
 }
 RULE_SETS: dict[str, str] = {

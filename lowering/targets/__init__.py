@@ -22,6 +22,7 @@ from ..installed import RUNTIMES, runtime_version
 from .hardware import Hardware, detected, hardware_of, machine
 
 if TYPE_CHECKING:
+    from ...passes.quantize.floats import Floats
     from ...passes.quantize.kernels import Integers
 
 __all__ = ["Hardware", "Target", "get_target", "list_targets", "machine"]
@@ -85,6 +86,11 @@ class Target:
     def integers(self) -> Integers:
         """What its runtime computes in 8-bit integers on its hardware."""
         return self.backend.integers(self.hardware.features)
+
+    @property
+    def floats(self) -> Floats:
+        """What its runtime multiplies in floats of 8 and 4 bits on its hardware."""
+        return self.backend.floats(self.hardware)
 
     @property
     def max_opset(self) -> int:

@@ -10,6 +10,7 @@ from ...ir.core import Model, Node
 from ..backend import Backend, Emitter, Lazy, Placement, Quantization, Unsupported, in_main_graph
 
 if TYPE_CHECKING:
+    from ...passes.quantize.floats import Floats
     from ...passes.quantize.kernels import Integers
     from ..targets import Hardware, Target
 
@@ -25,7 +26,7 @@ class TensorRT(Backend):
 
     runtime: ClassVar[str] = "tensorrt"
     title: ClassVar[str] = "TensorRT"
-    precisions: ClassVar[frozenset[str]] = frozenset(("fp32", "tf32", "fp16", "bf16"))
+    precisions: ClassVar[frozenset[str]] = frozenset(("fp32", "tf32", "fp16", "bf16", "fp8"))
     lossy: ClassVar[tuple[str, ...]] = ("trt-unrounded",)
 
     def limits(self, version: str | None) -> tuple[int, int]:
@@ -36,13 +37,17 @@ class TensorRT(Backend):
 
         return INTEGERS
 
+    def floats(self, hardware: Hardware) -> Floats:
+        from .floats import floats_on
+
+        return floats_on(hardware)
+
     def quantization(self, precision: str, has_samples: bool) -> Quantization | None:
-        """Integers where products are, half precision around them: else each boundary is a conversion."""
-        if precision != "w8a8":
-            return None
-        clean_up = "fold,views,transposes,identity,cse,dce"
-        passes = f"smooth,quantize{{method=percentile,weights=mse,correct=16}},autocast{{to=fp16}},{clean_up}"
-        return Quantization(last=passes, samples=True)
+        """Small numbers where products are, half precision around them: else each boundary is a conversion."""
+        around = "autocast{to=fp16},fold,views,transposes,identity,cse,dce"
+        if precision == "w8a8":
+            return Quantization(last=f"smooth,quantize{{method=percentile,weights=mse,correct=16}},{around}", samples=True)
+        return Quantization(last=f"quantize-floats,{around}", samples=True) if precision == "fp8" else None
 
     def emitters(self) -> dict[str, Emitter]:
         return {
@@ -82,7 +87,9 @@ class TensorRT(Backend):
         return place(model, load_rows(*self.row_sets()[DLA]), elsewhere)
 
     def precisions_on(self, hardware: Hardware) -> frozenset[str]:
-        return self.precisions & {"fp32", "fp16"} if hardware.dla else self.precisions
+        if hardware.dla:
+            return self.precisions & {"fp32", "fp16"}
+        return self.precisions - {"fp8"} | self.floats(hardware).formats & {"fp8"}
 
 
 def unknown(node: Node) -> str:

@@ -106,11 +106,18 @@ def write_rtx_engine(model: Model, path: str, order: Order) -> Written:
 
 
 def summary(built: Built) -> dict[str, Any]:
-    """Layers before fusion, kernels after it, those of them that are a whole attention or multiply in INT8."""
+    """Layers before fusion, kernels after it, those of them that are a whole attention, and what they multiply.
+
+    An attention counts as one product.
+    """
+    multiply = [kernel.inputs[:1] for kernel in built.kernels if is_product(kernel) or is_attention(kernel)]
     return {
         "layers": built.layers,
         "fused_attention": sum(is_attention(kernel) for kernel in built.kernels),
-        "int8_products": sum(is_product(kernel) and kernel.inputs[:1] == ("Int8",) for kernel in built.kernels),
+        "products": len(multiply),
+        "int8_products": multiply.count(("Int8",)),
+        "fp8_products": multiply.count(("FP8",)),
+        "fp4_products": multiply.count(("FP4E2M1",)),
         "kernels": [kernel._asdict() for kernel in built.kernels],
     }
 

@@ -122,3 +122,13 @@ def test_int8_for_tensorrt_is_q_and_dq_with_half_precision_around(model: str, sa
     )
     assert report.engine["int8_products"] == 2
     assert report.accuracy.error is not None and report.accuracy.error < 0.02
+
+
+def test_fp8_for_tensorrt(model: str, samples: str, tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    report = geoc.compile(
+        model, tmp_path / "o.rtx.engine", target="l4", precision="fp8", calib=samples, emit="rtx-engine", shape="B=1:8:8"
+    )
+    assert (report.precision, report.after.low, report.engine["fp8_products"]) == ("fp8", 2, 2)
+    assert report.accuracy.error is not None and report.accuracy.error < 0.06
+    assert "2 products in FP8" in report.summary()
