@@ -18,6 +18,7 @@ _FOLDER = Path(__file__).parent
 
 # Of the ONNX parser in TensorRT 10.15 and 11: opsets 9 to 24 (its operators.md); opset 24 came with IR version 11.
 MAX_OPSET, MAX_IR = 24, 11
+OWN = "trt"  # the domain of its own operators
 LIMITS, DLA = "trt-limits", "trt-dla"  # the sets of rows
 
 
@@ -46,7 +47,8 @@ class TensorRT(Backend):
         """Small numbers where products are, half precision around them: else each boundary is a conversion."""
         around = "autocast{to=fp16},fold,views,transposes,identity,cse,dce"
         if precision == "w8a8":
-            return Quantization(last=f"smooth,quantize{{method=percentile,weights=mse,correct=16}},{around}", samples=True)
+            passes = f"smooth,quantize{{method=percentile,weights=mse,correct=16}},{around}"
+            return Quantization(last=passes, samples=True)
         return Quantization(last=f"quantize-floats,{around}", samples=True) if precision == "fp8" else None
 
     def emitters(self) -> dict[str, Emitter]:
@@ -93,10 +95,10 @@ class TensorRT(Backend):
 
 
 def unknown(node: Node) -> str:
-    """Why it does not take an operator, whatever its form: it is none of the standard; "" otherwise."""
+    """Why it does not take an operator, whatever its form: it is none of the standard or its own; "" otherwise."""
     if node.op.is_opaque:
         return "an operator that nobody knows"
-    return f"it takes no operators of {node.op.domain}" if node.op.domain else ""
+    return f"it takes no operators of {node.op.domain}" if node.op.domain not in ("", OWN) else ""
 
 
 BACKEND = TensorRT()

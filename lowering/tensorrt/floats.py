@@ -16,7 +16,8 @@ _BLOCKS = {
 }
 # TensorRT-RTX 1.7 reads fp8 for a window of 4 x 8, and half precision for one of 7 x 7.
 _TAPS = 32
-# Product, softmax and product are one kernel for these sizes of a head (RTX 1.7: 8 to 256; NVIDIA's quantizer begins at 16).
+# Product, softmax and product are one kernel for these sizes of a head (RTX 1.7: 8 to 256; NVIDIA's quantizer begins at
+# 16).
 _HEADS = (16, 256)
 
 

@@ -42,8 +42,8 @@ class Attention(NamedTuple):
         return None if softmax is None or softmax.op.key != "Softmax" else softmax.output
 
     def masks(self) -> list[tuple[Node, int]] | None:
-        """Operands that are added to the scores on their way to the softmax; None where that is more than a chain of sums
-        and factors."""
+        """Operands that are added to the scores on their way to the softmax; None where that is more than a chain of
+        sums and factors."""
         softmax = _back(self.probabilities, "Softmax", _BEHIND)
         assert softmax is not None
         found: list[tuple[Node, int]] = []

@@ -15,8 +15,8 @@ class Floats:
 
     `formats` it has (`FORMATS`). `layers`: operators with constant weights that have kernels for fp8; MatMul and Gemm
     alone have them for blocks. `taps`: elements of a convolution's window at most. `heads`: the sizes of an attention's
-    head, from and to, for which product, softmax and product are one kernel in fp8; None where there is no such. `blocks`:
-    by format the operators that quantize in blocks at run time, and that bring such numbers back.
+    head, from and to, for which product, softmax and product are one kernel in fp8; None where there is no such.
+    `blocks`: by format the operators that quantize in blocks at run time, and that bring such numbers back.
     """
 
     formats: frozenset[str] = frozenset()

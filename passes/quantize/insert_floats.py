@@ -1,6 +1,7 @@
 """Puts floats of 8 and 4 bits into a graph: QuantizeLinear and DequantizeLinear with one scale, or in blocks.
 
-In blocks, activations are quantized by the target's own operators, as the standard has none that finds scales at run time.
+In blocks, activations are quantized by the target's own operators, as the standard has none that finds scales at run
+time.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ class FloatInserter:
     def attention(self, attention: Attention) -> None:
         """Quantize the four operands of an attention's products.
 
-        Zeros for rows that are hidden as a whole would stand between the softmax and its quantization: where what hides is
-        a sum, it is made finite instead, as in half precision, and such a row gives the mean of the values.
+        Zeros for rows that are hidden as a whole would stand between the softmax and its quantization: where what hides
+        is a sum, it is made finite instead, as in half precision, and such a row gives the mean of the values.
         """
         probabilities = attention.probabilities
         masks = attention.masks() if attention.guarded is not None else None
@@ -119,10 +120,10 @@ class FloatInserter:
         tensor = w.const
         assert tensor is not None
         scale = scale_of(_largest(tensor))
-        codes = DeferredTensor(
-            F8E4M3FN, tensor.shape, tensor, f"as e4m3 by {scale!r}", lambda array: to_e4m3(array, scale), elementwise=True
-        )
-        return b.node("DequantizeLinear", [constant(codes, w.hint), b.const(scale, F32)], outputs=[f"{w.hint}.float"]).output
+        recipe = f"as e4m3 by {float(scale).hex()}"
+        codes = DeferredTensor(F8E4M3FN, tensor.shape, tensor, recipe, lambda array: to_e4m3(array, scale), True)
+        operands = [constant(codes, w.hint), b.const(scale, F32)]
+        return b.node("DequantizeLinear", operands, outputs=[f"{w.hint}.float"]).output
 
     def _nvfp4(self, b: Builder, w: Value) -> Value:
         """[inputs, outputs] as [outputs, inputs] in blocks, and turned back."""
@@ -130,9 +131,9 @@ class FloatInserter:
         assert tensor is not None
         whole = whole_scale(_largest(tensor))
         scales = nvfp4(_turned(tensor.array()), whole).scales
-        codes = DeferredTensor(
-            F4E2M1, tensor.shape[::-1], tensor, f"as nvfp4 by {whole!r}", lambda array: nvfp4(_turned(array), whole).codes
-        )
+        recipe = f"as nvfp4 by {float(whole).hex()}"
+        shape = tensor.shape[::-1]
+        codes = DeferredTensor(F4E2M1, shape, tensor, recipe, lambda array: nvfp4(_turned(array), whole).codes)
         factors = b.op("DequantizeLinear", b.const(Tensor.from_array(scales, F8E4M3FN)), b.const(whole, F32))
         matrix = b.op("DequantizeLinear", constant(codes, w.hint), factors, axis=1, block_size=NVFP4_BLOCK)
         return b.op("Transpose", matrix, perm=(1, 0))
@@ -142,9 +143,8 @@ class FloatInserter:
         tensor = w.const
         assert tensor is not None
         exponents = mxfp8(_turned(tensor.array())).exponents
-        codes = DeferredTensor(
-            F8E4M3FN, tensor.shape[::-1], tensor, "as mxfp8", lambda array: mxfp8(_turned(array)).codes
-        )
+        shape = tensor.shape[::-1]
+        codes = DeferredTensor(F8E4M3FN, shape, tensor, "as mxfp8", lambda array: mxfp8(_turned(array)).codes)
         operands = [constant(codes, w.hint), b.const(Tensor.from_array(exponents, U8))]
         attrs = {"axis": 1, "block_size": MXFP8_BLOCK, "output_dtype": F32.onnx}
         matrix = b.node(self.kernels.blocks["mxfp8"][1], operands, attrs).output

@@ -1,15 +1,15 @@
 """Floats of 8 and 4 bits: rounding to them, and the scales that bring numbers into their range.
 
-    scale = scale_of(largest=3.0)               # f32, for a whole tensor in E4M3
-    codes = to_e4m3(array, scale)               # float8_e4m3fn; `codes * scale` differs by error_bound(array, scale) at most
+    scale = scale_of(largest=3.0)        # f32, for a whole tensor in E4M3
+    codes = to_e4m3(array, scale)        # float8_e4m3fn; codes * scale is off by error_bound(array, scale) at most
 
 E4M3 has 3 bits behind the point and numbers of 2^-6 to 448, below which steps are 2^-9 (P. Micikevicius et al., FP8
-Formats for Deep Learning, table 1). Its precision is that of a share of each number, so that a scale only has to bring the
-largest one to 448, and one for a whole tensor is as good as one for each channel.
+Formats for Deep Learning, table 1). Its precision is that of a share of each number, so that a scale only has to bring
+the largest one to 448, and one for a whole tensor is as good as one for each channel.
 
-E2M1 has the numbers 0, 0.5, 1, 1.5, 2, 3, 4 and 6, so few that it takes a scale for each block of 16 along a row. In NVFP4
-those scales are E4M3 themselves, times one number for the tensor. MXFP8 is E4M3 with scales that are powers of two
-(E8M0) for blocks of 32 (OCP Microscaling Formats 1.0, section 5.3 and table 1).
+E2M1 has the numbers 0, 0.5, 1, 1.5, 2, 3, 4 and 6, so few that it takes a scale for each block of 16 along a row. In
+NVFP4 those scales are E4M3 themselves, times one number for the tensor. MXFP8 is E4M3 with scales that are powers of
+two (E8M0) for blocks of 32 (OCP Microscaling Formats 1.0, section 5.3 and table 1).
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from ...ir.types import F4E2M1, F8E4M3FN
 
 E4M3_LARGEST, E2M1_LARGEST = 448.0, 6.0
 NVFP4_BLOCK, MXFP8_BLOCK = 16, 32
-# The smallest normal number of half precision, in which runtimes take scales. Numbers of E4M3 go down another 2^-6 below.
+# The smallest normal number of half precision, in which runtimes take scales. Numbers of E4M3 go down another 2^-6
+# below.
 SMALLEST_SCALE = 2.0**-14
 _BITS = 8  # of a scale: as many as bf16 has, so that each half precision holds it exactly
 _E8M0_BIAS, _E8M0_LARGEST = 127, 254  # 255 is NaN
@@ -64,7 +65,8 @@ def error_bound(array: Array, scale: Array) -> Array:
 
 
 class NvFp4(NamedTuple):
-    """A matrix [rows, columns] in NVFP4: `codes` float4_e2m1fn, `scales` float8_e4m3fn [rows, columns / 16], `whole` f32.
+    """A matrix [rows, columns] in NVFP4: `codes` float4_e2m1fn, `scales` float8_e4m3fn [rows, columns / 16], `whole`
+    f32.
 
     It stands for codes * (scales * whole).
     """
@@ -112,20 +114,21 @@ def to_e2m1(array: Array) -> Array:
 
 
 class MxFp8(NamedTuple):
-    """A matrix [rows, columns] in MXFP8: `codes` float8_e4m3fn, `exponents` u8 [rows, columns / 32], 127 more than those of
-    the scales, which are powers of two: the bits of E8M0."""
+    """A matrix [rows, columns] in MXFP8: `codes` float8_e4m3fn, `exponents` u8 [rows, columns / 32], 127 more than
+    those of the scales, which are powers of two: the bits of E8M0."""
 
     codes: Array
     exponents: Array
 
     def dequantized(self) -> Array:
         """The matrix, f32."""
-        return self.codes.astype(np.float32) * np.repeat(power_of_two(self.exponents), MXFP8_BLOCK, axis=1)
+        return np.asarray(self.codes.astype(np.float32) * np.repeat(power_of_two(self.exponents), MXFP8_BLOCK, axis=1))
 
 
 def power_of_two(exponents: Array) -> Array:
     """What E8M0 stands for, f32; 2^-127 is a denormal number."""
-    return np.ldexp(np.float32(1.0), exponents.astype(np.int32) - _E8M0_BIAS)
+    powers: Array = exponents.astype(np.int32) - _E8M0_BIAS
+    return np.asarray(np.ldexp(np.ones_like(powers, np.float32), powers))
 
 
 def mxfp8(matrix: Array) -> MxFp8:

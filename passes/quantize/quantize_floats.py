@@ -21,18 +21,19 @@ _RANKS = (2, 3)  # of what may be quantized in blocks at run time
 
 @dataclass(frozen=True)
 class QuantizeFloats(Pass):
-    """Products and convolutions with constant weights multiply floats of 8 or 4 bits, where the target has kernels for it.
+    """Products and convolutions with constant weights multiply floats of 8 or 4 bits, where the target has kernels for
+    it.
 
-    ``format`` = fp8: E4M3 with one scale for a tensor of activations, from the calibration samples, and one for a weight.
-    ``method`` chooses the first: minmax, average (a moving one) or percentile (the middle ``percentile`` % of all numbers);
-    as E4M3 is precise to a share of each number, large ones take nothing from the others and need not be cut off. With
-    ``attention`` the products of attention are in fp8 as well, all four operands: queries, keys, values, and the
-    probabilities, whose scale is 1/448.
+    ``format`` = fp8: E4M3 with one scale for a tensor of activations, from the calibration samples, and one for a
+    weight. ``method`` chooses the first: minmax, average (a moving one) or percentile (the middle ``percentile`` % of
+    all numbers); as E4M3 is precise to a share of each number, large ones take nothing from the others and need not be
+    cut off. With ``attention`` the products of attention are in fp8 as well, all four operands: queries, keys, values,
+    and the probabilities, whose scale is 1/448.
 
-    ``format`` = nvfp4: E2M1 with E4M3 scales for blocks of 16, of activations at run time, and one number for each tensor,
-    from the samples. ``format`` = mxfp8: E4M3 with powers of two for blocks of 32; no samples are needed. Both for products
-    alone. ``keep`` lists what stays: operators and source locations, with wildcards, or numbers of layers, the first of
-    those that could be quantized being 0.
+    ``format`` = nvfp4: E2M1 with E4M3 scales for blocks of 16, of activations at run time, and one number for each
+    tensor, from the samples. ``format`` = mxfp8: E4M3 with powers of two for blocks of 32; no samples are needed. Both
+    for products alone. ``keep`` lists what stays: operators and source locations, with wildcards, or numbers of layers,
+    the first of those that could be quantized being 0.
     """
 
     name: ClassVar[str] = "quantize-floats"
@@ -44,13 +45,14 @@ class QuantizeFloats(Pass):
     keep: Keep = ()
 
     def run(self, model: Model, ctx: Context) -> bool:
-        """True if anything was quantized. Raises UsageError for bad options, for a format that the target lacks, and where
-        samples are needed; InvalidModel for a weight with NaN or infinity."""
+        """True if anything was quantized. Raises UsageError for bad options, for a format that the target lacks, and
+        where samples are needed; InvalidModel for a weight with NaN or infinity."""
         kernels = self._kernels(ctx)
         graph = model.graph
         layers = [n for n in self._layers(graph, kernels, ctx) if ctx.allow(self.name, "", n)]
         wanted = self.format == "fp8" and self.attention and kernels.heads is not None
-        found = [a for a in self._attentions(graph, kernels, ctx) if ctx.allow(self.name, "", a.result)] if wanted else []
+        could = self._attentions(graph, kernels, ctx) if wanted else []
+        found = [attention for attention in could if ctx.allow(self.name, "", attention.result)]
         if not layers and not found:
             return False
         for node in layers:
