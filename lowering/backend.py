@@ -195,6 +195,10 @@ class Backend:
         """What brings a model to ``w8a8``, ``w8a16``, ``w4a16`` or ``fp8``; None for what it does not run."""
         return None
 
+    def lacks(self, precision: str, hardware: Hardware) -> str:
+        """Why hardware does not run what `quantization` makes; "" where it does."""
+        return ""
+
     def emitters(self) -> dict[str, Emitter]:
         """What can be written for it, by the word that --emit takes."""
         from .emit import GIR, ONNX

@@ -71,6 +71,9 @@ def _quantized(target: Target, precision: str, calib: str | None) -> Attempt:
     chosen = target.backend.quantization(precision, calib is not None)
     if chosen is None:
         raise UsageError(f"geoc does not bring models to {precision} for {target.name} yet", source="--precision")
+    reason = target.backend.lacks(precision, target.hardware)
+    if reason:
+        raise UsageError(f"target {target.name} does not compute in {precision}: {reason}", source="--precision")
     if chosen.samples and calib is None:
         raise UsageError(
             f"{precision} needs samples to measure on: --calib FILE.npz, a folder, or FILE.py:FUNCTION; --calib random "
