@@ -29,6 +29,7 @@ class TensorRT(Backend):
     title: ClassVar[str] = "TensorRT"
     precisions: ClassVar[frozenset[str]] = frozenset(("fp32", "tf32", "fp16", "bf16", "fp8"))
     lossy: ClassVar[tuple[str, ...]] = ("trt-unrounded",)
+    halved: ClassVar[tuple[str, ...]] = ("trt-half",)
 
     def limits(self, version: str | None) -> tuple[int, int]:
         return MAX_OPSET, MAX_IR
@@ -45,7 +46,7 @@ class TensorRT(Backend):
 
     def quantization(self, precision: str, has_samples: bool) -> Quantization | None:
         """Small numbers where products are, half precision around them: else each boundary is a conversion."""
-        around = "autocast{to=fp16},fold,views,transposes,identity,cse,dce"
+        around = "autocast{to=fp16},trt-half,fold,views,transposes,identity,cse,dce"
         if precision == "w8a8":
             passes = f"smooth,quantize{{method=percentile,weights=mse,correct=16}},{around}"
             return Quantization(last=passes, samples=True)
@@ -77,7 +78,7 @@ class TensorRT(Backend):
     def rule_sets(self) -> dict[str, tuple[str, str]]:
         return {
             f"trt-{name}": (str(_FOLDER / f"{name}.rules"), f"geoc.lowering.tensorrt.{name}")
-            for name in ("quantized", "symmetric", "placement", "legal", "unrounded")
+            for name in ("quantized", "symmetric", "placement", "legal", "unrounded", "half")
         }
 
     def row_sets(self) -> dict[str, tuple[str, str]]:

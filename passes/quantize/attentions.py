@@ -73,13 +73,19 @@ def attentions(graph: Graph) -> list[Attention]:
     """All attentions of one graph in single precision, in order."""
     found = []
     for node in graph:
-        if node.op.key != "MatMul" or not _are_computed(node):
+        if node.op.key != "MatMul" or not _are_computed(node) or node.output.dtype is not F32:
             continue
-        softmax = _back(_at(node, 0), "Softmax", _BEHIND)
-        scores = None if softmax is None else _back(_at(softmax, 0), "MatMul", _BETWEEN)
-        if scores is not None and _are_computed(scores) and scores.graph is graph:
+        scores = scores_behind(_at(node, 0))
+        if scores is not None and scores.graph is graph:
             found.append(Attention(scores, node))
     return found
+
+
+def scores_behind(probabilities: Value) -> Node | None:
+    """The product of two computed values whose softmax these are; None where they are something else."""
+    softmax = _back(probabilities, "Softmax", _BEHIND)
+    scores = None if softmax is None else _back(_at(softmax, 0), "MatMul", _BETWEEN)
+    return scores if scores is not None and _are_computed(scores) else None
 
 
 def _at(node: Node, index: int) -> Value:
@@ -89,7 +95,7 @@ def _at(node: Node, index: int) -> Value:
 
 
 def _are_computed(node: Node) -> bool:
-    return all(v is not None and v.const is None and v.dtype is F32 for v in node.inputs)
+    return all(v is not None and v.const is None for v in node.inputs)
 
 
 def _back(value: Value, key: str, over: frozenset[str]) -> Node | None:
@@ -104,5 +110,5 @@ def _back(value: Value, key: str, over: frozenset[str]) -> Node | None:
         if maker.op.key == key:
             return maker
         if maker.op.name in over:
-            stack += [v for v in reversed(maker.inputs) if v is not None and v.const is None and v.dtype is F32]
+            stack += [v for v in reversed(maker.inputs) if v is not None and v.const is None and v.dtype is value.dtype]
     return None
