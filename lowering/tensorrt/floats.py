@@ -19,6 +19,7 @@ _TAPS = 32
 # Product, softmax and product are one kernel for these sizes of a head (RTX 1.7: 8 to 256; NVIDIA's quantizer begins at
 # 16).
 _HEADS = (16, 256)
+_LENGTH = 32  # of queries and keys from which on they are: 31 make 11 kernels, 32 make 5
 
 
 def floats_on(hardware: Hardware) -> Floats:
@@ -27,4 +28,4 @@ def floats_on(hardware: Hardware) -> Floats:
         return Floats()
     has_blocks = "fp4" in hardware.rates
     formats = frozenset({"fp8", *(_BLOCKS if has_blocks else ())})
-    return Floats(formats, taps=_TAPS, heads=_HEADS, blocks=_BLOCKS if has_blocks else {})
+    return Floats(formats, taps=_TAPS, heads=_HEADS, length=_LENGTH, blocks=_BLOCKS if has_blocks else {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ...ir.core import Graph, Node, Value
-from ...ir.types import F32
+from ...ir.types import F32, Shape
 
 # What may stand between a softmax and the second product (a row that is hidden as a whole gives zeros), and between the
 # first product and the softmax: masks, factors, caps.
@@ -61,6 +61,11 @@ class Attention(NamedTuple):
 
     def _is_behind_scores(self, value: Value) -> bool:
         return value.producer is not None and _back(value, "MatMul", _CHAIN) is self.scores
+
+    @property
+    def lengths(self) -> Shape:
+        """How many queries and keys; () where that is unknown."""
+        return (self.scores.output.shape or ())[-2:]
 
     @property
     def head(self) -> int | None:

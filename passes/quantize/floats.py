@@ -16,6 +16,7 @@ class Floats:
     `formats` it has (`FORMATS`). `layers`: operators with constant weights that have kernels for fp8; MatMul and Gemm
     alone have them for blocks. `taps`: elements of a convolution's window at most. `heads`: the sizes of an attention's
     head, from and to, for which product, softmax and product are one kernel in fp8; None where there is no such.
+    `length`: queries and keys that such a kernel needs at least.
     `blocks`: by format the operators that quantize in blocks at run time, and that bring such numbers back.
     """
 
@@ -23,6 +24,7 @@ class Floats:
     layers: frozenset[str] = frozenset({"Conv", "MatMul", "Gemm"})
     taps: int = 1 << 30
     heads: tuple[int, int] | None = None
+    length: int = 1
     blocks: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 

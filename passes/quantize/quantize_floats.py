@@ -120,6 +120,9 @@ class QuantizeFloats(Pass):
                 self._refuse(attention.result, "it is in keep", ctx)
             elif head is None or not least <= head <= most:
                 self._refuse(attention.result, f"attention is one kernel for heads of {least} to {most}", ctx)
+            elif any(isinstance(size, int) and size < kernels.length for size in attention.lengths):
+                why = f"attention is one kernel from {kernels.length} queries and keys on"
+                self._refuse(attention.result, why, ctx)
             else:
                 found.append(attention)
         return found

@@ -1,6 +1,7 @@
 """What --precision makes for TensorRT: engines built without a GPU, what their kernels multiply, and how exact they are.
 
-    python tests/bench/precisions.py [MODELS...] [--dir DIR] [--forms FORMS] [--calib FILE.npz] [--score COMMAND] [--json OUT] [--write]
+    python tests/bench/precisions.py [MODELS...] [--dir DIR] [--forms FORMS] [--size SYMBOL=128 ...] [--calib FILE.npz]
+                                      [--score COMMAND] [--json OUT] [--write]
     python tests/bench/precisions.py --again RECORDS.json... --write
 
 Scales come from --calib; without it, from inputs that are made up. COMMAND is run for each form with {} replaced by a file
@@ -43,14 +44,17 @@ FORMS: dict[str, tuple[str, dict[str, str]]] = {
     "nvfp4": ("rtx5090", {"passes": f"@O2,quantize-floats{{format=nvfp4}},{AROUND}"}),
     "mxfp8": ("rtx5090", {"passes": f"@O2,quantize-floats{{format=mxfp8}},{AROUND}"}),
 }
-SAMPLES = 10  # made up
+SAMPLES = 5  # made up
 Record = dict[str, Any]
 
 
-def measure(path: Path, form: str, calib: Path | None, score: str | None, folder: Path) -> Record:
-    """One model in one form."""
+def measure(path: Path, form: str, sizes: dict[str, int], calib: Path | None, score: str | None, folder: Path) -> Record:
+    """One model in one form; `sizes` of its symbols, where not the first that it runs with."""
     target, options = FORMS[form]
     source = Source(path)
+    source.sizes |= {name: size for name, size in sizes.items() if name in source.sizes}
+    first = source.maker.feeds(source.sizes, 0)
+    shape = [f"{name}={','.join(map(str, first[name].shape))}" for name in source.open]
     samples = calib
     if samples is None:
         samples = folder / "samples.npz"
@@ -60,7 +64,7 @@ def measure(path: Path, form: str, calib: Path | None, score: str | None, folder
     record: Record = {"model": path.stem, "form": form, "target": target, "calib": calib is not None}
     try:
         report = geoc.compile(
-            path, engine, target=target, emit="rtx-engine", shape=source.shape, calib=str(samples), fallback="none", **options
+            path, engine, target=target, emit="rtx-engine", shape=shape, calib=str(samples), fallback="none", **options
         )
     except GeocError as error:
         return {**record, "failure": " ".join(str(error).split())[:300]}
@@ -135,12 +139,14 @@ def main() -> None:
     parser.add_argument("models", nargs="*", default=MODELS)
     parser.add_argument("--dir", type=Path, default=default_folder())
     parser.add_argument("--forms", default=",".join(FORMS))
+    parser.add_argument("--size", action="append", default=[], help="SYMBOL=128")
     parser.add_argument("--calib", type=Path)
     parser.add_argument("--score", help="a command that scores the file {} under onnxruntime")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--again", type=Path, nargs="+", help="records of earlier runs, instead of measuring")
     parser.add_argument("--write", action="store_true", help="write docs/precisions.md")
     options = parser.parse_args()
+    sizes = {name: int(size) for name, _, size in (text.partition("=") for text in options.size)}
     records: list[Record] = []
     if options.again:
         records = [r for path in options.again for r in json.loads(path.read_text())]
@@ -148,7 +154,7 @@ def main() -> None:
         for path in find_models(options.models, options.dir):
             for form in options.forms.split(","):
                 with tempfile.TemporaryDirectory(prefix="geoc-precisions-") as folder:
-                    records.append(measure(path, form, options.calib, options.score, Path(folder)))
+                    records.append(measure(path, form, sizes, options.calib, options.score, Path(folder)))
                 print(_row(records[-1]), records[-1].get("failure", ""), flush=True)
                 if options.json:
                     options.json.write_text(json.dumps(records, indent=1) + "\n")

@@ -18,7 +18,7 @@ from geoc.ir.errors import UnsupportedModel, UsageError
 from geoc.lowering.backend import Order
 from geoc.lowering.targets import get_target, list_targets
 from geoc.lowering.tensorrt.emit import configuration, is_attention, mistyped
-from geoc.lowering.tensorrt.rtx import CAPABILITIES, Kernel, build_apart
+from geoc.lowering.tensorrt.rtx import CAPABILITIES, Kernel, _kernels, build_apart
 from geoc.tools.cli import main
 from geoc.tools.inputs import InputMaker
 from geoc.tools.shapes import Shapes
@@ -168,6 +168,15 @@ def test_products_in_another_type_than_the_graph_says_are_found() -> None:
     kernel = Kernel("gemm0", "gemm", ("Float",), ("Float",), ("/fc",))
     assert mistyped(model, [kernel]) == ["/fc"]
     assert mistyped(model, [kernel._replace(inputs=("Half",)), kernel._replace(kind="kgen")]) == []
+
+
+def test_the_list_of_kernels() -> None:
+    """Types and nodes of each; streams that wait for each other are no kernels."""
+    text = """Layers:
+Name: __mye1_myl0_1, LayerType: signal, Inputs: [], Constants: [], Outputs: [], TacticName: ,
+Name: /m/fc_myl0_2, LayerType: gemm, Inputs: [ { Name: a, Datatype: FP8 }], Constants: [{ Name: w }], Outputs: [ { Name: b, Datatype: Half }], TacticName: , Metadata: [ONNX Layer: /m/fc]
+Name: __mye2_myl0_3, LayerType: wait, Inputs: [], Constants: [], Outputs: [], TacticName: ,"""
+    assert _kernels(text) == [Kernel("/m/fc_myl0_2", "gemm", ("FP8",), ("Half",), ("/m/fc",))]
 
 
 def test_kernels_that_are_a_whole_attention() -> None:

@@ -166,3 +166,5 @@ def test_tensorrt_rtx(tmp_path: Path, text: str, format: str, products: int, sma
     assert not target.backend.unsupported(model, target)
     written = target.backend.emitters()["rtx-engine"].write(model, str(tmp_path / "model.rtx"), Order(target))
     assert (written.engine["products"], written.engine["fp4_products"]) == (products, small), written.engine["kernels"]
+    said = [note for note in written.notes if "in half precision, which the graph has in 8 or 4 bits" in note]
+    assert len(said) == (small == 0)

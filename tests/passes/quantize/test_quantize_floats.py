@@ -186,6 +186,11 @@ def test_what_has_no_kernel_stays() -> None:
     assert run(large, "quantize-floats", context(feeds, "l4", instruments=[remarks]))
     assert ops(large)["QuantizeLinear"] == 1 and ops(large)["IsNaN"] == 1
     assert any("one kernel for heads of 16 to 256" in r.message for r in remarks.all)
+    short = model_of(ATTENTION.replace("48", "24"))
+    remarks = Remarks()
+    assert run(short, "quantize-floats", context(feeds_of(short, 2), "l4", instruments=[remarks]))
+    assert ops(short)["QuantizeLinear"] == 1 and ops(short)["IsNaN"] == 1
+    assert any("one kernel from 32 queries and keys on" in r.message for r in remarks.all)
 
 
 @pytest.mark.parametrize("target", ["a100", "a10", "t4", "rtx3090", "orin", "tensorrt", "cpu-vnni", "openvino-cpu"])
