@@ -12,7 +12,8 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .core import AttrRef, EmptyList, Function, Graph, Model, Node, SparseTensor, Value
+from .attributes import AttrRef, EmptyList, SparseTensor
+from .core import Function, Graph, Model, Node, Value
 from .dims import Dim, symbol
 from .tensor import MappedFile, Tensor
 from .types import MapType, OpaqueType, OptionalType, SequenceType, SparseTensorType, TensorType, Type

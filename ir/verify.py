@@ -12,7 +12,8 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
-from .core import AttrRef, EmptyList, Graph, Model, Node, SparseTensor, Value
+from .attributes import AttrRef, EmptyList, SparseTensor
+from .core import Graph, Model, Node, Value
 from .dims import Dim
 from .errors import InvalidModel
 from .ops import why_not

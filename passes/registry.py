@@ -40,6 +40,7 @@ BUILT_IN: dict[str, str] = {
     "interface": ".precision.interface:Interface",
     "quantize": ".quantize.quantize:Quantize",
     "quantize-floats": ".quantize.quantize_floats:QuantizeFloats",
+    "equalize": ".quantize.equalize:Equalize",
     "smooth": ".quantize.smooth:Smooth",
 }
 RULE_SETS: dict[str, str] = {

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..ir import dims
 from ..ir.core import Model, Value
+from ..ir.dim_parser import parse
 from ..ir.dims import DimLike
 from ..ir.types import BOOL, STR, OptionalType, SequenceType, TensorType, Type
 from .meaning import Meaning, study
@@ -174,7 +175,7 @@ def _by_name(symbol: str) -> str | None:
 def _as_sum(symbol: str) -> DimLike | None:
     """The dimension that a symbol's name spells, for names such as "past_length + 1"."""
     try:
-        found = dims.parse(symbol)
+        found = parse(symbol)
     except ValueError:
         return None
     return None if isinstance(found, int) or found.atom is not None else found

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...ir.attributes import AttrRef, EmptyList
 from ...ir.builder import float32
-from ...ir.core import AttrRef, EmptyList
 from ...ir.errors import InvalidModel
 from ...ir.ops import Op
 from ...ir.proto.messages import AttributeProto, GraphProto, TensorProto

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir.core import SparseTensor
+from ...ir.attributes import SparseTensor
 from ...ir.errors import InvalidModel
 from ...ir.tensor import Tensor
 from ...ir.types import F32, I64, STR

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ...ir.attributes import AttrRef, SparseTensor
 from ...ir.axes import normalize_axes
 from ...ir.builder import Builder
-from ...ir.core import AttrRef, Graph, Model, Node, SparseTensor, Value, constant
+from ...ir.core import Graph, Model, Node, Value, constant
 from ...ir.errors import FormatError, InvalidModel
 from ...ir.infer import infer_node, infer_nodes
 from ...ir.infer.control import enter

@@ -6,7 +6,7 @@ import os
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from ...ir.core import SparseTensor
+from ...ir.attributes import SparseTensor
 from ...ir.errors import FormatError, InvalidModel
 from ...ir.proto.messages import Span, SparseTensorProto, TensorProto
 from ...ir.tensor import MappedFile, Tensor

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ...ir.dims import DimLike, fresh, parse, symbol
+from ...ir.dim_parser import parse
+from ...ir.dims import DimLike, fresh, symbol
 from ...ir.errors import InvalidModel
 from ...ir.proto.messages import Dimension, TensorShapeProto, TypeProto
 from ...ir.types import (

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core import AttrRef, Node, Value
+from ..attributes import AttrRef
+from ..core import Node, Value
 from ..tensor import Array, Tensor
 from ..types import BF16, BOOL, BY_ONNX, F16, F32, F64, DType
 from . import movement, numeric

@@ -20,7 +20,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from ..core import AttrRef, Graph, Node, Value
+from ..attributes import AttrRef
+from ..core import Graph, Node, Value
 from ..dims import fresh
 from ..errors import InvalidModel
 from ..ops import Op, why_not

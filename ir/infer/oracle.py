@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core import EmptyList, Node, SparseTensor
+from ..attributes import EmptyList, SparseTensor
+from ..core import Node
 from ..dims import DimLike
 from ..tensor import Tensor
 from ..types import (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..core import Content, Node, SparseTensor
+from ..attributes import SparseTensor
+from ..core import Content, Node
 from ..dims import Dim, DimLike, ceildiv, floordiv, product
 from ..tensor import Tensor
 from ..types import F32, I64, Shape, tensor_type

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from itertools import permutations
 from typing import Any
 
-from ..core import AttrRef, Node, Value
+from ..attributes import AttrRef
+from ..core import Node, Value
 from ..ops import Op
 from ..types import BY_NAME, DType
 from .functions import ABSENT, same_value, scalar_of

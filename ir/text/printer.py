@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from ..attributes import AttrRef, EmptyList, SparseTensor
 from ..collector import paused_collector
-from ..core import AttrRef, EmptyList, Function, Graph, Model, Node, SparseTensor, Value
+from ..core import Function, Graph, Model, Node, Value
 from ..dims import Dim
 from ..equal import same_attribute
 from ..ops import Op

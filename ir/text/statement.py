@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from ..core import AttrRef, EmptyList, SparseTensor
+from ..attributes import AttrRef, EmptyList, SparseTensor
 from ..quoting import unquote, unquote_bytes
 from ..tensor import Tensor
 from ..types import (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..dims import Dim, DimLike, fresh, parse
+from ..dim_parser import parse
+from ..dims import Dim, DimLike, fresh
 from ..types import BY_NAME, DType, Shape, Type, sparse_tensor_type, tensor_type
 
 _MAX_DIM = 1 << 63

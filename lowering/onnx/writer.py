@@ -10,16 +10,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ...ir.core import (
-    AttrRef,
-    EmptyList,
-    Function,
-    Graph,
-    Model,
-    Node,
-    SparseTensor,
-    Value,
-)
+from ...ir.attributes import AttrRef, EmptyList, SparseTensor
+from ...ir.core import Function, Graph, Model, Node, Value
 from ...ir.ops import Op, may_be_absent, op
 from ...ir.proto.messages import (
     AttributeProto,

@@ -29,4 +29,5 @@ def integers(features: Iterable[str]) -> Integers:
         absorbed=frozenset({"Relu", "Clip"}),
         integer_bias=True,
         float_stem=True,
+        lstm="com.microsoft::DynamicQuantizeLSTM",
     )

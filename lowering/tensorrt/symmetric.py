@@ -167,11 +167,13 @@ def _bound(zero_point: Value, highest: bool) -> float | None:
 
 @native
 def is_rounded(integers: Value) -> bool:
-    """True if integers were quantized in the graph, and moved since perhaps."""
+    """True if integers were quantized in the graph, or looked up in a constant table, and moved since perhaps."""
     value: Value | None = integers
     while value is not None and value.producer is not None:
         name = value.producer.op.name
         if name in ("QuantizeLinear", "DynamicQuantizeLinear"):
+            return True
+        if name == "Gather" and (table := value.producer.input(0)) is not None and table.const is not None:
             return True
         if name not in _MOVES:
             return False

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...ir.attributes import AttrRef
 from ...ir.axes import normalize_axes
-from ...ir.core import AttrRef, Model, Node, Value, constant
+from ...ir.core import Model, Node, Value, constant
 from ...ir.evaluate import CannotEvaluate, evaluate_node, reads_nothing
 from ...ir.infer import infer_graph
 from ...ir.tensor import Tensor

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ...ir.core import Node, SparseTensor, Value
+from ...ir.attributes import SparseTensor
+from ...ir.core import Node, Value
 from ...ir.tensor import Tensor
 from .purity import is_deterministic
 

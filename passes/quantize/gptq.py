@@ -8,6 +8,8 @@ seen.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ...ir.tensor import Array
@@ -55,33 +57,46 @@ def gptq(
     columns = weights.shape[1]
     squares = np.diag(gram).copy()
     dead = squares == 0
-    factor = _factor(gram, dead)
+    factor = inverse_factor(gram, dead)
     sequence = np.argsort(-squares, kind="stable") if order else np.arange(columns)
     if order:
-        factor = _factor(gram[np.ix_(sequence, sequence)], dead[sequence])
+        factor = inverse_factor(gram[np.ix_(sequence, sequence)], dead[sequence])
     importance = squares.astype(np.float32) if clip else None
     blocks = _Scales(weights, scheme, importance, half, every=order)
     work = np.ascontiguousarray(weights[:, sequence])
     codes = np.zeros(work.shape, np.uint8)
-    for start in range(0, columns, _LAZY):
-        stop = min(start + _LAZY, columns)
-        errors = np.zeros((len(work), stop - start), np.float32)
-        for at in range(start, stop):
-            column = sequence[at]
-            if not order and column % scheme.block == 0:
-                blocks.set(column // scheme.block, work[:, at : at + scheme.block], stop - at)
-            c, made = blocks.nearest(column, work[:, at])
-            codes[:, column] = c
-            error = (work[:, at] - made) / factor[at, at]
-            work[:, at:stop] -= np.outer(error, factor[at, at:stop])
-            errors[:, at - start] = error
-        work[:, stop:] -= errors @ factor[start:stop, stop:]
+
+    def choose(at: int, stop: int) -> Array:
+        column = sequence[at]
+        if not order and column % scheme.block == 0:
+            blocks.set(column // scheme.block, work[:, at : at + scheme.block], stop - at)
+        codes[:, column], made = blocks.nearest(column, work[:, at])
+        return made[None]
+
+    compensate(work[None], factor[None], choose)
     found = Blocks(scheme, codes, blocks.scale, blocks.offset, half)
     plain = rtn(matrix, scheme, clip=False)
     return found if _loss(matrix, found, gram) <= _loss(matrix, plain, gram) else (plain.rounded() if half else plain)
 
 
-def _factor(gram: Array, dead: Array) -> Array:
+def compensate(work: Array, factor: Array, choose: Callable[[int, int], Array]) -> None:
+    """Let each column of weights in turn become what `choose` makes of it, and those behind it make up for the error.
+
+    `work` f32 [groups, outputs, inputs] is changed; `factor` f32 [groups, inputs, inputs] is `inverse_factor` of each
+    group. `choose(at, stop)` gives f32 [groups, outputs] for column `at`; columns up to `stop` know of all errors.
+    """
+    columns = work.shape[2]
+    for start in range(0, columns, _LAZY):
+        stop = min(start + _LAZY, columns)
+        errors = np.zeros((*work.shape[:2], stop - start), np.float32)
+        for at in range(start, stop):
+            error = (work[:, :, at] - choose(at, stop)) / factor[:, at, at, None]
+            work[:, :, at:stop] -= error[:, :, None] * factor[:, at, None, at:stop]
+            errors[:, :, at - start] = error
+        work[:, :, stop:] -= errors @ factor[:, start:stop, stop:]
+
+
+def inverse_factor(gram: Array, dead: Array) -> Array:
     """The upper Cholesky factor of the inverse of a Gram matrix, f32; inputs that are always 0 stand alone."""
     h = gram.copy()
     h[dead, dead] = 1.0

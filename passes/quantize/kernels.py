@@ -21,7 +21,8 @@ class Integers:
     are, so that operands and result share one scale, `absorbed` vanish in the quantization of their result.
 
     `integer_bias`: biases of closed layers are 32-bit integers. `float_stem`: a convolution of the few channels of a
-    picture is faster in floats.
+    picture is faster in floats. `lstm`: the operator that computes an LSTM with integer weights, with the operands of
+    com.microsoft's DynamicQuantizeLSTM; "" for none.
     """
 
     activations: DType = U8
@@ -36,6 +37,7 @@ class Integers:
     absorbed: frozenset[str] = frozenset()
     integer_bias: bool = False
     float_stem: bool = False
+    lstm: str = ""
 
 
 PLAIN = Integers(

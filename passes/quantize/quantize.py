@@ -12,11 +12,14 @@ from ...ir.types import I8, U8
 from ..base import Context, Observe, Pass
 from .bias import correct_biases
 from .gemms import products_of
-from .insert import Inserter
+from .insert import Inserter, Reference
 from .kernels import Integers, integers_of
 from .observers import METHODS, Statistic, chosen_range, statistic
 from .placement import Keep, Placement, candidates, layers_of, placed, refusal, tables_of
+from .recurrent import quantize_recurrent, recurrent_of
+from .rounding import round_weights
 from .scheme import Affine, Scheme, affine_of
+from .weights import weight_scheme
 
 _TYPES = {"u8": U8, "i8": I8}
 
@@ -26,15 +29,16 @@ class Quantize(Pass):
     """Products and convolutions with constant weights compute in 8-bit integers, where the target has kernels for it.
 
     Weights become i8 with a scale for each output channel (``per_channel``), chosen by ``weights`` = minmax or mse (the
-    least squared error). Activations become ``activations`` = u8 or i8 (by default what the target runs fastest) with
+    least squared error). Each gets the ``rounding`` = nearest code, or by gptq one that makes up for what others lose,
+    as samples tell. Activations become ``activations`` = u8 or i8 (by default what the target runs fastest) with
     scales from the calibration samples, chosen by ``method`` = minmax, average (a moving one), percentile (the middle
     ``percentile`` % of all numbers), entropy (Kullback-Leibler) or mse; ``symmetric`` puts their zero point in the
     middle. One pair of QuantizeLinear and DequantizeLinear stands for a tensor, whoever reads it; additions, pools and
     the like between convolutions stay in integers. With ``static`` = false scales are found at run time, without
-    samples. ``tables``: rows of embeddings become i8 as well. ``correct``: biases make up for what quantization shifts
-    the mean of each channel by, layer by layer, on at most ``correct`` samples. ``keep`` lists what stays in
-    floats: operators and source locations, with wildcards, or numbers of layers, the first of those that could be
-    integers being 0.
+    samples, as always in an LSTM. ``tables``: rows of embeddings become i8 as well. ``correct``: biases make
+    up for what quantization shifts the mean of each channel by, layer by layer, on at most ``correct`` samples.
+    ``keep`` lists what stays in floats: operators and source locations, with wildcards, or numbers of layers,
+    the first of those that could be integers being 0.
     """
 
     name: ClassVar[str] = "quantize"
@@ -46,6 +50,7 @@ class Quantize(Pass):
     symmetric: bool | None = None
     per_channel: bool = True
     weights: str = "minmax"
+    rounding: str = "nearest"
     tables: bool = True
     correct: int = 0
     keep: Keep = ()
@@ -53,8 +58,8 @@ class Quantize(Pass):
     def run(self, model: Model, ctx: Context) -> bool:
         """True if anything became integer. Raises UsageError for bad options, and where samples are needed."""
         kernels = self.kernels(ctx)
+        changed = self._recurrent(model, kernels, ctx)
         graphs = [model.graph] if self.static else model.graphs()
-        changed = False
         for graph in graphs:
             layers = self._allowed(layers_of(graph, kernels, self.keep), ctx)
             tables = self._allowed(tables_of(graph, kernels, self.keep), ctx) if self.tables else []
@@ -75,6 +80,8 @@ class Quantize(Pass):
             raise UsageError(f"method is one of {', '.join(METHODS)}, not {self.method!r}", source="--passes")
         if self.weights not in ("minmax", "mse"):
             raise UsageError(f"weights are scaled by minmax or mse, not {self.weights!r}", source="--passes")
+        if self.rounding not in ("nearest", "gptq"):
+            raise UsageError(f"rounding is nearest or gptq, not {self.rounding!r}", source="--passes")
         if self.activations is not None:
             dtype = _TYPES.get(self.activations)
             if dtype is None:
@@ -86,6 +93,17 @@ class Quantize(Pass):
 
     def _allowed(self, nodes: list[Node], ctx: Context) -> list[Node]:
         return [node for node in nodes if ctx.allow(self.name, "", node)]
+
+    def _recurrent(self, model: Model, kernels: Integers, ctx: Context) -> bool:
+        """LSTMs, of nested graphs as well: they need no samples."""
+        changed = False
+        for graph in model.graphs():
+            for node in self._allowed(recurrent_of(graph, kernels, self.keep), ctx):
+                created: list[Node] = []
+                with ctx.rewrite(self.name, "", [node], created):
+                    created += quantize_recurrent(node, kernels)
+                changed = True
+        return changed
 
     def _remark(self, graph: Graph, kernels: Integers, ctx: Context) -> None:
         if not ctx.wants_remarks:
@@ -118,11 +136,11 @@ class Quantize(Pass):
         """Carry out a plan, with scales from what was seen."""
         affines = self._affines(plan, seen, kernels)
         inserter = Inserter(model.graph, kernels, self.per_channel, self.weights)
-        reference = inserter.reference(model) if self.correct else None
+        reference = inserter.reference(model) if self.repairs else None
         with ctx.rewrite(self.name, "", [*plan.layers, *plan.tables], inserter.created):
             inserter.static(plan, affines)
         if reference is not None:
-            correct_biases(model, plan.layers, reference, self._observe(ctx), self.correct)
+            self._repair(model, plan.layers, reference, kernels, ctx)
 
     def dynamic(
         self, model: Model, graph: Graph, layers: list[Node], tables: list[Node], kernels: Integers, ctx: Context
@@ -130,15 +148,29 @@ class Quantize(Pass):
         """Quantize layers of one graph by what is found at run time, and tables."""
         layers = products_of(graph, [node for node in layers if node.op.key not in kernels.closed])
         inserter = Inserter(graph, kernels, self.per_channel, self.weights)
-        reference = inserter.reference(model) if self.correct and graph is model.graph else None
+        reference = inserter.reference(model) if self.repairs and graph is model.graph else None
         with ctx.rewrite(self.name, "", [*layers, *tables], inserter.created):
             inserter.dynamic(layers, tables)
         if reference is not None:
-            correct_biases(model, layers, reference, self._observe(ctx), self.correct)
+            self._repair(model, layers, reference, kernels, ctx)
+
+    @property
+    def repairs(self) -> bool:
+        """True if layers are changed after quantization by what they read then."""
+        return bool(self.correct) or self.rounding == "gptq"
+
+    def _repair(
+        self, model: Model, layers: list[Node], reference: Reference, kernels: Integers, ctx: Context
+    ) -> None:
+        observe = self._observe(ctx)
+        if self.rounding == "gptq":
+            round_weights(model, layers, reference, observe, weight_scheme(kernels.reduced))
+        if self.correct:
+            correct_biases(model, layers, reference, observe, self.correct)
 
     def _observe(self, ctx: Context) -> Observe:
         if ctx.observe is None:
-            raise UsageError("correct and static scales need samples: give --calib", source="--passes")
+            raise UsageError("correct, rounding=gptq and static scales need samples: give --calib", source="--passes")
         return ctx.observe
 
     def _affines(

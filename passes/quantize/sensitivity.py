@@ -49,7 +49,7 @@ def sensitivities(
     parts: list[tuple[Sequence[Node], Sequence[Node]]] = [(part, ()) for part in contiguous(layers, groups)]
     if tables and step.tables:
         parts.append(((), tables))
-    trial = _Trial(model, replace(step, correct=0), ctx, layers)
+    trial = _Trial(model, replace(step, correct=0, rounding="nearest"), ctx, layers)
     numbers = {node: number for number, node in enumerate(candidates(model.graph, kernels))}
     return [_of(part, rows, trial.errors(part, rows, limit), numbers) for part, rows in parts]
 

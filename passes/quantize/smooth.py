@@ -8,16 +8,15 @@ from typing import ClassVar
 import numpy as np
 
 from ...ir.builder import Builder
-from ...ir.core import Graph, Model, Node, Value, constant
+from ...ir.core import Graph, Model, Node, Value
 from ...ir.errors import UsageError
-from ...ir.evaluate import DeferredTensor
 from ...ir.tensor import Array, Tensor
-from ...ir.types import F32
 from ..base import Context, Pass
 from .kernels import integers_of
 from .observers import Channels
 from .placement import Keep, layers_of
 from .scheme import WEIGHTS
+from .weights import multiplied
 
 _SHARES = (0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of the size of a channel that goes over to its weights
 _MOST = 2.0**20  # what a channel is divided by at most
@@ -124,20 +123,20 @@ def smoothing(seen: Channels, matrices: list[Array]) -> tuple[Array, float]:
 
 def divide(value: Value, factors: Array, layers: list[Node]) -> list[Node]:
     """Divide what `layers` read by `factors` and multiply their weights; the new nodes."""
-    multiplied: dict[Value, Value] = {}
+    new: dict[Value, Value] = {}
     for node in layers:
         w = node.inputs[1]
         assert w is not None
         rows = not (node.op.key == "Gemm" and node.attr("transB"))
-        if w not in multiplied:
-            multiplied[w] = _scaled(w, factors, axis=0 if rows else 1)
-        node.set_input(1, multiplied[w])
+        if w not in new:
+            new[w] = multiplied(w, factors, axis=0 if rows else 1)
+        node.set_input(1, new[w])
     parts = parameters_of(value, factors.shape, layers)
     if parts is not None:
         for node, index in parts:
             number = node.inputs[index]
             assert number is not None and number.const is not None
-            node.set_input(index, _scaled(number, 1.0 / factors, axis=len(number.const.shape) - 1))
+            node.set_input(index, multiplied(number, 1.0 / factors, axis=len(number.const.shape) - 1))
         return []
     graph, maker = value.scope, value.producer
     assert graph is not None
@@ -147,15 +146,6 @@ def divide(value: Value, factors: Array, layers: list[Node]) -> list[Node]:
     for node in layers:
         node.set_input(0, divided)
     return b.created
-
-
-def _scaled(w: Value, factors: Array, axis: int) -> Value:
-    assert w.const is not None
-    shape = [1] * len(w.const.shape)
-    shape[axis] = -1
-    by = factors.astype(np.float32).reshape(shape)
-    recipe = f"times {Tensor.from_array(by).digest().hex()}"
-    return constant(DeferredTensor(F32, w.const.shape, w.const, recipe, lambda array: array * by), w.hint)
 
 
 def parameters_of(value: Value, shape: tuple[int, ...], readers: list[Node]) -> list[tuple[Node, int]] | None:

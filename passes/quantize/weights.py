@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...ir.core import Value, constant
 from ...ir.evaluate import DeferredTensor
 from ...ir.tensor import Array, Tensor
 from ...ir.types import F32, I8
@@ -81,6 +82,19 @@ def as_codes(tensor: Tensor, affine: Affine) -> Weights:
 def given_codes(codes: Array, affine: Affine) -> Weights:
     """Weights whose codes were found in another way than by rounding each."""
     return Weights(Tensor.from_array(codes, I8), affine, affine.axis)
+
+
+def multiplied(w: Value, factors: Array, axis: int) -> Value:
+    """A constant (f32) times `factors`, whose dimensions are those of the constant from `axis` on; 1 everywhere else.
+
+    The products are computed each time somebody reads them, and never kept.
+    """
+    assert w.const is not None
+    shape = [1] * len(w.const.shape)
+    shape[axis : axis + factors.ndim] = factors.shape
+    by = factors.astype(np.float32).reshape(shape)
+    recipe = f"times {Tensor.from_array(by).digest().hex()}"
+    return constant(DeferredTensor(F32, w.const.shape, w.const, recipe, lambda array: array * by), w.hint)
 
 
 def _digest(affine: Affine) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from geoc.ir.dim_parser import parse
 from geoc.ir.dims import (
     Dim,
     DimLike,
@@ -20,7 +21,6 @@ from geoc.ir.dims import (
     maximum,
     minimum,
     mod,
-    parse,
     product,
     spell,
     substitute,

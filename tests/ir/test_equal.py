@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geoc.ir.core import AttrRef, EmptyList, SparseTensor
+from geoc.ir.attributes import AttrRef, EmptyList, SparseTensor
 from geoc.ir.equal import difference, equal, same_attribute, same_tensor, structural_hash
 from geoc.ir.tensor import MappedFile, Tensor
 from geoc.ir.text import parse_model

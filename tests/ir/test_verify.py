@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from geoc.ir.core import AttrRef, Graph, Model, Node, Value, constant
+from geoc.ir.attributes import AttrRef
+from geoc.ir.core import Graph, Model, Node, Value, constant
 from geoc.ir.dims import Dim, symbol
 from geoc.ir.errors import InvalidModel
 from geoc.ir.ops import op

@@ -10,7 +10,7 @@ import pytest
 from onnx import AttributeProto, TensorProto, helper
 
 from geoc.frontends.onnx import load_onnx
-from geoc.ir.core import EmptyList, SparseTensor
+from geoc.ir.attributes import EmptyList, SparseTensor
 from geoc.ir.dims import symbol
 from geoc.ir.equal import difference
 from geoc.ir.errors import InvalidModel

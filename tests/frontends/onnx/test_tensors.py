@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from geoc.frontends.onnx import load_onnx
-from geoc.ir.core import SparseTensor
+from geoc.ir.attributes import SparseTensor
 from geoc.ir.errors import InvalidModel
 from geoc.ir.tensor import Tensor
 from geoc.lowering.onnx import model_bytes

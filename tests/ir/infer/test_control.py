@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from geoc.ir.attributes import AttrRef
 from geoc.ir.builder import Builder
-from geoc.ir.core import AttrRef, Graph, Node, Value
+from geoc.ir.core import Graph, Node, Value
 from geoc.ir.dims import DimLike, symbol
 from geoc.ir.infer import content_of, infer_graph
 from geoc.ir.types import BOOL, F32, I64, SequenceType, TensorType, tensor_type

@@ -11,17 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from geoc.ir.core import (
-    AttrRef,
-    EmptyList,
-    Function,
-    Graph,
-    Model,
-    Node,
-    SparseTensor,
-    Value,
-    constant,
-)
+from geoc.ir.attributes import AttrRef, EmptyList, SparseTensor
+from geoc.ir.core import Function, Graph, Model, Node, Value, constant
 from geoc.ir.dims import DimLike, floordiv, fresh, maximum, mod, symbol
 from geoc.ir.ops import op, resolve
 from geoc.ir.tensor import Tensor

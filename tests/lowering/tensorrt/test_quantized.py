@@ -131,6 +131,19 @@ def test_what_is_quantized_by_its_own_range(tmp_path: Path) -> None:
 
 
 @needs_rtx
+def test_a_quantized_lstm_at_a_lower_precision(tmp_path: Path) -> None:
+    """What onnxruntime's quantizer makes of an LSTM; its weights are those of the codes."""
+    s = Sketch([5, 1, 48])
+    weights = s.floats(2, 160, 48), s.floats(2, 160, 40), s.floats(2, 320)
+    y = s.op("LSTM", "x", *weights, direction="bidirectional", hidden_size=40)
+    model = s.model(s.op("Relu", y), [5, 2, 1, 40])
+    path = dynamically(model, tmp_path / "m.onnx")
+    assert [n.op_type for n in onnx.load(path).graph.node] == ["DynamicQuantizeLSTM", "Relu"]
+    report, _ = compiled(path, precision="fp16")
+    assert report.rewrites["trt-unrounded.lstm_not_rounded"] == 1 and report.accuracy.error < 0.01
+
+
+@needs_rtx
 def test_o3_refuses_the_lossy_form_outside_the_budget(tmp_path: Path) -> None:
     path = dynamically(transformer(), tmp_path / "m.onnx")
     report, _ = compiled(path, level=3, max_error=1e-6)
