@@ -77,6 +77,9 @@ def compile(
     check: str | None = None,
     precision: str | None = None,
     max_error: float | None = None,
+    metric: str | None = None,
+    max_drop: float | str | None = None,
+    measure: bool = False,
     calib: str | os.PathLike[str] | None = None,
     emit: str | Names = (),
     fallback: str = "cpu",
@@ -96,6 +99,7 @@ def compile(
     wrong; nothing was written then. Raises GeocError for bad input and bad use, OSError for files.
     """
     from .compiler import compile_settings
+    from .metric import read_drop
     from .settings import Settings
 
     return compile_settings(
@@ -113,6 +117,9 @@ def compile(
             check=check,
             precision=precision,
             max_error=max_error,
+            metric=metric,
+            max_drop=None if max_drop is None else read_drop(str(max_drop)),
+            measure=measure,
             calib=None if calib is None else os.fspath(calib),
             emit=_names(emit),
             fallback=fallback,

@@ -38,7 +38,13 @@ OPTIONS: tuple[Option, ...] = (
            "weights alone) or w8a16, where the target has it; an order, which --max-error limits (default: the "
            "source's, at -O3 auto)"),
     Option(("--max-error",), "1%", "text", "the mean relative L2 error of each output that a lower precision may "
-           "make (default 1% with auto)"),
+           "make (default 1% with auto); where a precision is over it as a whole, part of the model stays as it was"),
+    Option(("--metric",), "FILE.py:FUNCTION", "text", "your measure of a model, the higher the better: function(run) "
+           "gives a number, run(arrays by input) the outputs in order; both the source and the result are measured"),
+    Option(("--max-drop",), "0.01|1%", "text", "how much of --metric a lower precision may lose, in the metric's units "
+           "or as a share of the source's"),
+    Option(("--measure",), "", "switch", "decide by timing on this machine, layer by layer, instead of by estimate, "
+           "and time the result"),
     Option(("--calib",), "FILE.npz|DIR|FILE.py:FUNCTION", "text", "samples to measure numbers on: arrays INPUT/0, "
            "INPUT/1, ...; a folder of .npy and .npz; or a function that yields them. One in five is held back, and the "
            "result compared on it (default: random, made-up inputs)"),

@@ -15,7 +15,8 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -65,6 +66,8 @@ class Verdict:
     limit: float | None = None
     output: str = ""
     message: str = ""
+    score: float | None = None  # by the user's metric, where it was measured
+    unlock: str = ""  # the option that would allow it, where that is not --max-error
 
 
 @dataclass
@@ -224,14 +227,21 @@ class Judge:
 
         Where its inputs and outputs have other float types than the source's, values are cast on the way.
         """
+        with self.written(model) as (path, runnable):
+            return self.compare_file(path, _folds(runnable))
+
+    @contextmanager
+    def written(self, model: Model) -> Iterator[tuple[str, Model]]:
+        """A file with `model` as onnxruntime runs it here, inputs and outputs as in the source; and what it holds."""
         if self._declared is not None:
             model = self._declared.restored(model)
         folder = tempfile.mkdtemp(prefix="geoc-check-")
         try:
             path = os.path.join(folder, "model.onnx")
             is_half = self.max_error is not None or has_bfloat16(model)
-            self._write(emulated(model) if is_half else model, path)
-            return self.compare_file(path, _folds(model))
+            runnable = emulated(model) if is_half else model
+            self._write(runnable, path)
+            yield path, runnable
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from ..ir.core import Model, Node
-from ..ir.errors import UnsupportedModel
+from ..ir.errors import UnsupportedModel, UsageError
 from ..passes.base import Instrument, Pass, Place, place_of
 from ..passes.instruments import where
 from ..passes.manager import Repeat
@@ -66,10 +66,11 @@ def compile_checked(run: Compilation, model: Model, mode: str) -> Model:
     judge = _judge(run, model)
     if judge is None:
         return run.optimize(model, run.final_instruments())
+    was_lossy = run.is_lossy
     chosen = within_budget(run, judge, model)
     if chosen is not None:
         return chosen
-    model = run.model() if len(run.attempts) > 1 else model
+    model = run.model() if was_lossy else model
     repair = _Repair(run, judge)
     model, verdict = repair.each(model) if mode == "each" else repair.end(model)
     status = CHECKED if verdict.ok else WRONG
@@ -77,6 +78,9 @@ def compile_checked(run: Compilation, model: Model, mode: str) -> Model:
         status, verdict.message, verdict.error, verdict.limit, verdict.output, judge.shapes, judge.notes(),
         judge.samples, judge.held_back
     )
+    if run.metric is not None and verdict.ok:
+        run.progress.stage("measuring by --metric", 0.8, 0.9)
+        run.report.metric = run.metric.score(judge, run.metric.of(judge, model))
     return model
 
 
@@ -95,6 +99,8 @@ def _judge(run: Compilation, model: Model) -> Judge | None:
         reason = f"the source cannot be written for onnxruntime: {error.message}"
     except ImportError as error:
         reason = f"onnxruntime is not there to run it: {error}"
+    if run.metric is not None:
+        raise UsageError(f"cannot be measured: {reason}", source="--metric")
     run.report.accuracy = Accuracy(NOT_CHECKED, reason)
     return None
 

@@ -139,6 +139,10 @@ def settings_of(arguments: Arguments) -> Any:
             from .precision import read_error
 
             values["max_error"] = read_error(values["max_error"])
+        if "max_drop" in values:
+            from .metric import read_drop
+
+            values["max_drop"] = read_drop(values["max_drop"])
         if "output" not in values:
             from .emitting import default_output
 

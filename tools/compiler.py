@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ..ir.core import Model
-from ..ir.errors import FormatError, InvalidModel, UnsupportedModel
+from ..ir.errors import FormatError, InvalidModel, UnsupportedModel, UsageError
 from ..lowering.backend import Order
 from ..lowering.emit import write_onnx
 from ..lowering.onnx.save import is_inside
@@ -37,7 +37,9 @@ from .shapes import read_shapes, specialise
 from .watch import TRACE, Outputs, old_dumps
 
 if TYPE_CHECKING:
+    from ..passes.quantize.placement import Keep
     from .check import Judge
+    from .metric import Metric
 
 # Bytes of weights up to which the default is to compare. What changes results beyond rounding is compared, and measured
 # before, where that takes minutes: the budget would be a guess.
@@ -57,6 +59,10 @@ class Compilation:
         self.samples: Samples | None = None  # those of --calib
         self.scratch: str | None = None
         self.judge: Judge | None = None  # what the result was compared by
+        self.metric: Metric | None = None  # that of --metric
+        self.slow: dict[Place, str] = {}  # those of them that were timed and do not pay
+        self.keep: dict[str, Keep] = {}  # the options of passes that say the same as `kept`
+        self.layer_times: dict[Place, float] = {}  # seconds that layers save in integers, where they were timed
         self.kept: dict[Place, str] = {}  # nodes that lossy passes leave as they are, and why
         self._reference: str | None = None
         self._in_place = settings.source if isinstance(settings.source, Model) else None
@@ -71,7 +77,7 @@ class Compilation:
             raise
 
     def _run(self) -> Report:
-        begun = perf_counter()
+        begun, settings = perf_counter(), self.settings
         with ExitStack() as stack:
             stack.callback(self.progress.finished)
             stack.callback(self._clean)
@@ -81,6 +87,10 @@ class Compilation:
             self._protect(model)
             self.outputs = stack.enter_context(Outputs(self.settings, self.log))
             model = self._compile(model)
+            if settings.measure and self.report.ok:
+                from .profit import measure_result
+
+                measure_result(self, model)
             self._write(model)
             if self._in_place is not None and model is not self._in_place:
                 _replace(self._in_place, model)
@@ -115,6 +125,19 @@ class Compilation:
         if settings.output is not None:
             report.output = settings.output
         need_folders(settings.output, settings.report)
+        self._plan_metric()
+
+    def _plan_metric(self) -> None:
+        settings = self.settings
+        if settings.max_drop is not None and settings.metric is None:
+            raise UsageError("is how much of a metric may be lost: --metric FILE.py:FUNCTION", source="--max-drop")
+        if settings.metric is None:
+            return
+        if settings.check == "off":
+            raise UsageError("a metric is measured where results are compared, and --check=off", source="--metric")
+        from .metric import Metric
+
+        self.metric = Metric(settings.metric, settings.max_drop, settings.threads)
 
     def choose(self, attempt: Attempt) -> None:
         """Make the pipeline that of one of the attempts."""
@@ -203,7 +226,7 @@ class Compilation:
         most = LOSSY_CHECK_MAX if self.is_lossy else CHECK_MAX
         mode = self.settings.check
         if mode is None:
-            mode = "end" if weights < most else "off"
+            mode = "end" if weights < most or self.metric is not None else "off"
             if mode == "off":
                 reason = f"{weights / 1e6:,.0f} MB of weights; --check=end compares anyway"
                 self.report.accuracy = Accuracy(NOT_CHECKED, reason)

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from statistics import median
 from time import perf_counter
 from typing import Any, TextIO
 
@@ -19,28 +17,18 @@ import numpy as np
 
 from ..ir.core import Model
 from ..ir.errors import UnsupportedModel, UsageError
-from ..ir.types import F16, F32
 from ..lowering.installed import runtime_version
-from ..lowering.onnxruntime.session import disabled_optimizers
 from .check import first_line
 from .compiler import Compilation
-from .emitting import FASTEST, Output
+from .emitting import FASTEST
 from .files import need_folders, protect
-from .report import Refusal, Report, Speed
+from .report import Refusal, Report
 from .settings import Settings
-from .writing import example_feeds, order_of, write_outputs
+from .timing import SOURCE, Call, declared_feeds, loaded, loaded_source, measure, native_output, shape_of, threads_of
+from .writing import example_feeds, write_outputs
 
 ONNXRUNTIME, OPENVINO = "cpu", "openvino-cpu"
-SOURCE = "the source in onnxruntime"
 _TARGETS = f"--target={ONNXRUNTIME} or --target={OPENVINO}"
-RUNS = 40
-PATIENCE = 20.0  # seconds after which no further run begins, once there were a few
-FEWEST_RUNS = 5
-TRIES = 3  # of each measurement
-SHORTEST = 1e-3  # seconds that one measurement takes at the least: short models run several times in it
-
-Feeds = dict[str, Any]
-Call = Callable[[Feeds], list[Any]]
 
 
 @dataclass
@@ -52,15 +40,6 @@ class _Candidate:
     model: Model
     call: Call
 
-    def feeds(self, given: Feeds) -> Feeds:
-        """Inputs in the element types that the result declares."""
-        graph = self.model.graph
-        dtypes = {name: value.dtype for name, value in zip(graph.input_names, graph.inputs)}
-        return {
-            name: value.astype(dtypes[name].numpy) if dtypes[name] in (F16, F32) else value
-            for name, value in given.items()
-        }
-
 
 def compile_fastest(settings: Settings, log: TextIO | None = None) -> Report:
     """Compile for both and write the faster one in its runtime's own form: ``OUTPUT.onnx`` or ``OUTPUT.xml``.
@@ -71,7 +50,6 @@ def compile_fastest(settings: Settings, log: TextIO | None = None) -> Report:
     begun = perf_counter()
     _check(settings)
     need_folders(settings.output, settings.report)
-    threads = settings.threads or 1
     with tempfile.TemporaryDirectory(prefix="geoc-fastest-") as folder:
         candidates: dict[str, _Candidate] = {}
         refused: list[Refusal] = []
@@ -85,8 +63,7 @@ def compile_fastest(settings: Settings, log: TextIO | None = None) -> Report:
                 return report
             protect(_paths(settings), run.inputs)
             try:
-                path = _written(run, report.model, folder)
-                call = _openvino(path, threads) if name == OPENVINO else _onnxruntime(path, threads, report.model)
+                call = loaded(run, report.model, os.path.join(folder, name))
                 candidates[name] = _Candidate(run, report, report.model, call)
                 _compare(candidates[name])
             except UnsupportedModel as error:
@@ -98,14 +75,14 @@ def compile_fastest(settings: Settings, log: TextIO | None = None) -> Report:
         feeds = example_feeds(first.run, first.model)
         if not feeds and first.model.graph.inputs:
             raise UsageError(f"no inputs can be made up to measure on; choose a target yourself: {_TARGETS}")
-        calls = {name: partial(c.call, c.feeds(feeds)) for name, c in candidates.items()}
-        calls[SOURCE] = partial(_onnxruntime(_source(first.run, folder), threads), feeds)
-        speed = measure(calls, tuple(candidates), threads, _shape(feeds))
+        calls = {name: partial(c.call, declared_feeds(c.model, feeds)) for name, c in candidates.items()}
+        calls[SOURCE] = partial(loaded_source(first.run, folder), feeds)
+        speed = measure(calls, tuple(candidates), threads_of(first.run), shape_of(feeds))
         kept = candidates[speed.taken]
         report = kept.report
         report.speed, report.refused = speed, report.refused + refused
         if settings.output is not None:
-            (output,) = _outputs(kept.run, settings.output)
+            output = native_output(kept.run, settings.output)
             report.output = output.path
             write_outputs(kept.run, kept.model, [output])
     report.seconds = perf_counter() - begun
@@ -113,51 +90,6 @@ def compile_fastest(settings: Settings, log: TextIO | None = None) -> Report:
     if settings.report is not None:
         report.write(settings.report)
     return report
-
-
-def measure(calls: Mapping[str, Callable[[], Any]], choices: tuple[str, ...], threads: int, shape: str) -> Speed:
-    """Time all `calls` in turn, forwards and backwards; of `choices` the one is taken that is the fastest of them in
-    the median of the ratios, run by run.
-    """
-    repeats = {}
-    for name, call in calls.items():
-        call()  # the first run allocates
-        repeats[name] = max(1, round(SHORTEST / max(_seconds(call, 1), 1e-7)))
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    begun = perf_counter()
-    for number in range(RUNS):
-        if number >= FEWEST_RUNS and perf_counter() - begun > PATIENCE:
-            break
-        for name in list(calls)[:: -1 if number % 2 else 1]:
-            times[name].append(_seconds(calls[name], repeats[name]))
-    middle = {name: median(found) for name, found in times.items()}
-    taken = min(choices, key=lambda name: _spread(times[name], times[choices[0]])[0])
-    ratios = {name: _spread(times[name], times[taken]) for name in calls if name != taken}
-    return Speed(taken, middle, ratios, len(times[taken]), threads, shape)
-
-
-def _seconds(call: Callable[[], Any], repeats: int) -> float:
-    """Of one run, the best of a few tries: another process can only add to it."""
-    best = float("inf")
-    for _ in range(TRIES):
-        begun = perf_counter()
-        for _ in range(repeats):
-            call()
-        best = min(best, perf_counter() - begun)
-    return best / repeats
-
-
-def _spread(times: list[float], least: list[float]) -> tuple[float, float, float]:
-    """The ratio run by run: its median, its first and its ninth tenth."""
-    middle, low, high = np.quantile([a / b for a, b in zip(times, least)], (0.5, 0.1, 0.9))
-    return float(middle), float(low), float(high)
-
-
-def _shape(feeds: Feeds) -> str:
-    """The largest input's."""
-    arrays = [value for value in feeds.values() if isinstance(value, np.ndarray)]
-    largest = max(arrays, key=lambda array: array.size, default=None)
-    return "-" if largest is None else "x".join(map(str, largest.shape)) or "scalar"
 
 
 def _check(settings: Settings) -> None:
@@ -192,81 +124,14 @@ def _paths(settings: Settings) -> list[str]:
     return found if settings.report is None else [*found, settings.report]
 
 
-def _outputs(run: Compilation, stem: str) -> list[Output]:
-    backend = run.target.backend
-    emitter = backend.emitters()[backend.default]
-    return [Output(backend.default, stem + emitter.suffix, emitter)]
-
-
-def _written(run: Compilation, model: Model, folder: str) -> str:
-    (output,) = _outputs(run, os.path.join(folder, run.settings.target))
-    output.emitter.write(model, output.path, replace(order_of(run, model), weights=None))
-    return output.path
-
-
-def _source(run: Compilation, folder: str) -> str:
-    """An ONNX file of the source."""
-    path = run.settings.path
-    if path is not None and not path.endswith(".gir"):
-        return path
-    path = os.path.join(folder, "source.onnx")
-    run.export(run.model(), path)
-    return path
-
-
-def _onnxruntime(path: str, threads: int, model: Model | None = None) -> Call:
-    """Runs a file in onnxruntime, with the options that `model`, which it holds, should have."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(
-        path,
-        options,
-        providers=["CPUExecutionProvider"],
-        disabled_optimizers=[] if model is None else disabled_optimizers(model),
-    )
-
-    def call(feeds: Feeds) -> list[Any]:
-        found: list[Any] = session.run(None, feeds)
-        return found
-
-    return call
-
-
-def _openvino(path: str, threads: int) -> Call:
-    """Runs a file in OpenVINO, in the precision that it says: the default is bf16 where the CPU has it.
-
-    Threads are not bound to cores, as onnxruntime's are not: on a machine with other work a bound thread waits for its
-    core, and takes three times as long in the median (1.6 ms became 5.5).
-    """
-    from ..lowering.openvino.package import openvino
-
-    options = {
-        "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32",
-        "ENABLE_CPU_PINNING": False,
-    }  # fmt: skip
-    try:
-        compiled = openvino().Core().compile_model(path, "CPU", options)
-    except RuntimeError as error:
-        raise UnsupportedModel(f"OpenVINO does not compile it: {first_line(error)}") from error
-    request = compiled.create_infer_request()
-
-    def call(feeds: Feeds) -> list[Any]:
-        found = request.infer(feeds, share_inputs=True, share_outputs=True)
-        return [found[output] for output in compiled.outputs]
-
-    return call
-
-
 def _compare(candidate: _Candidate) -> None:
     """Raise UnsupportedModel unless the runtime gives what the source gave, where that is known."""
     judge = candidate.run.judge
     if judge is None:
         return
     try:
-        results = [_declared(candidate.call(candidate.feeds(run.feeds)), run.outputs) for run in judge.runs]
+        feeds = [declared_feeds(candidate.model, run.feeds) for run in judge.runs]
+        results = [_declared(candidate.call(given), run.outputs) for given, run in zip(feeds, judge.runs)]
     except RuntimeError as error:
         raise UnsupportedModel(f"it does not run: {first_line(error)}") from error
     verdict = judge.compare_results(results)

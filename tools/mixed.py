@@ -8,8 +8,6 @@ the sum of squares fit.
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +20,9 @@ from ..passes.base import place_of
 from ..passes.instruments import where
 from ..passes.precision.network import Place
 from ..passes.precision.placement import Harm, Placement
+from ..passes.quantize.placement import Keep
 from .differences import l2_error
+from .refining import refined
 from .rounding import Roundings, Source, sources_of
 
 GROUPS = 16  # that are measured first
@@ -36,18 +36,26 @@ Feeds = dict[str, Any]
 
 @dataclass
 class Kept:
-    """Nodes that stay: the reason of each by what names it, and those that harm most with their errors alone."""
+    """Nodes that stay: the reason of each by what names it, and those that harm most with their errors alone.
+
+    `keep` is what says the same as an option of the pass, where it has one.
+    """
 
     reasons: dict[Name, str]
-    worst: list[tuple[Node, float]]
+    worst: list[tuple[str, float]]
+    keep: Keep = ()
 
     def text(self) -> str:
         """The worst of them, for the summary; `reasons` are not empty."""
         most = self.worst[0][1]
-        worst = [(node, error) for node, error in self.worst if error > most / 4]
-        named = [f"{node.op.name} at {where(node)} ({error:.2%} alone)" for node, error in worst]
+        named = [f"{name} ({error:.2%} alone)" for name, error in self.worst if error > most / 4]
         more = f" and {len(named) - 3} more" if len(named) > 3 else ""
         return ", ".join(named[:3]) + more
+
+
+def named(node: Node) -> str:
+    """A node for the summary."""
+    return f"{node.op.name} at {where(node)}"
 
 
 class Mixed:
@@ -114,14 +122,14 @@ class Mixed:
 
     def _kept(self, places: set[Place], pass_name: str) -> Kept:
         reasons: dict[Name, str] = {}
-        errors: list[tuple[Node, float]] = []
+        errors: list[tuple[str, float]] = []
         for node in self.placement.network.nodes:
             if node not in self.places or node in places:
                 continue
             error = math.sqrt(self.harm.of_node(node))
             alone = f"rounded alone it makes {error:.2%}" if error >= 1e-5 else "it is beside nodes that stay"
             reasons[place_of(pass_name, "", node)] = f"error budget: {alone}"
-            errors.append((node, error))
+            errors.append((named(node), error))
         errors.sort(key=lambda pair: -pair[1])
         return Kept(reasons, errors)
 
@@ -180,27 +188,11 @@ class _Search:
     def harm(self, sources: Sequence[Source], limit: float) -> Harm:
         """The harm of each. Looks no further where all that it did not look into may be rounded."""
         begun = perf_counter()
-        number = itertools.count()  # of two equal groups the first
-        size = max(1, math.ceil(len(sources) / GROUPS))
-        parts = [sources[start : start + size] for start in range(0, len(sources), size)]
-        groups: list[tuple[float, int, Sequence[Source]]] = []  # a heap, the largest error first
-        done: list[tuple[float, Sequence[Source]]] = []
-        unknown = 0.0  # squared errors of what is not looked into yet
-        while groups or parts:
-            for part in parts:
-                squared = self.squared(part)
-                unknown += squared if len(part) > 1 else 0.0
-                heapq.heappush(groups, (-squared, next(number), part))
-            parts = []
-            negative, _, group = heapq.heappop(groups)
-            is_late = self.runs + 2 > MAX_RUNS or perf_counter() - begun > PATIENCE
-            if len(group) == 1 or is_late or unknown < HARMLESS * limit**2:
-                done.append((-negative, group))
-            else:
-                unknown += negative
-                middle = len(group) // 2
-                parts = [group[:middle], group[middle:]]
-        return self._shared(done, self.squared(sources))
+
+        def is_late() -> bool:
+            return self.runs + 2 > MAX_RUNS or perf_counter() - begun > PATIENCE
+
+        return self._shared(refined(sources, self.squared, GROUPS, HARMLESS * limit**2, is_late), self.squared(sources))
 
     def _shared(self, done: Sequence[tuple[float, Sequence[Source]]], whole: float) -> Harm:
         """The errors of groups as those of their members, so that they add up to that of the whole."""

@@ -107,6 +107,21 @@ class Refusal:
 
 
 @dataclass
+class Stays:
+    """Nodes that a budget left in the precision of the source: the worst of them, the option that allows all of them,
+    and by where each is, why."""
+
+    worst: str
+    unlock: str
+    reasons: dict[str, str]
+
+    def line(self) -> str:
+        """For the summary."""
+        unlock = f"; {self.unlock} unlocks them" if self.unlock else ""
+        return f"{len(self.reasons)} kept higher ({self.worst}){unlock}"
+
+
+@dataclass
 class Device:
     """What runs on an accelerator beside the target's main device: `nodes` of `total`, in `parts`, of which it holds
     `most` at once; `outside` counts the others by the row that refuses them."""
@@ -135,10 +150,27 @@ class Repair:
 
 
 @dataclass
+class Score:
+    """The user's metric of the result and of the source, the higher the better; `max_drop` is what may be lost."""
+
+    function: str
+    result: float
+    source: float
+    max_drop: float | None = None
+
+    def line(self) -> str:
+        """For the summary."""
+        limit = "" if self.max_drop is None else f", limit -{self.max_drop:.4g}"
+        change = f"{self.result - self.source:+.4f}{limit}"
+        return f"{self.result:.4f}, the source {self.source:.4f} ({change})   {self.function}"
+
+
+@dataclass
 class Speed:
     """What was measured: the median seconds of a run by name, and how many times as long others took as `taken`.
 
     `ratios` are (median, lower, upper) over `runs` interleaved runs, the ends at a tenth and nine tenths of them.
+    `before`: which of the others the summary compares with first, "" for all alike.
     """
 
     taken: str
@@ -147,6 +179,7 @@ class Speed:
     runs: int
     threads: int
     shape: str
+    before: str = ""
 
     def line(self) -> str:
         """For the summary, behind MEASURED."""
@@ -155,6 +188,9 @@ class Speed:
             for name, (middle, low, high) in self.ratios.items()
         ]
         where = f"{self.runs} interleaved runs, {self.threads} thread{'s' * (self.threads > 1)}, shape {self.shape}"
+        if self.before:
+            begin = f"{self.seconds[self.before] * 1e3:.3g} -> {self.seconds[self.taken] * 1e3:.3g} ms"
+            return f"{begin}, {', '.join(found)}; {where}"
         return f"took {self.taken}, {self.seconds[self.taken] * 1e3:.3g} ms: {', '.join(found)}; {where}"
 
 
@@ -181,6 +217,8 @@ class Report:
     refused: list[Refusal] = field(default_factory=list)
     repairs: list[Repair] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    metric: Score | None = None
+    stays: Stays | None = None
     speed: Speed | None = None
     device: Device | None = None
     timing: dict[str, Any] | None = None
@@ -242,6 +280,8 @@ class Report:
             lines.append("".join([line, *(f", {count} products in {name}" for name, count in small if count)]))
         lines.append(f"accuracy  {self._accuracy_line(paint)}")
         lines.extend(f"          {note}" for note in self.accuracy.notes)
+        if self.metric is not None:
+            lines.append(f"metric    {self.metric.line()}")
         if self.speed is None:
             lines.append(f"speed     {paint('NOT MEASURED', 'yellow')}")
         else:
@@ -280,7 +320,8 @@ class Report:
         """How many of the products are in the precision that was chosen, and how many casts it took."""
         found = self.after
         line = f"{self.precision} in {found.low} of {found.products} products"
-        return f"{line}, {found.casts} casts"
+        line = f"{line}, {found.casts} casts"
+        return line if self.stays is None else f"{line}; {self.stays.line()}"
 
     def _accuracy_line(self, paint: Any) -> str:
         found = self.accuracy

@@ -22,6 +22,7 @@ from ..ir.core import Model
 from ..ir.dims import DimLike
 from ..ir.errors import UsageError
 from ..ir.types import TensorType
+from .userfile import user_function
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -170,15 +171,10 @@ class _Folder(Samples):
 class _Function(Samples):
     """``file.py:function``, which is called for each walk and yields arrays by input, or the array of the one input."""
 
-    def __init__(self, path: Path, name: str, text: str, model: Model) -> None:
+    def __init__(self, text: str, model: Model) -> None:
         super().__init__(text, model)
-        space: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
-        exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), space)
-        function = space.get(name)
-        if not callable(function):
-            known = [key for key, value in space.items() if callable(value) and not key.startswith("_")]
-            raise UsageError(f"{path} has no function {name!r}; it has {_listed(known) or 'none'}", source=OPTION)
-        self.function: Callable[[], Iterable[Any]] = function
+        self.function: Callable[[], Iterable[Any]]
+        _, self.function = user_function(text, OPTION)
 
     def read(self) -> Iterator[tuple[str, Any]]:
         for number, feeds in enumerate(self.function()):
@@ -194,11 +190,8 @@ def _loaded(path: Path) -> Any:
 
 def open_samples(text: str, model: Model) -> Samples:
     """The samples that ``--calib`` names: an .npz, a folder, or ``file.py:function``. Raises UsageError for others."""
-    file, colon, name = text.rpartition(":")
-    if colon and file.endswith(".py"):
-        if not Path(file).is_file():
-            raise UsageError(f"no file {file}", source=OPTION)
-        return _Function(Path(file), name, text, model)
+    if text.rpartition(":")[0].endswith(".py"):
+        return _Function(text, model)
     path = Path(text)
     if path.is_dir():
         return _Folder(path, text, model)

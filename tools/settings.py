@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .metric import Drop
 
 
 @dataclass
@@ -12,8 +15,9 @@ class Settings:
     """Everything that decides a compilation; the fields are the command's options.
 
     `source` is a path, bytes, a ModelProto, a graphsurgeon Graph or a `Model` (optimized in place).
-    `output` None writes nothing. `max_error` is the mean relative L2 error of an output that lossy
-    passes may make. `check` None chooses: "end" under 500 MB of weights (2 GB where passes are lossy), else "off".
+    `output` None writes nothing. `max_error` is the mean relative L2 error of an output that lossy passes may make,
+    `max_drop` what of the user's `metric` may be lost. `check` None chooses: "end" under 500 MB of weights (2 GB where
+    passes are lossy), else "off".
     """
 
     source: Any
@@ -29,6 +33,9 @@ class Settings:
     check: str | None = None
     precision: str | None = None
     max_error: float | None = None
+    metric: str | None = None
+    max_drop: Drop | None = None
+    measure: bool = False
     calib: str | None = None
     emit: tuple[str, ...] = ()
     fallback: str = "cpu"
@@ -59,6 +66,7 @@ class Settings:
             output=None if self.output is None else name(self.output),
             rules=tuple(map(name, self.rules)),
             plugin=tuple(map(name, self.plugin)),
+            metric=None if self.metric is None else name(self.metric),
             calib=None if self.calib is None else name(self.calib.rstrip("/")),
         )
 
@@ -87,8 +95,14 @@ class Settings:
             words.append(f"--precision={self.precision}")
         if self.max_error is not None:
             words.append(f"--max-error={self.max_error:g}")
+        if self.metric is not None:
+            words += ["--metric", self.metric]
+        if self.max_drop is not None:
+            words.append(f"--max-drop={self.max_drop}")
         if self.calib is not None:
             words += ["--calib", self.calib]
+        if self.measure:
+            words.append("--measure")
         if self.emit:
             words.append(f"--emit={','.join(self.emit)}")
         if self.fallback != "cpu":

@@ -92,6 +92,11 @@ class Outputs:
         if self._remarks is not None:
             self._remarks.write(json.dumps(remark_json(remark)) + "\n")
 
+    @property
+    def is_written(self) -> bool:
+        """True if something is written of a run besides its model."""
+        return bool(self._files)
+
     def flush(self) -> None:
         """Bring everything to disk. Raises OSError where that fails, before a model is written."""
         for file in self._files:

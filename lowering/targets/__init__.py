@@ -60,6 +60,11 @@ class Target:
         """The version of the installed runtime; None where it is not installed, or geoc does not know its package."""
         return runtime_version(self.runtime)
 
+    @property
+    def is_here(self) -> bool:
+        """True if it stands for this machine, with its runtime installed: what is timed here holds for it."""
+        return bool(self.data.get("detected")) and self.runtime_version is not None
+
     @cached_property
     def backend(self) -> Backend:
         """How files for its runtime are made."""

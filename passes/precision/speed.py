@@ -44,8 +44,8 @@ class HalfSpeed:
     def gain(self, node: Node) -> float:
         """Seconds that the node takes less in half precision; of arithmetic none where a rank is unknown."""
         values = [value for value in (*node.inputs, *node.outputs) if value is not None]
-        single = {value: _sized(value, value.dtype) for value in values}
-        halves = {v: _sized(v, self.half if v.dtype is F32 else v.dtype) for v in values}
+        single = {value: sized(value, value.dtype) for value in values}
+        halves = {v: sized(v, self.half if v.dtype is F32 else v.dtype) for v in values}
         on_matrix_units = node.op.base_key in MATRIX_UNITS
         before = (self._single if on_matrix_units else self._vector).seconds(node, single)
         after = (self._half if on_matrix_units else self._vector).seconds(node, halves)
@@ -54,7 +54,7 @@ class HalfSpeed:
 
     def cast(self, value: Value) -> float:
         """Seconds to read a value in one precision and write it in the other; 0 where its rank is unknown."""
-        shape = self._vector.shape(value, {value: _sized(value, value.dtype)})
+        shape = self._vector.shape(value, {value: sized(value, value.dtype)})
         return 0.0 if shape is None else prod(shape) * (F32.bits + self.half.bits) / 8 / self.bandwidth
 
     def overhead(self, nodes: Iterable[Node]) -> float:
@@ -66,7 +66,7 @@ class HalfSpeed:
         return min(self.launch / 2, SHARE * sum(max(0.0, self.gain(node)) for node in nodes))
 
 
-def _sized(value: Value, dtype: DType | None) -> Type | None:
+def sized(value: Value, dtype: DType | None) -> Type | None:
     """The type of a value in which every symbol has a typical size, those that nobody named as well."""
     if dtype is None or value.shape is None:
         return value.type

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -77,6 +78,11 @@ def candidates(graph: Graph, kernels: Integers) -> list[Node]:
     """All nodes with constant weights that gain from integers, in order: numbers in `keep` are places here."""
     stem = _stem(graph, kernels) if kernels.float_stem else set()
     return [n for n in graph if n.op.key in kernels.layers and n not in stem and refusal(n) == ""]
+
+
+def numbers_of(nodes: Collection[Node], graph: Graph, kernels: Integers) -> tuple[int, ...]:
+    """The numbers of some layers, as `keep` takes them."""
+    return tuple(number for number, node in enumerate(candidates(graph, kernels)) if node in nodes)
 
 
 def _stem(graph: Graph, kernels: Integers) -> set[Node]:

@@ -9,7 +9,7 @@ from typing import ClassVar
 from ...ir.core import Graph, Model, Node, Value
 from ...ir.errors import UsageError
 from ...ir.types import I8, U8
-from ..base import Context, Observe, Pass
+from ..base import Context, Observe, Pass, place_of
 from .bias import correct_biases
 from .gemms import products_of
 from .insert import Inserter, Reference
@@ -92,7 +92,8 @@ class Quantize(Pass):
         return kernels
 
     def _allowed(self, nodes: list[Node], ctx: Context) -> list[Node]:
-        return [node for node in nodes if ctx.allow(self.name, "", node)]
+        wanted = [node for node in nodes if place_of(self.name, "", node) not in ctx.kept]
+        return [node for node in wanted if ctx.allow(self.name, "", node)]
 
     def _recurrent(self, model: Model, kernels: Integers, ctx: Context) -> bool:
         """LSTMs, of nested graphs as well: they need no samples."""
@@ -110,7 +111,10 @@ class Quantize(Pass):
             return
         chosen, could = set(layers_of(graph, kernels, self.keep)), set(candidates(graph, kernels))
         for node in graph:
-            if node.op.key in kernels.layers and node not in chosen:
+            budget = ctx.kept.get(place_of(self.name, "", node))
+            if budget is not None:
+                ctx.remark("refused", self.name, f"{node.op.name} stays in floats: {budget}", node=node)
+            elif node.op.key in kernels.layers and node not in chosen:
                 stem = "it is one of the first, which are faster in floats"
                 kept = "" if refusal(node) or node not in could else "it is in keep"
                 reason = refusal(node) or kept or stem

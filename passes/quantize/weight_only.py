@@ -13,7 +13,7 @@ from ...ir.core import Graph, Model, Node, Value, constant
 from ...ir.errors import UsageError
 from ...ir.tensor import Array, Tensor
 from ...ir.types import F32, I2, I4, I8, U2, U4, U8, DType
-from ..base import Context, Pass
+from ..base import Context, Pass, place_of
 from .blocks import ASYMMETRIC, KINDS, MINIMUM, POSITIVE, SYMMETRIC, Blocks, Scheme, exact_blocks, joined
 from .calibrated import quantize_calibrated
 from .hqq import hqq
@@ -79,7 +79,8 @@ class QuantizeWeights(Pass):
                 ctx.decline("missed", self.name, "", node, f"a weight stays as it is: {reason}")
             calibrated: list[Site] = []
             for site in sites:
-                reason = self._refusal(site)
+                budget = ctx.kept.get(place_of(self.name, "", site.first))
+                reason = self.refusal(site) or (f"%{site.value.hint} stays as it is: {budget}" if budget else "")
                 if reason:
                     ctx.decline("refused", self.name, "", site.first, reason)
                 elif ctx.allow(self.name, "", site.first):
@@ -120,7 +121,8 @@ class QuantizeWeights(Pass):
         if self.block < _SHORTEST or self.block & (self.block - 1):
             raise UsageError(f"block of {self.name} is a power of two from {_SHORTEST} on", source="--passes")
 
-    def _refusal(self, site: Site) -> str:
+    def refusal(self, site: Site) -> str:
+        """Why a weight cannot, or by `keep` must not, be quantized; "" where it may."""
         names = {site.value.hint, *(name for node in site.value.users for name in node.loc)}
         if any(fnmatchcase(name, pattern) for name in names for pattern in self.keep):
             return f"keep names %{site.value.hint}"

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import geoc
 from geoc.ir.errors import UsageError
-from geoc.tools import fastest
+from geoc.tools import fastest, timing
 from geoc.tools.cli import main
 
 from .toys import embedding, finish, relu_chain
@@ -48,15 +48,15 @@ def run_file(path: Path, feeds: dict[str, Any]) -> Any:
 def test_the_faster_one_is_written_and_said(
     forced: str, perceptron: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(fastest, "RUNS", 6)
-    slow = "_openvino" if forced == "cpu" else "_onnxruntime"
-    real = getattr(fastest, slow)
+    monkeypatch.setattr(timing, "RUNS", 6)
+    slow = "openvino" if forced == "cpu" else "onnxruntime"
+    real = timing.RUNNERS[slow]
 
     def slowed(*args: Any) -> Any:
         call = real(*args)
         return lambda feeds: (time.sleep(0.003), call(feeds))[1]
 
-    monkeypatch.setattr(fastest, slow, slowed)
+    monkeypatch.setitem(timing.RUNNERS, slow, slowed)
     assert main([str(perceptron), "--target=fastest-cpu"]) == 0
     out = capsys.readouterr().out
     assert f"speed     MEASURED  took {forced}, " in out and " 6 interleaved runs, 1 thread, shape 2x64" in out
@@ -70,19 +70,19 @@ def test_the_faster_one_is_written_and_said(
 
 
 def test_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fastest, "RUNS", 5)
+    monkeypatch.setattr(timing, "RUNS", 5)
     onnx.save(embedding(), tmp_path / "m.onnx")
     report = geoc.compile(tmp_path / "m.onnx", target="fastest-cpu", threads=2)
     assert report.ok and not report.files and report.speed is not None
     assert report.speed.runs == 5 and report.speed.threads == 2 and report.speed.shape == "2x16"
     speed = report.to_json()["speed"]
-    assert speed["status"] == "MEASURED" and set(speed["seconds"]) == {"cpu", "openvino-cpu", fastest.SOURCE}
+    assert speed["status"] == "MEASURED" and set(speed["seconds"]) == {"cpu", "openvino-cpu", timing.SOURCE}
     for name, (middle, low, high) in report.speed.ratios.items():
         assert low <= middle <= high and name != report.speed.taken
 
 
 def test_text_without_a_comparison(perceptron: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fastest, "RUNS", 5)
+    monkeypatch.setattr(timing, "RUNS", 5)
     text = perceptron.with_suffix(".gir")
     geoc.save(geoc.load(perceptron), text, weights="inline")
     report = geoc.compile(text, perceptron.with_name("out"), target="fastest-cpu", check="off")
@@ -91,24 +91,24 @@ def test_text_without_a_comparison(perceptron: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_speed_is_judged_by_interleaved_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fastest, "RUNS", 8)
+    monkeypatch.setattr(timing, "RUNS", 8)
     order: list[str] = []
 
     def sleeping(name: str, seconds: float) -> Any:
         return lambda: (order.append(name), time.sleep(seconds))
 
     calls = {"cpu": sleeping("cpu", 0.004), "openvino-cpu": sleeping("openvino-cpu", 0.012),
-             fastest.SOURCE: sleeping("source", 0.002)}  # fmt: skip
-    found = fastest.measure(calls, ("cpu", "openvino-cpu"), 1, "2")
+             timing.SOURCE: sleeping("source", 0.002)}  # fmt: skip
+    found = timing.measure(calls, ("cpu", "openvino-cpu"), 1, "2")
     assert found.taken == "cpu"  # the source is no choice, however fast
-    assert 2 < found.ratios["openvino-cpu"][0] < 4 and found.ratios[fastest.SOURCE][0] < 1
+    assert 2 < found.ratios["openvino-cpu"][0] < 4 and found.ratios[timing.SOURCE][0] < 1
     names = ["cpu", "openvino-cpu", "source"]
-    assert order[-18:] == [name for name in names + names[::-1] for _ in range(fastest.TRIES)]
+    assert order[-18:] == [name for name in names + names[::-1] for _ in range(timing.TRIES)]
 
 
 def test_wrong_results_are_not_taken(perceptron: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fastest, "RUNS", 5)
-    monkeypatch.setattr(fastest, "_openvino", lambda path, threads: lambda feeds: [feeds["x"] * 2])
+    monkeypatch.setattr(timing, "RUNS", 5)
+    monkeypatch.setitem(timing.RUNNERS, "openvino", lambda path, threads, model: lambda feeds: [feeds["x"] * 2])
     report = geoc.compile(perceptron, perceptron.with_name("out"), target="fastest-cpu")
     assert report.speed.taken == "cpu" and [r.what for r in report.refused] == ["openvino-cpu"]
     assert "its results are wrong: output 'y'" in report.refused[0].why
@@ -116,7 +116,7 @@ def test_wrong_results_are_not_taken(perceptron: Path, monkeypatch: pytest.Monke
 
 
 def test_a_model_that_openvino_does_not_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fastest, "RUNS", 5)
+    monkeypatch.setattr(timing, "RUNS", 5)
     model = finish([helper.make_node("Det", ["x"], ["y"])], [("x", TensorProto.FLOAT, [3, 3])],
                    [("y", TensorProto.FLOAT, [])])  # fmt: skip
     onnx.save(model, tmp_path / "m.onnx")
@@ -125,9 +125,9 @@ def test_a_model_that_openvino_does_not_take(tmp_path: Path, monkeypatch: pytest
 
 
 def test_half_precision_at_the_interface(perceptron: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fastest, "RUNS", 5)
+    monkeypatch.setattr(timing, "RUNS", 5)
     report = geoc.compile(perceptron, perceptron.with_name("out"), target="fastest-cpu", io_precision="fp16")
-    assert report.ok and set(report.speed.seconds) == {"cpu", "openvino-cpu", fastest.SOURCE}
+    assert report.ok and set(report.speed.seconds) == {"cpu", "openvino-cpu", timing.SOURCE}
 
 
 def test_openvino_is_needed(

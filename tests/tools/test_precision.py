@@ -71,8 +71,9 @@ def test_an_order_is_an_order_unless_a_budget_limits_it(perceptron: Path, tmp_pa
     assert report.ok and report.precision == "bf16" and 1e-3 < report.accuracy.error < 2e-2
     assert dtypes(out) == {TensorProto.BFLOAT16}
     out.unlink()
-    assert main([str(perceptron), "--target", "a100", "--precision", "bf16", "--max-error", "0.01%", "-o", str(out)]) == 1
-    assert not out.exists()
+    report = geoc.compile(perceptron, out, target="a100", precision="bf16", max_error=1e-4)
+    assert report.ok and report.precision == "" and dtypes(out) == {TensorProto.FLOAT}
+    assert report.refused[0].what == "bf16" and any("nothing of --precision bf16" in note for note in report.notes)
 
 
 def test_ranges_come_from_other_inputs_than_the_comparison(perceptron: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,8 @@ import pytest
 
 from geoc.ir.core import Model
 from geoc.ir.types import I8
+from geoc.passes.quantize.quantize import Quantize
+from geoc.passes.quantize.sensitivity import Parts
 
 from .running import Feeds, context, distance, model_of, outputs, run
 
@@ -115,3 +117,14 @@ def test_kept_on_request_and_inside_a_branch() -> None:
         model = model_of(text_)
         assert run(model, "quantize{static=false}", context(None))
         assert [n.op.name for g in model.graphs() for n in g].count("DynamicQuantizeLSTM") == 1
+
+
+def test_it_is_a_part_that_a_budget_may_leave_alone() -> None:
+    model = small_weights(model_of(lstm(outs="%y")))
+    [node] = model.graph
+    node.loc = ("/encoder/rnn",)
+    parts = Parts(model, Quantize(static=False), context(feeds(model)))
+    assert parts.nodes == [node]
+    assert parts.errors([], None) == [0.0] and 0 < parts.errors([node], None)[0] < 0.02
+    assert parts.keep([node]) == ("/encoder/rnn",)
+    assert not run(model, 'quantize{static=false,keep=["/encoder/rnn"]}', context(None))

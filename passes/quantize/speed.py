@@ -1,0 +1,55 @@
+"""What a layer saves in 8-bit integers, by a target's peak numbers: for weighing time against accuracy."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from ...ir.core import Node, Value
+from ...ir.ops.cost import CostModel, Machine
+from ...ir.types import F32, I8, U8, Type
+from ..precision.speed import sized
+from .kernels import Integers
+
+# Where a target has no numbers: products at 4 times the rate of single precision, as dot products of four bytes give.
+_RATES = {"fp32": 1e11, "int8": 4e11}
+_BANDWIDTH = 1e10
+
+
+class IntegerSpeed:
+    """Seconds by roofline; symbolic dimensions have typical sizes."""
+
+    def __init__(self, kernels: Integers, hardware: Any = None) -> None:
+        """`hardware` has `rates` in operations a second by precision, `bandwidth` in bytes a second and `launch`."""
+        rates, self.bandwidth, self.launch = _RATES, _BANDWIDTH, 1e-6
+        if hardware is not None and {"fp32", "int8"} <= set(hardware.rates) and hardware.bandwidth:
+            rates, self.bandwidth, self.launch = hardware.rates, hardware.bandwidth, hardware.launch
+        self.kernels = kernels
+        self._float = CostModel(Machine(rates.get("tf32", rates["fp32"]), self.bandwidth, 0.0))
+        self._integer = CostModel(Machine(rates["int8"], self.bandwidth, 0.0))
+
+    def gain(self, node: Node) -> float:
+        """Seconds that a layer takes less in integers, or that reading the bytes takes which a table loses."""
+        if node.op.key in self.kernels.tables:
+            table = node.inputs[0]
+            return 0.75 * self._float_bytes(table) / self.bandwidth
+        values = [value for value in (*node.inputs, *node.outputs) if value is not None]
+        floats: dict[Value, Type | None] = {value: sized(value, value.dtype) for value in values}
+        codes = {**floats, **{v: sized(v, dtype) for v, dtype in zip(node.inputs[:2], (U8, I8)) if v is not None}}
+        if node.op.key in self.kernels.closed:
+            codes[node.output] = sized(node.output, U8)
+        before, after = self._float.seconds(node, floats), self._integer.seconds(node, codes)
+        return 0.0 if before is None or after is None else before - after
+
+    def switch(self, node: Node) -> float:
+        """Seconds that it takes to quantize, or to dequantize, what a layer reads, where the layer before does other
+        than it: 0 for one that quantizes its operand in any case."""
+        if node.op.key not in self.kernels.closed:
+            return 0.0
+        return self.launch + self._float_bytes(node.inputs[0]) * (F32.bits + U8.bits) / F32.bits / self.bandwidth
+
+    def _float_bytes(self, value: Value | None) -> float:
+        if value is None:
+            return 0.0
+        shape = self._float.shape(value, {value: sized(value, value.dtype)})
+        return 0.0 if shape is None else prod(shape) * F32.bits / 8
