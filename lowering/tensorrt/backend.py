@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).parent
 
-# Of the ONNX parser in TensorRT 10.15 and 11: opsets 9 to 24 (its operators.md); opset 24 came with IR version 11.
-MAX_OPSET, MAX_IR = 24, 11
+# Of the ONNX parser in TensorRT 10.15 and 11: opsets 9 to 24 (its operators.md); opset 24 came with IR version 12.
+MAX_OPSET, MAX_IR = 24, 12
 OWN = "trt"  # the domain of its own operators
 LIMITS, DLA = "trt-limits", "trt-dla"  # the sets of rows
 

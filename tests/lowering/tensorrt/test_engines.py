@@ -152,6 +152,14 @@ def test_the_build_configuration(bert: Path, tmp_path: Path) -> None:
     assert any("no optimization profile for input_ids[batch,seq]" in note for note in open_shapes.notes)
 
 
+def test_the_newest_opset_has_its_ir_version(bert: Path, tmp_path: Path) -> None:
+    geoc.compile(bert, tmp_path / "out.onnx", target="a100", opset=24, check="off")
+    made = onnx.load(tmp_path / "out.onnx")
+    assert made.opset_import[0].version == 24 and made.ir_version == 12
+    with pytest.raises(UnsupportedModel, match="opset 25"):
+        geoc.compile(bert, tmp_path / "out.onnx", target="a100", opset=25, check="off")
+
+
 def test_fp32_turns_tf32_off() -> None:
     target = get_target("a100")
     assert configuration("m.onnx", Order(target))["builder_flags"] == ["TF32"]
