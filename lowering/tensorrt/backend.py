@@ -56,7 +56,9 @@ class TensorRT(Backend):
             method = "gptq" if has_samples else "rtn"
             first = f"quantize-weights{{block=128,method={method},kind=positive,head_bits=0}}"
             return Quantization(first, around)
-        return Quantization(last=f"quantize-floats,{around}", samples=True) if precision == "fp8" else None
+        if precision == "fp8":
+            return Quantization(last=f"quantize-floats{{correct=16}},{around}", samples=True)
+        return None
 
     def lacks(self, precision: str, hardware: Hardware) -> str:
         if precision != "w4a16":

@@ -19,7 +19,6 @@ from ...ir.types import F4E2M1, F8E4M3FN, F32, U8, DType
 from ..precision.islands import HIDING
 from .attentions import Attention
 from .floats import Floats
-from .gemms import products_of
 from .minifloats import MXFP8_BLOCK, NVFP4_BLOCK, mxfp8, nvfp4, scale_of, to_e4m3, whole_scale
 
 BLOCKS = {"nvfp4": NVFP4_BLOCK, "mxfp8": MXFP8_BLOCK}  # elements of a block, in the formats that have them
@@ -40,10 +39,8 @@ class FloatInserter:
 
     def layer(self, node: Node) -> None:
         """Quantize both operands of a product or convolution."""
-        if self.format != "fp8":
-            (node,) = products_of(self.graph, [node])
         x, w = node.inputs[0], node.inputs[1]
-        assert x is not None and w is not None
+        assert x is not None and w is not None and w.const is not None
         node.set_input(0, self._rounded(x))
         if w not in self._matrices:
             b = Builder(self.graph, self.graph.first, node.loc)
@@ -51,6 +48,9 @@ class FloatInserter:
             self._matrices[w] = make(b, w)
             self.created += b.created
         node.set_input(1, self._matrices[w])
+        if node.op.key == "Conv" and node.input(2) is None:  # for what corrects it: else that would be integers
+            zeros = Tensor.from_array(np.zeros(w.const.shape[0], np.float32))
+            node.set_inputs([*node.inputs[:2], constant(zeros)])
 
     def attention(self, attention: Attention) -> None:
         """Quantize the four operands of an attention's products.

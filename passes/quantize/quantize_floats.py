@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
+from ...ir.clone import clone_model
 from ...ir.core import Graph, Model, Node, Value
 from ...ir.errors import UsageError
 from ..base import Context, Pass
 from .attentions import Attention, attentions
+from .bias import correct_biases
 from .floats import FORMATS, Floats, floats_of
+from .gemms import products_of
 from .insert_floats import BLOCKS, FloatInserter, check_finite
 from .observers import MinMax, MovingAverage, Statistic, percentile_range, statistic
 from .placement import Keep, is_kept, refusal
@@ -32,8 +35,9 @@ class QuantizeFloats(Pass):
 
     ``format`` = nvfp4: E2M1 with E4M3 scales for blocks of 16, of activations at run time, and one number for each
     tensor, from the samples. ``format`` = mxfp8: E4M3 with powers of two for blocks of 32; no samples are needed. Both
-    for products alone. ``keep`` lists what stays: operators and source locations, with wildcards, or numbers of layers,
-    the first of those that could be quantized being 0.
+    for products alone. ``correct``: biases make up for what quantization shifts the mean of each channel by, layer by
+    layer, on at most ``correct`` samples. ``keep`` lists what stays: operators and source locations, with wildcards, or
+    numbers of layers, the first of those that could be quantized being 0.
     """
 
     name: ClassVar[str] = "quantize-floats"
@@ -42,6 +46,7 @@ class QuantizeFloats(Pass):
     method: str = "minmax"
     percentile: float = 99.999
     attention: bool = True
+    correct: int = 0
     keep: Keep = ()
 
     def run(self, model: Model, ctx: Context) -> bool:
@@ -55,11 +60,15 @@ class QuantizeFloats(Pass):
         found = [attention for attention in could if ctx.allow(self.name, "", attention.result)]
         if not layers and not found:
             return False
+        layers = products_of(graph, layers)
         for node in layers:
             check_finite(node.inputs[1])
         values = dict.fromkeys(_operand(node) for node in layers)
         values |= dict.fromkeys(value for attention in found for value in attention.operands)
         largest = {} if self.format == "mxfp8" else self._largest(model, list(values), ctx)
+        if self.correct and ctx.observe is None:
+            raise UsageError("correct needs samples: give --calib", source="--passes")
+        reference = clone_model(model) if self.correct else None
         inserter = FloatInserter(graph, self.format, kernels, largest)
         rewritten = [*layers, *(node for attention in found for node in attention)]
         with ctx.rewrite(self.name, "", rewritten, inserter.created):
@@ -67,6 +76,8 @@ class QuantizeFloats(Pass):
                 inserter.layer(node)
             for attention in found:
                 inserter.attention(attention)
+        if reference is not None and ctx.observe is not None:
+            correct_biases(model, layers, reference, ctx.observe, self.correct)
         return True
 
     def _kernels(self, ctx: Context) -> Floats:
@@ -102,6 +113,8 @@ class QuantizeFloats(Pass):
         if node.op.key == "Conv":
             if block is not None:
                 return f"there are no convolutions in {self.format}"
+            if node.attr("group") != 1:
+                return "it convolves channels apart, which takes no time but that of reading"
             return "its window is too large" if prod(w.const.shape[2:]) > kernels.taps else ""
         if block is None:
             return ""

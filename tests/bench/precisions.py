@@ -98,7 +98,7 @@ def rendered(records: list[Record]) -> str:
         "| `fp16`, `bf16` | all | casts by minimum cut ([casts.md](casts.md)) |",
         "| `int8` | all | Q and DQ with one scale for a tensor of activations and one for each channel of weights ([integers.md](integers.md)); needs `--calib` |",
         "| `int4` | from sm80 on | weights in blocks of 128 inputs with scales above 0, by GPTQ with `--calib`, by rounding without; heads and tables stay |",
-        "| `fp8` | from sm89 on | E4M3 with one scale for a tensor, 448 at its largest number; attention with all four operands, so that it stays one kernel; needs `--calib` |",
+        "| `fp8` | from sm89 on | E4M3 with one scale for a tensor, 448 at its largest number; attention with all four operands, so that it stays one kernel; not convolutions with groups or windows of more than 32; needs `--calib` |",
         "| `quantize-floats{format=nvfp4}` | Blackwell | E2M1, with E4M3 for each 16 inputs and one number for a tensor; activations in blocks at run time |",
         "| `quantize-floats{format=mxfp8}` | Blackwell | E4M3, with a power of two for each 32 inputs; activations at run time, no samples |",
         "",
@@ -115,6 +115,9 @@ def rendered(records: list[Record]) -> str:
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
         *map(_row, records),
         "",
+        "E4M3 has three bits behind the point: each operand is off by 2.5 %, where INT8 with a scale for a channel is by less than 1 %. Attention averages that away; a chain of "
+        "convolutions does not, and EfficientNet is no network for it (`quantize-floats{correct=0}`, without correction of biases, is off by 58 %).", "",
+        "onnxruntime's own optimizer moves quantization over a Transpose, for which it has no FP8: sessions of such a file need `ORT_DISABLE_ALL`.", "",
         "RTX multiplies MXFP8 in half precision: it has kernels that quantize and dequantize it, and no product of it, for sm120. Weights of INT4 are dequantized in "
         "the kernel that multiplies, which reads half precision.",
     ]  # fmt: skip

@@ -103,6 +103,8 @@ def test_a_whole_network(tmp_path: Path, format: str, limit: float) -> None:
 
 def test_mxfp8_needs_no_samples() -> None:
     assert run(model_of(PRODUCTS), "quantize-floats{format=mxfp8}", context(None, "b200"))
+    with pytest.raises(UsageError, match="correct needs samples"):
+        run(model_of(PRODUCTS), "quantize-floats{format=mxfp8,correct=4}", context(None, "b200"))
     with pytest.raises(UsageError, match="scales of nvfp4 need samples"):
         run(model_of(PRODUCTS), "quantize-floats{format=nvfp4}", context(None, "b200"))
 
