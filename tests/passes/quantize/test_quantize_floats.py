@@ -231,7 +231,7 @@ def test_targets_without_it(target: str) -> None:
     ("options", "why"),
     [
         ("format=e5m2", "format is one of"), ("method=mse", "method is one of"), ("", "need samples: give --calib"),
-    ],  # fmt: skip
+    ],
 )
 def test_bad_options(options: str, why: str) -> None:
     with pytest.raises(UsageError, match=why):
