@@ -219,6 +219,20 @@ class Tensor:
                 raise OSError(f"{self.file.path} ended early")
             yield np.frombuffer(data, dtype=self.dtype.numpy)
 
+    def read(self) -> Array:
+        """The elements as an array that may be the caller's own: those of a file are read and not mapped (`pieces`).
+
+        Their memory is free again with the array. Maps of what is read for a moment would count as this process's.
+        """
+        if self.file is None or not self.file.path or self.dtype.bits < 8 or self.dtype is STR or self.length <= _PAGED:
+            return self.array()
+        array = np.empty(self.size, self.dtype.numpy)
+        start = 0
+        for piece in self.pieces():
+            array[start : start + piece.size] = piece
+            start += piece.size
+        return array.reshape(self.shape)
+
     def sampled(self, positions: Iterable[int], count: int = 1) -> bytes:
         """The bytes of `count` elements from each of some flat positions on. For whole-byte types.
 

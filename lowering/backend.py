@@ -23,8 +23,8 @@ from ..ir.core import Model, Node
 from ..ir.errors import UsageError
 
 if TYPE_CHECKING:
-    from ..passes.quantize.floats import Floats
     from ..passes.quantize.kernels import Integers
+    from ..passes.quantize.small_floats import Floats
     from .targets import Hardware, Target
 
 _FOLDER = Path(__file__).parent
@@ -188,7 +188,7 @@ class Backend:
 
     def floats(self, hardware: Hardware) -> Floats:
         """What it multiplies in floats of 8 and 4 bits on this hardware; nothing by default."""
-        from ..passes.quantize.floats import Floats
+        from ..passes.quantize.small_floats import Floats
 
         return Floats()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if TIMING.match(item.name):
             item.add_marker(pytest.mark.flaky(reruns=4))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What tests measure is kept apart from what the user of this machine did, commands that they start included."""
+    os.environ["GEOC_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -48,6 +48,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--calib",), "FILE.npz|DIR|FILE.py:FUNCTION", "text", "samples to measure numbers on: arrays INPUT/0, "
            "INPUT/1, ...; a folder of .npy and .npz; or a function that yields them. One in five is held back, and the "
            "result compared on it (default: random, made-up inputs)"),
+    Option(("--cache",), "DIR|off", "text", "where what was measured on samples is kept for the next run, or to go on "
+           "after an interruption (default: $GEOC_CACHE_DIR, or geoc/statistics in the platform's folder for caches)"),
     Option(("--emit",), "KINDS", "list", "what to write, with commas: onnx, gir, ort, run, triton, and what else the "
            "target has (default: what -o ends in, or the target's own); several go into the folder -o"),
     Option(("--io-precision",), "fp32|fp16|bf16", "fp32|fp16|bf16", "what float inputs and outputs are declared as "
@@ -101,6 +103,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "estimate": ("target", "shape", "json"),
     "explain": (*_PIPELINE, "rule", "node", "shape", "seed"),
     "match": (*_PIPELINE, "json", "shape", "seed"),
+    "quant-report": ("calib", "shape", "output", "json", "seed"),
     "rulecheck": ("target", "plugin", "rule", "count", "seed", "output"),
 }
 """Verbs and the options each takes."""

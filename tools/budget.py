@@ -112,12 +112,12 @@ def try_out(run: Compilation, judge: Judge, attempt: Attempt, model: Model) -> T
 
 
 def _pays(run: Compilation, trial: Trial, automatic: bool) -> bool:
-    """True unless integers were measured to be slower than floats and nobody ordered them."""
+    """True unless integers were measured to be no faster than floats and nobody ordered them."""
     if trial.attempt.precision not in QUANTIZED or not trial.lowered:
         return True
     from .profit import loss
 
-    slower = loss(run, trial.model, trial.attempt)
+    slower = loss(run, trial.model, trial.attempt, surely=not automatic)
     if slower and automatic:
         run.report.refused.append(Refusal(trial.attempt.precision, slower, 1, f"--precision {trial.attempt.precision}"))
         return False

@@ -110,6 +110,7 @@ class Judge:
         self._declared = None if interface is None else Declared(model, interface)
         if self._declared is not None:
             self._limit = max(self._limit, self._declared.limit)
+        self._reference_folds = _folds(model)
         self._unstable: dict[str, str] = {}  # outputs whose limit was raised, and why
 
     @property
@@ -150,7 +151,7 @@ class Judge:
 
         Raises CannotCheck, UsageError where a sample does not run.
         """
-        session = unoptimized_session(self.reference, "the source")
+        session = unoptimized_session(self.reference, "the source", fold=self._reference_folds)
         if samples is not None:
             self._run_samples(session, samples)
         given = len(self.runs)
@@ -331,7 +332,7 @@ class Judge:
             for _ in range(NOISE_RUNS):
                 if session is None or self._tables:
                     tables = {name: _nudged(t.array(), self._noise_units, rng) for name, t in self._tables.items()}
-                    session = unoptimized_session(self.reference, "the source", tables)
+                    session = unoptimized_session(self.reference, "the source", tables, fold=self._reference_folds)
                 feeds = {name: _nudged(value, self._noise_units, rng) for name, value in run.feeds.items()}
                 for i, moved in enumerate(session.run(self.output_names, feeds)):
                     _, error, problem = difference(run.outputs[i], moved, 0.0, i in self._random)
@@ -393,9 +394,13 @@ def _folds(model: Model) -> bool:
 
 
 def unoptimized_session(
-    path: str, what: str, weights: Mapping[str, Any] | None = None, fold: bool = False
+    path: str, what: str, weights: Mapping[str, Any] | None = None, fold: bool = False, lean: bool = False
 ) -> Any:
-    """A session without optimizations, with `fold` those of the first level; `weights` replace the file's by name."""
+    """A session without optimizations, with `fold` those of the first level; `weights` replace the file's by name.
+
+    `lean`: it takes less memory and more time. Weights in files stay mapped, without a copy in the order that kernels
+    read them in, and memory is not planned ahead for each shape of inputs.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -404,6 +409,9 @@ def unoptimized_session(
     options.intra_op_num_threads = THREADS
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    if lean:
+        options.enable_mem_pattern = False
+        options.add_session_config_entry("session.disable_prepacking", "1")
     kept = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in (weights or {}).items()}
     for name, value in kept.items():
         options.add_initializer(name, value)

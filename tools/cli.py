@@ -97,6 +97,10 @@ def _verb(name: str) -> Callable[[Arguments], int]:
         from .doctor import doctor_verb
 
         return doctor_verb
+    if name == "quant-report":
+        from .quantreport.verb import quant_report_verb
+
+        return quant_report_verb
     from . import verbs
 
     found: Callable[[Arguments], int] = getattr(verbs, f"{name}_verb")

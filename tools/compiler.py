@@ -16,6 +16,7 @@ from ..ir.core import Model
 from ..ir.errors import FormatError, InvalidModel, UnsupportedModel, UsageError
 from ..lowering.backend import Order
 from ..lowering.emit import write_onnx
+from ..lowering.onnx.external import with_external_weights
 from ..lowering.onnx.save import is_inside
 from ..lowering.targets import get_target
 from ..passes.base import Context, Instrument, Pass, Place
@@ -34,6 +35,7 @@ from .samples import Samples, open_samples
 from .selection import selected
 from .settings import Settings
 from .shapes import read_shapes, specialise
+from .statistics import open_cache
 from .watch import TRACE, Outputs, old_dumps
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ if TYPE_CHECKING:
 # Bytes of weights up to which the default is to compare. What changes results beyond rounding is compared, and measured
 # before, where that takes minutes: the budget would be a guess.
 CHECK_MAX, LOSSY_CHECK_MAX = 500_000_000, 2_000_000_000
+# Bytes of weights from which on they are in a file of their own where a model is run: onnxruntime maps that, and reads
+# what is inside a model into memory twice.
+MAPPED = 16 << 20
 
 
 class Compilation:
@@ -95,6 +100,10 @@ class Compilation:
             if self._in_place is not None and model is not self._in_place:
                 _replace(self._in_place, model)
                 model = self._in_place
+        cache = None if self.calibration is None else self.calibration.cache
+        if cache is not None and cache.hits:
+            known = f"{cache.hits} of {cache.hits + cache.misses} measurements on samples are those of an earlier run"
+            self.report.notes.append(f"{known}, from {cache.folder}; --cache=off measures again")
         self.report.model = model
         self.report.seconds = perf_counter() - begun
         self.report.again = self.settings.command()
@@ -197,23 +206,33 @@ class Compilation:
         return self.scratch
 
     def _clean(self) -> None:
+        if self.calibration is not None:
+            self.calibration.close()
         if self.scratch is not None:
             shutil.rmtree(self.scratch, ignore_errors=True)
 
     def reference(self, model: Model) -> str:
-        """A file with the unoptimized model: the source itself where that is ONNX. `model` is unoptimized."""
+        """A file with the unoptimized model: the source itself where that is ONNX. `model` is unoptimized.
+
+        Of a large source it is a copy whose weights onnxruntime maps (`lowering.onnx.external`).
+        """
         if self._reference is None:
-            path = self.settings.path
-            if path is not None and not path.endswith(".gir"):
-                self._reference = path
-            else:
-                self._reference = os.path.join(self._folder(), "reference.onnx")
-                self.export(model, self._reference)
+            path, copy = self.settings.path, os.path.join(self._folder(), "reference.onnx")
+            if path is None or path.endswith(".gir"):
+                self.export(model, copy)
+            elif os.path.getsize(path) <= MAPPED or not with_external_weights(path, copy):
+                copy = path
+            self._reference = copy
         return self._reference
 
     def export(self, model: Model, path: str) -> None:
-        """Write `model` as ONNX for the target, weights inline while one file can hold them."""
-        write_onnx(model, path, Order(self.target, self.settings.opset, None))
+        """Write `model` as ONNX for the target, to be run here: onnxruntime maps weights that are large."""
+        weights = "copy" if model.weight_bytes > MAPPED else None
+        write_onnx(model, path, Order(self.target, self.settings.opset, weights))
+
+    def export_placed(self, model: Model, path: str) -> None:
+        """The same where large weights are in files beside it already (`PlacedWeights`)."""
+        write_onnx(model, path, Order(self.target, self.settings.opset, "reuse"))
 
     # Passes and comparison
 
@@ -235,8 +254,9 @@ class Compilation:
         # Who wants it run for a comparison, or gives samples, wants it measured too.
         if self.is_lossy and (weights < most or mode != "off" or self.samples is not None):
             self.calibration = Calibration(
-                model, self.shapes, self.settings.seed, self.export, self.samples, self.progress.detail
-            )
+                model, self.shapes, self.settings.seed, self.export_placed, self.samples, self.progress.detail,
+                open_cache(self.settings.cache, self.report.notes.append),
+            )  # fmt: skip
         if mode == "off":
             return self.optimize(model, self.final_instruments())
         from .checked import compile_checked
@@ -293,6 +313,10 @@ class Compilation:
                 self.progress.finished()
                 self.log.write(self.timing.text() + "\n")
         report.after = GraphSize.of(model, weight_bytes(model))
+        if self.settings.report is not None and report.ok:
+            from .quantreport.section import quantization_of
+
+            report.quantization = quantization_of(self, model)
         self.outputs.flush()
         if self.written and report.ok:
             self.progress.stage("writing", 0.9, 1.0)

@@ -94,6 +94,22 @@ RULE is a name, or a pattern in the language of docs/rules.md, whose inner value
 looks at the model as its pass first meets it; a pattern at the model as it is in the file or, with -O or
 --passes, at what these make of it. Exit codes: 0 found; 1 not found; 2 bad use or bad input.
 """,
+    "quant-report": """\
+geoc quant-report MODEL [ORIGINAL] [--calib DATA]: what quantization costs, layer by layer.
+
+    geoc quant-report bert.int8.onnx bert.onnx --calib data.npz
+    geoc quant-report bert.int8.onnx bert.onnx -o report.html     with a plot; .png and .json as well
+    geoc quant-report bert.int8.onnx                              without the original
+    geoc quant-report bert.int8.onnx bert.onnx --json | jq .error.l2
+
+MODEL is any quantized model: what geoc wrote, Q and DQ of another tool, operators on integers, weights in
+blocks. For each layer: the bits and bytes of its weight; of its input the type, the range that was seen, the
+share that is cut off because no code stands for it, and what rounding it makes alone; and, beside ORIGINAL,
+how far the result of the layer is off: relative L2 error and signal-to-noise ratio (20 dB are 10 %).
+The worst come first: `--passes '...quantize{keep=[...]}'` leaves layers in floats. Layers of the two models
+are brought together by what they compute, so names do not matter; what corresponds to nothing has no error.
+Without --calib inputs are made up, and the figures show little more than that it runs.
+""",
     "rulecheck": """\
 geoc rulecheck [FILE.rules|FILE.py...] [--rule NAMES]: try rewrite rules on graphs made up for them.
 
@@ -115,6 +131,7 @@ _SHORT = {
     "estimate": "estimate time and memory on a target",
     "explain": "say why a rule fires or does not",
     "match": "find where a rule or a pattern matches",
+    "quant-report": "show what quantization costs each layer",
     "rulecheck": "try rewrite rules, and show where one is wrong",
 }
 _GROUPS = (
@@ -131,7 +148,7 @@ def help_text(verb: str) -> str:
     """The help of a verb; "compile" is the command itself."""
     parts = [_COMPILE if verb == "compile" else _VERB_HELP[verb]]
     if verb == "compile":
-        parts.append("verbs\n" + "".join(f"  {v:<10}{text}\n" for v, text in _SHORT.items()))
+        parts.append("verbs\n" + "".join(f"  {v:<14}{text}\n" for v, text in _SHORT.items()))
     for group, title in _GROUPS:
         rows = [o for o in OPTIONS if o.group == group and (o.key in VERBS[verb] or o.key in EVERYWHERE)]
         if rows:

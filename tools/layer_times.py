@@ -97,10 +97,11 @@ class LayerTimes:
         samples = [{"x": np.random.default_rng(0).standard_normal(shape).astype(np.float32)}]
 
         def seen(model: Model, observers: Mapping[Value, Observer], limit: int | None = None) -> int:
-            return observe(model, observers, samples, run.export)
+            return observe(model, observers, samples, run.export_placed)
 
         ctx = Context(capabilities=SimpleNamespace(integers=kernels), observe=seen)
-        if not replace(step, method="minmax", weights="minmax", correct=0, keep=()).run(integers, ctx):
+        plain = replace(step, method="minmax", weights="minmax", rounding="nearest", correct=0, keep=())
+        if not plain.run(integers, ctx):
             return None
         if node.op.key in kernels.closed:
             _cut(integers)

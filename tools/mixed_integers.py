@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from time import perf_counter
+from time import process_time
 from typing import Protocol
 
 from ..ir.core import Node
@@ -21,7 +21,7 @@ from .refining import refined
 
 GROUPS = 10  # stretches that are measured first
 MAX_RUNS = 40  # of models on samples, to find what harms
-PATIENCE = 120.0  # seconds after which no further stretch is looked into
+PATIENCE = 120.0  # seconds of the processor after which no further stretch is looked into
 LIMIT = 8  # samples that errors are measured on
 HARMLESS = 0.1  # of the squared error that is allowed: when what makes less is left, it is not looked into
 CHOICES = 5  # that are measured as a whole, for each error that is asked for
@@ -150,7 +150,7 @@ def measure_integers(
     same unit. `limit`: the relative L2 error that is wanted; `counted`: which outputs in single precision count.
     """
     runs = 0
-    begun = perf_counter()
+    begun = process_time()
 
     def squared(nodes: Sequence[Node]) -> float:
         nonlocal runs
@@ -160,7 +160,7 @@ def measure_integers(
         return max((error for error, counts in zip(errors, counted) if counts), default=0.0) ** 2
 
     def is_late() -> bool:
-        return runs + 2 > MAX_RUNS or perf_counter() - begun > PATIENCE
+        return runs + 2 > MAX_RUNS or process_time() - begun > PATIENCE
 
     found = refined(parts.nodes, squared, GROUPS, HARMLESS * limit**2, is_late)
     order = {node: number for number, node in enumerate(parts.nodes)}

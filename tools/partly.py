@@ -34,6 +34,7 @@ ROUNDS = 5  # models that are made in part in lower precision
 QUESTIONS = 12  # errors that are asked for, which may give the same model
 MARGIN = 0.95  # of the budget: predictions are not exact
 CLOSE = 0.75  # of the budget: a model that uses so much of it is not improved
+FIRST = 0.7  # of the error of the whole, where it is the user's metric that refuses that
 _LOWERING = (Quantize, QuantizeWeights, Autocast)
 
 
@@ -131,7 +132,7 @@ class PartSearch:
         error = self.whole.verdict.error
         if error > self.limit:
             return self.limit * MARGIN * (mixture.error / error if math.isfinite(error) else 1.0)
-        return mixture.error / 2  # the metric refused it
+        return FIRST * mixture.error  # the metric refused it
 
     def _next(self, verdict: Verdict, wanted: float, low: float, high: float) -> float:
         error = verdict.error
@@ -161,7 +162,7 @@ class PartSearch:
             if placement is None or not run.calibration.samples:
                 raise CannotCheck(run.calibration.problem or "nothing in it is in single precision")
             return measure(
-                model, placement, run.calibration.samples, self.limit, run.export,
+                model, placement, run.calibration.samples, self.limit, run.export_placed,
                 ignored=self.judge.random_outputs, progress=progress
             )  # fmt: skip
         if run.calibration.problem:

@@ -26,8 +26,11 @@ def can_time(run: Compilation) -> bool:
     return run.target.is_here and run.target.runtime in RUNNERS
 
 
-def loss(run: Compilation, model: Model, attempt: Attempt) -> str:
-    """What to say where a model takes longer than the same in floats, in nine of ten runs at least; "" otherwise."""
+def loss(run: Compilation, model: Model, attempt: Attempt, surely: bool) -> str:
+    """What to say where a model takes longer than the same in floats; "" otherwise.
+
+    In the median of interleaved runs, or `surely`: in nine of ten.
+    """
     if not can_time(run) or (run.report.before.bytes > LARGE and not run.settings.measure):
         return ""
     forms = {attempt.precision: model, FLOATS: _in_floats(run, attempt)}
@@ -35,7 +38,7 @@ def loss(run: Compilation, model: Model, attempt: Attempt) -> str:
     if speed is None:
         return ""
     middle, _, high = speed.ratios[FLOATS]
-    if high >= 1:
+    if (high if surely else middle) >= 1:
         return ""
     floats, low = (f"{speed.seconds[name] * 1e3:.3g} ms in {name}" for name in (FLOATS, attempt.precision))
     return f"MEASURED {floats}, {low}: x{middle:.2f}, shape {speed.shape}"

@@ -31,9 +31,9 @@ class Progress(Instrument):
         self._done, self._total = 0, steps
         self._show(text)
 
-    def detail(self, text: str) -> None:
-        """Say what the stage is at."""
-        self._show(text)
+    def detail(self, text: str, part: float = 0.0) -> None:
+        """Say what the stage is at; `part`, 0 to 1, of the pass at hand is done."""
+        self._show(text, part)
 
     def before_pass(self, model: Model, step: Pass) -> None:
         self._show(f"{self._stage}: {step.name}")
@@ -48,14 +48,15 @@ class Progress(Instrument):
             self._out.flush()
             self._shown = False
 
-    def _show(self, text: str) -> None:
+    def _show(self, text: str, within: float = 0.0) -> None:
         now = perf_counter()
         if self._out is None or now - self._begun < AFTER or now - self._last < EVERY:
             return
         self._last = now
         self._shown = True
         # Passes of a group may come again: approach the end of the stage, never pass it.
-        part = self._done / (self._done + max(1, self._total - self._done // 2)) if self._total else 0.0
+        passes = self._done + within
+        part = passes / (self._done + max(1, self._total - self._done // 2)) if self._total else within
         done = self._from + (self._to - self._from) * min(part, 1.0)
         filled = round(done * WIDTH)
         bar = "#" * filled + "." * (WIDTH - filled)

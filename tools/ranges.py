@@ -23,6 +23,8 @@ from ..ir.core import Graph, Model, Node, Value
 from ..ir.tensor import Tensor
 from ..ir.types import F32
 from ..passes.precision.ranges import FAR, Range
+from ..passes.quantize.observers import Statistics
+from .placed import PlacedWeights
 from .running import Running
 
 Feeds = Mapping[str, Any]
@@ -41,7 +43,13 @@ class Watcher(Running):
     """A model that is run for the ranges of its f32 values. `ranges` grows with each run; values of graphs that never
     ran are missing from it."""
 
-    def __init__(self, model: Model, write: Callable[[Model, str], None], far: float = FAR) -> None:
+    def __init__(
+        self,
+        model: Model,
+        write: Callable[[Model, str], None],
+        far: float = FAR,
+        weights: PlacedWeights | None = None,
+    ) -> None:
         """`write` makes an ONNX file of a model; `far` is what float inputs are multiplied by in a second run.
 
         Raises CannotCheck where onnxruntime does not load the model.
@@ -52,7 +60,7 @@ class Watcher(Running):
         self._far = far
         self.ranges: dict[Value, Range] = {}
         self.refusal = ""  # why the last run failed
-        super().__init__(copy, write, "the model with its ranges")
+        super().__init__(copy, write, "the model with its ranges", weights)
 
     def run(self, feeds: Feeds) -> bool:
         """Run the model on `feeds`, and on them with float inputs scaled up; False where it does not take them."""
@@ -69,6 +77,35 @@ class Watcher(Running):
             for value, *numbers in zip(group.values, low, high, far_low, far_high):
                 _note(self.ranges, self._original[value], *map(float, numbers))
         return True
+
+
+class RangeTable(Statistics):
+    """Ranges that can be kept: a row of low, high and far for each f32 value of a model, NaN for what never ran."""
+
+    grows = ("numbers",)
+
+    def __init__(self, model: Model) -> None:
+        self.numbers = np.full((len(_values(model)), 3), np.nan)
+
+    def put(self, model: Model, ranges: Mapping[Value, Range]) -> None:
+        """Take the ranges of its values."""
+        for row, value in zip(self.numbers, _values(model)):
+            if value in ranges:
+                row[:] = ranges[value]
+
+    def ranges(self, model: Model) -> dict[Value, Range]:
+        """The ranges of the values of a model with the same structure."""
+        rows = zip(_values(model), self.numbers.tolist())
+        return {value: Range(*row) for value, row in rows if not math.isnan(row[2])}
+
+
+def _values(model: Model) -> list[Value]:
+    """The values that are watched, in an order that models of one structure share."""
+    found: list[Value] = []
+    for graph in model.graph.graphs():
+        found += graph.inputs
+        found += [value for node in graph for value in node.outputs]
+    return [value for value in found if value.dtype is F32]
 
 
 def _note(found: dict[Value, Range], value: Value, low: float, high: float, far_low: float, far_high: float) -> None:

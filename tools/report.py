@@ -222,6 +222,7 @@ class Report:
     speed: Speed | None = None
     device: Device | None = None
     timing: dict[str, Any] | None = None
+    quantization: dict[str, Any] | None = None  # layer by layer, for --report (`quantreport.data`)
     again: str = ""
     model: Any = field(default=None, repr=False)
 

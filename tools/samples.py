@@ -40,6 +40,7 @@ class Samples:
         """`text` is what the user wrote."""
         graph = model.graph
         self.text = text
+        self.label = ""  # of the sample that a walk gave last
         self._types = {n: v.type for n, v in zip(graph.input_names, graph.inputs)}
         self._needed = [n for n, v in zip(graph.input_names, graph.inputs) if v not in graph.defaults]
 
@@ -51,7 +52,7 @@ class Samples:
         """All samples. Raises UsageError that names the sample and the input where one does not fit the model."""
         is_empty = True
         for label, given in self.read():
-            is_empty = False
+            is_empty, self.label = False, label
             yield self._checked(label, given)
         if is_empty:
             raise UsageError(f"{self.text} holds no samples", source=OPTION)
@@ -69,13 +70,11 @@ class Samples:
 
     def digest(self) -> str:
         """A hash of all samples, hexadecimal: the same data give the same one wherever they come from."""
-        found = hashlib.blake2b(digest_size=16)
-        for feeds in self:
-            for name, array in sorted(feeds.items()):
-                found.update(f"{name} {array.dtype.str} {array.shape};".encode())
-                found.update(np.ascontiguousarray(array).tobytes())
-            found.update(b".")
-        return found.hexdigest()
+        return digest_of(self)
+
+    def count(self) -> int | None:
+        """How many samples there are, without reading them; None where that cannot be told."""
+        return None
 
     def _checked(self, label: str, given: Any) -> Feeds:
         if not isinstance(given, Mapping):
@@ -116,6 +115,17 @@ class Samples:
         return UsageError(f"{self.text}: sample {label} {message}", source=OPTION)
 
 
+def digest_of(samples: Iterable[Feeds]) -> str:
+    """A hash of names, types and numbers, hexadecimal."""
+    found = hashlib.blake2b(digest_size=16)
+    for feeds in samples:
+        for name, array in sorted(feeds.items()):
+            found.update(f"{name} {array.dtype.str} {array.shape};".encode())
+            found.update(np.ascontiguousarray(array).data)
+        found.update(b".")
+    return found.hexdigest()
+
+
 def _listed(names: Any) -> str:
     return ", ".join(names)
 
@@ -130,6 +140,11 @@ class _Archive(Samples):
     def __init__(self, path: Path, text: str, model: Model) -> None:
         super().__init__(text, model)
         self.path = path
+
+    def count(self) -> int | None:
+        with _loaded(self.path) as archive:
+            found = (_NUMBERED.fullmatch(key) for key in archive.files if key not in self._types)
+            return len({int(match[2]) for match in found if match}) or 1
 
     def read(self) -> Iterator[tuple[str, Any]]:
         with _loaded(self.path) as archive:
@@ -159,8 +174,14 @@ class _Folder(Samples):
         super().__init__(text, model)
         self.path = path
 
+    def count(self) -> int | None:
+        return len(self._paths())
+
+    def _paths(self) -> list[Path]:
+        return sorted(p for p in self.path.iterdir() if p.suffix in (".npy", ".npz"))
+
     def read(self) -> Iterator[tuple[str, Any]]:
-        for path in sorted(p for p in self.path.iterdir() if p.suffix in (".npy", ".npz")):
+        for path in self._paths():
             if path.suffix == ".npy":
                 yield path.name, _loaded(path)
                 continue

@@ -37,6 +37,7 @@ class Settings:
     max_drop: Drop | None = None
     measure: bool = False
     calib: str | None = None
+    cache: str | None = None  # a folder for statistics of samples; "off": none; None: where `statistics.py` says
     emit: tuple[str, ...] = ()
     fallback: str = "cpu"
     threads: int | None = None
@@ -68,6 +69,7 @@ class Settings:
             plugin=tuple(map(name, self.plugin)),
             metric=None if self.metric is None else name(self.metric),
             calib=None if self.calib is None else name(self.calib.rstrip("/")),
+            cache=None,
         )
 
     def command(self) -> str:
@@ -101,6 +103,8 @@ class Settings:
             words.append(f"--max-drop={self.max_drop}")
         if self.calib is not None:
             words += ["--calib", self.calib]
+        if self.cache is not None:
+            words += ["--cache", self.cache]
         if self.measure:
             words.append("--measure")
         if self.emit:

@@ -37,7 +37,7 @@ class DeferredTensor(Tensor):
 
     def array(self) -> Array:
         """The elements, computed anew."""
-        array = self.compute(self.source.array()).reshape(self.shape)
+        array = self.compute(self.source.read()).reshape(self.shape)
         if array.flags.writeable:
             array.flags.writeable = False
         return array

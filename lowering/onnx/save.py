@@ -78,7 +78,7 @@ class SaveResult:
         return sum(self.files.values())
 
 
-class _DataFile:
+class DataFile:
     """The payloads of one external data file in the making."""
 
     def __init__(self, location: str) -> None:
@@ -106,7 +106,7 @@ class _DataFile:
 class _Placement:
     """Decides for each tensor where its payload goes; remembers the files that payloads are taken from."""
 
-    def __init__(self, folder: str, data: _DataFile | None, reuse: bool) -> None:
+    def __init__(self, folder: str, data: DataFile | None, reuse: bool) -> None:
         self.folder = folder
         self.data = data
         self.reuse = reuse
@@ -202,7 +202,7 @@ def save_onnx(
     data_path = target + ".data"
     if os.path.isdir(target):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
-    data = _DataFile(os.path.basename(data_path)) if weights == "copy" else None
+    data = DataFile(os.path.basename(data_path)) if weights == "copy" else None
     options = {"opset": opset, "max_opset": max_opset, "max_ir": max_ir, "metadata": metadata}
     place = _Placement(folder, data, weights == "reuse")
     chunks, proto = _encode(model, place, options)
@@ -211,7 +211,7 @@ def save_onnx(
             raise UnsupportedModel(
                 f"{total_size(chunks) / 1e9:.1f} GB do not fit into one ONNX file; use --weights copy"
             )
-        data = data or _DataFile(os.path.basename(data_path))
+        data = data or DataFile(os.path.basename(data_path))
         place = _Placement(folder, data, weights == "reuse")
         chunks, proto = _encode(model, place, options)
     written = [target] if data is None or not data.size else [target, data_path]
@@ -224,7 +224,7 @@ def save_onnx(
         files = {data_path: data.size, **files}
         outputs.append((data_path, data.chunks))
     outputs.append((target, chunks))
-    _write_all(outputs)
+    write_all(outputs)
     return SaveResult(_opset_of(proto), proto.ir_version or 0, files)
 
 
@@ -246,7 +246,7 @@ def _protect(outputs: list[str], sources: list[str]) -> None:
                 raise UsageError(f"{output} is being read: give another output name")
 
 
-def _write_all(outputs: list[tuple[str, list[Any]]]) -> None:
+def write_all(outputs: list[tuple[str, list[Any]]]) -> None:
     """Write several files under temporary names, then rename them: none appears before all are whole."""
     with contextlib.ExitStack() as stack:
         temporary: list[tuple[str, str]] = []

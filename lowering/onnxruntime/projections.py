@@ -20,7 +20,7 @@ _BLOCK = 256  # rows of a weight that are widened to float64 at a time
 def is_moderate(b: Value) -> bool:
     """True for a constant of numbers that no score overflows for."""
     const = b.const
-    return const is not None and b.dtype is F32 and bool((np.abs(const.array()) < _MODERATE).all())
+    return const is not None and b.dtype is F32 and bool((np.abs(const.read()) < _MODERATE).all())
 
 
 @native
@@ -44,7 +44,7 @@ def bias_through(b: Value, w: Value, c: Value) -> Tensor | None:
     """c + b w, for a bias b that passes through a product with w; None for numbers that might overflow on the way."""
     if b.const is None or w.const is None or c.const is None or not all(is_moderate(v) for v in (b, w, c)):
         return None
-    bias, weight = b.const.array(), w.const.array()
+    bias, weight = b.const.read(), w.const.read()
     total = c.const.array().astype(np.float64)
     for start in range(0, len(bias), _BLOCK):
         rows = slice(start, start + _BLOCK)

@@ -22,8 +22,8 @@ from ..installed import RUNTIMES, runtime_version
 from .hardware import Hardware, detected, hardware_of, machine
 
 if TYPE_CHECKING:
-    from ...passes.quantize.floats import Floats
     from ...passes.quantize.kernels import Integers
+    from ...passes.quantize.small_floats import Floats
 
 __all__ = ["Hardware", "Target", "get_target", "list_targets", "machine"]
 

@@ -10,8 +10,8 @@ from ...ir.core import Model, Node
 from ..backend import Backend, Emitter, Lazy, Placement, Quantization, Unsupported, in_main_graph
 
 if TYPE_CHECKING:
-    from ...passes.quantize.floats import Floats
     from ...passes.quantize.kernels import Integers
+    from ...passes.quantize.small_floats import Floats
     from ..targets import Hardware, Target
 
 _FOLDER = Path(__file__).parent

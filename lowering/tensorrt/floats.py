@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...passes.quantize.floats import Floats
+from ...passes.quantize.small_floats import Floats
 
 if TYPE_CHECKING:
     from ..targets import Hardware

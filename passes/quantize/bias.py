@@ -10,8 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...ir.builder import Builder
-from ...ir.clone import clone_model
-from ...ir.core import Model, Node, Value, constant
+from ...ir.core import Model, Node, constant
 from ...ir.tensor import Array, Tensor
 from ...ir.types import F32, I32
 from ..base import Observe
@@ -28,23 +27,12 @@ def correct_biases(model: Model, layers: list[Node], reference: Reference, obser
     original, of = reference
     wanted = {node: Mean(_channels(node)) for node in layers}
     copies = {node: of[node.output] for node in layers if node.output in of}
-    _observe_part(original, {copies[node]: mean for node, mean in wanted.items() if node in copies}, observe, samples)
+    observe(original, {copies[node]: mean for node, mean in wanted.items() if node in copies}, samples)
     for group in _depths(layers):
         found = {node: Mean(_channels(node)) for node in group if node in copies}
-        _observe_part(model, {node.output: mean for node, mean in found.items()}, observe, samples)
+        observe(model, {node.output: mean for node, mean in found.items()}, samples)
         for node, mean in found.items():
             shift_bias(node, wanted[node].mean - mean.mean)
-
-
-def _observe_part(model: Model, observers: dict[Value, Mean], observe: Observe, samples: int) -> None:
-    """Observe values in a copy that ends with them: what lies behind need neither be written nor loaded."""
-    part, of = clone_model(model)
-    wanted = [of[value] for value in observers]
-    part.graph.set_outputs(wanted, [f"layer.{number}" for number in range(len(wanted))])
-    for node in part.graph.reversed():
-        if not node.in_use:
-            part.graph.erase(node)
-    observe(part, {of[value]: observer for value, observer in observers.items()}, samples)
 
 
 def _channels(node: Node) -> int:

@@ -1,38 +1,61 @@
-"""What a runtime multiplies in floats of 8 and 4 bits: the answer that passes ask ``ctx.capabilities.floats`` for."""
+"""Constants that are stored as codes, as the floats that they stand for: for models that are run and not written."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import numpy as np
 
-FORMATS = ("fp8", "mxfp8", "nvfp4")
+from ...ir.core import Model, Node, constant
+from ...ir.evaluate import DeferredTensor
+from ...ir.tensor import Array, Tensor
+from ...ir.types import F32
+
+_LEAST = 1 << 12  # elements
 
 
-@dataclass(frozen=True)
-class Floats:
-    """The products on small floats of a runtime on one piece of hardware.
+def dequantize_constants(model: Model) -> None:
+    """Put floats, computed when they are read, in the place of DequantizeLinear of constants.
 
-    `formats` it has (`FORMATS`). `layers`: operators with constant weights that have kernels for fp8; MatMul and Gemm
-    alone have them for blocks. `taps`: elements of a convolution's window at most. `heads`: the sizes of an attention's
-    head, from and to, for which product, softmax and product are one kernel in fp8; None where there is no such.
-    `length`: queries and keys that such a kernel needs at least.
-    `blocks`: by format the operators that quantize in blocks at run time, and that bring such numbers back.
+    onnxruntime 1.31 without optimizations dequantizes all of them at the start of each run, and holds all at a time.
     """
-
-    formats: frozenset[str] = frozenset()
-    layers: frozenset[str] = frozenset({"Conv", "MatMul", "Gemm"})
-    taps: int = 1 << 30
-    heads: tuple[int, int] | None = None
-    length: int = 1
-    blocks: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-
-
-ANY = Floats(frozenset({"fp8"}), heads=(1, 1 << 30))
-"""For a target of which nothing is known: what the standard has operators for."""
+    for graph in model.graph.graphs():
+        for node in [node for node in graph if node.op.name == "DequantizeLinear"]:
+            floats = floats_of(node)
+            if floats is not None and floats.size >= _LEAST and node.output.dtype is F32:
+                node.output.replace_with(constant(floats, node.output.hint))
+                graph.erase(node)
 
 
-def floats_of(capabilities: Any) -> Floats:
-    """What a target says it multiplies in small floats; `ANY` where there is no target."""
-    found = getattr(capabilities, "floats", None)
-    return found if isinstance(found, Floats) else ANY
+def floats_of(node: Node) -> Tensor | None:
+    """What a DequantizeLinear makes of constant integers with scales in f32; None for another node.
+
+    (q - zero point) * scale in float32, as ONNX's DequantizeLinear defines it.
+    """
+    codes, scale, zero = node.input(0), node.input(1), node.input(2)
+    if codes is None or codes.const is None or scale is None or scale.const is None or scale.dtype is not F32:
+        return None
+    if codes.dtype is None or codes.dtype.kind not in "iu":
+        return None
+    if zero is not None and zero.const is None:
+        return None
+    axis, block = node.attr("axis") or 0, node.attr("block_size") or 0
+    tensor, of = codes.const, [v.const for v in (scale, zero) if v is not None and v.const is not None]
+    shape = tensor.shape
+
+    def compute(array: Array) -> Array:
+        each = [along(part.array(), shape, axis, block) for part in of]
+        steps = array.reshape(shape).astype(np.int32)
+        if len(each) > 1:
+            steps = steps - each[1].astype(np.int32)
+        return np.asarray(steps.astype(np.float32) * each[0])
+
+    recipe = f"floats {axis} {block} {' '.join(part.digest().hex() for part in of)}"
+    return DeferredTensor(F32, shape, tensor, recipe, compute)
+
+
+def along(array: Array, shape: tuple[int, ...], axis: int, block: int = 0) -> Array:
+    """Scales or zero points in a shape that broadcasts to that of the codes."""
+    if array.size == 1:
+        return array.reshape(())
+    if block:
+        return np.repeat(array, block, axis=axis).take(range(shape[axis]), axis=axis)
+    return array.reshape([-1 if i == axis % len(shape) else 1 for i in range(len(shape))])

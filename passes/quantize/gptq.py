@@ -14,14 +14,17 @@ import numpy as np
 
 from ...ir.tensor import Array
 from .blocks import MINIMUM, Blocks, Scheme, apart, decode, encode, ranges, to_half
+from .observers import Statistics
 from .rtn import fitted, rtn
 
 DAMPING = 0.01  # of the mean square of an input, added to all: the matrix must not be singular
 _LAZY = 128  # columns whose errors reach the columns behind them at once
 
 
-class Gram:
+class Gram(Statistics):
     """X^T X of the rows that were seen, f64 [inputs, inputs]: an `Observer` of what a weight is multiplied with."""
+
+    grows = ("matrix", "rows")
 
     def __init__(self, inputs: int) -> None:
         self.matrix = np.zeros((inputs, inputs))

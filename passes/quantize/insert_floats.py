@@ -18,8 +18,8 @@ from ...ir.tensor import Array, Tensor
 from ...ir.types import F4E2M1, F8E4M3FN, F32, U8, DType
 from ..precision.islands import HIDING
 from .attentions import Attention
-from .floats import Floats
 from .minifloats import MXFP8_BLOCK, NVFP4_BLOCK, mxfp8, nvfp4, scale_of, to_e4m3, whole_scale
+from .small_floats import Floats
 
 BLOCKS = {"nvfp4": NVFP4_BLOCK, "mxfp8": MXFP8_BLOCK}  # elements of a block, in the formats that have them
 

@@ -10,6 +10,9 @@ All refuse NaN and infinity with ValueError.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import ClassVar
+
 import numpy as np
 
 from ...ir.tensor import Array
@@ -19,8 +22,66 @@ BINS = 4096  # on each side of zero
 _PIECE = 1 << 20  # elements that are counted at a time
 
 
-class MinMax:
+class Statistics:
+    """What can be kept and gone on with later: an observer whose attributes `grows` are all that `add` changes.
+
+    Numbers and arrays alone, None where nothing was seen yet. What else it has are settings, which decide what it sees.
+    """
+
+    grows: ClassVar[tuple[str, ...]] = ()
+
+    def add(self, array: Array) -> None:
+        """Take in the value on one sample. Raises ValueError for NaN and infinity."""
+        raise NotImplementedError
+
+    @property
+    def settings(self) -> str:
+        """Its kind and all that does not grow: two with equal settings see the same of the same values."""
+        fixed = sorted((name, value) for name, value in vars(self).items() if name not in self.grows)
+        return f"{type(self).__name__}{fixed}"
+
+    def state(self) -> dict[str, Array]:
+        """What it has seen, bit for bit."""
+        return {name: np.asarray(value) for name in self.grows if (value := getattr(self, name)) is not None}
+
+    def restore(self, state: dict[str, Array]) -> None:
+        """Go on from a `state` of one with equal settings. Raises KeyError where the state is not one."""
+        for name in self.grows:
+            fresh = getattr(self, name)
+            if fresh is None:
+                setattr(self, name, state.get(name))
+            else:
+                setattr(self, name, state[name].item() if isinstance(fresh, (int, float)) else state[name])
+
+
+class Several(Statistics):
+    """Several statistics of one value."""
+
+    def __init__(self, members: Sequence[Statistics]) -> None:
+        self.members = members
+
+    def add(self, array: Array) -> None:
+        for member in self.members:
+            member.add(array)
+
+    @property
+    def settings(self) -> str:
+        return str([member.settings for member in self.members])
+
+    def state(self) -> dict[str, Array]:
+        states = [member.state() for member in self.members]
+        return {f"{number}.{name}": array for number, state in enumerate(states) for name, array in state.items()}
+
+    def restore(self, state: dict[str, Array]) -> None:
+        for number, member in enumerate(self.members):
+            prefix = f"{number}."
+            member.restore({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+
+
+class MinMax(Statistics):
     """The smallest and the largest number: of all, or of each channel along `axis`."""
+
+    grows: ClassVar[tuple[str, ...]] = ("low", "high")
 
     def __init__(self, axis: int | None = None) -> None:
         self.axis = axis
@@ -72,8 +133,10 @@ class MovingAverage(MinMax):
         self.high = old_high + self.weight * (high - old_high)
 
 
-class Mean:
+class Mean(Statistics):
     """The mean of each channel along `axis`."""
+
+    grows = ("total", "count")
 
     def __init__(self, axis: int) -> None:
         self.axis = axis
@@ -95,12 +158,13 @@ class Mean:
         return np.zeros(()) if self.total is None else np.asarray(self.total / self.count)
 
 
-class Channels:
+class Channels(MinMax):
     """The largest magnitude and the mean square of each channel along `axis`."""
 
+    grows = ("low", "high", "total", "count")
+
     def __init__(self, axis: int) -> None:
-        self.axis = axis
-        self.extremes = MinMax(axis)
+        super().__init__(axis)
         self.total: Array | None = None
         self.count = 0
 
@@ -108,15 +172,11 @@ class Channels:
         """Take in the value on one sample. Raises ValueError for NaN and infinity."""
         if not array.size:
             return
-        self.extremes.add(array)
+        super().add(array)
+        assert self.axis is not None
         sums = np.square(array, dtype=np.float64).sum(_others(array.ndim, self.axis))
         self.total = sums if self.total is None else self.total + sums
         self.count += array.size // sums.size
-
-    @property
-    def largest(self) -> Array:
-        """The largest magnitude of each channel."""
-        return self.extremes.magnitude
 
     @property
     def square(self) -> Array:
@@ -124,11 +184,13 @@ class Channels:
         return np.zeros(()) if self.total is None else np.asarray(self.total / self.count)
 
 
-class Histogram:
+class Histogram(Statistics):
     """How often numbers of each size occur: `bins` equal bins from 0 to `reach`, and as many below 0.
 
     When a number beyond `reach` comes, that doubles, and bins are joined in pairs: counts stay exact, memory the same.
     """
+
+    grows = ("counts", "reach", "low", "high", "count")
 
     def __init__(self, bins: int = BINS) -> None:
         if bins < 2 or bins % 2:
@@ -210,8 +272,9 @@ def entropy_range(seen: Histogram, levels: int = 128, step: int = 8) -> tuple[fl
     """The range [-t, t], cut to what was seen, whose quantized distribution tells most of the real one.
 
     t has the least Kullback-Leibler divergence between the magnitudes up to t, with all beyond counted in the last bin,
-    and the same in `levels` steps, as S. Migacz, 8-bit inference with TensorRT (GTC 2017) defines it and
-    onnxruntime's calibration computes it. Every `step`-th number of bins is tried.
+    and the same in `levels` steps, as S. Migacz, 8-bit inference with TensorRT (GTC 2017) defines it. (onnxruntime's
+    calibration has one histogram of both signs: it cuts long tails off earlier, and one-sided ones later.) Every
+    `step`-th number of bins is tried.
     """
     if not seen.reach:
         return seen.low, seen.high
@@ -277,6 +340,7 @@ def mse_range(seen: Histogram, scheme: Scheme, steps: int = 40) -> tuple[float, 
 METHODS = ("minmax", "average", "percentile", "entropy", "mse")
 
 Statistic = MinMax | Histogram
+"""What sees a value for its range."""
 
 
 def statistic(method: str) -> Statistic:

@@ -12,11 +12,11 @@ from ...ir.errors import UsageError
 from ..base import Context, Pass
 from .attentions import Attention, attentions
 from .bias import correct_biases
-from .floats import FORMATS, Floats, floats_of
 from .gemms import products_of
 from .insert_floats import BLOCKS, FloatInserter, check_finite
 from .observers import MinMax, MovingAverage, Statistic, percentile_range, statistic
 from .placement import Keep, is_kept, refusal
+from .small_floats import FORMATS, Floats, floats_of
 
 METHODS = ("minmax", "average", "percentile")
 _RANKS = (2, 3)  # of what may be quantized in blocks at run time

@@ -7,7 +7,7 @@ input.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -16,9 +16,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from ...ir.core import Model, Node, Value, constant
 from ...ir.tensor import Array, Tensor
 from ...ir.types import I8
-from ..base import Observe, Observer
+from ..base import Observe
 from .gptq import Gram, compensate, inverse_factor
 from .insert import Reference
+from .observers import Several, Statistics
 from .scheme import WEIGHTS, Scheme
 
 _MEMORY = 512 * 2**20  # bytes of Gram matrices that are held at a time
@@ -75,12 +76,14 @@ def _loss(error: Array, gram: Array) -> Array:
     return np.asarray(((exact @ gram) * exact).sum((1, 2)))
 
 
-class Patches:
+class Patches(Statistics):
     """X^T X of the patches that a convolution reads, f64 [groups, inputs, inputs]: an `Observer` of its input.
 
     Of each sample at most 1,024 patches, evenly apart, and 16 MB of them. The columns are in the order of the weights:
     channel of the group, then place in the kernel.
     """
+
+    grows = ("_sum", "_pending")
 
     def __init__(self, convolution: Node, kernel: tuple[int, ...]) -> None:
         spatial = len(kernel)
@@ -107,6 +110,15 @@ class Patches:
         self._pending.append(rows)
         if sum(part.shape[1] for part in self._pending) >= _POSITIONS:
             self._multiply()
+
+    def state(self) -> dict[str, Array]:
+        """The sum, and the patches that wait for more."""
+        return {"sum": self._sum, **{f"pending{number}": part for number, part in enumerate(self._pending)}}
+
+    def restore(self, state: dict[str, Array]) -> None:
+        """Go on from a `state`."""
+        self._sum = state["sum"]
+        self._pending = [state[f"pending{number}"] for number in range(len(state) - 1)]
 
     @property
     def matrix(self) -> Array:
@@ -161,7 +173,7 @@ class _Layer(NamedTuple):
 
     def weights(self) -> Array:
         """f32 [groups, outputs, inputs]."""
-        array = self.original.array()
+        array = self.original.read()
         if self.node.op.key != "Conv":
             return np.ascontiguousarray(array.T)[None]
         return array.reshape(self.groups, array.shape[0] // self.groups, -1)
@@ -207,19 +219,8 @@ def _seen(model: Model, layers: list[_Layer], observe: Observe) -> dict[Node, Gr
         found[layer.node] = same[0] if same else layer.observer()
         if not same:
             others.append(found[layer.node])
-    observe(model, {value: _Several(observers) for value, observers in readers.items()})
+    observe(model, {value: Several(observers) for value, observers in readers.items()})
     return found
-
-
-class _Several:
-    """Several observers of one value."""
-
-    def __init__(self, observers: Sequence[Observer]) -> None:
-        self.observers = observers
-
-    def add(self, array: Array) -> None:
-        for observer in self.observers:
-            observer.add(array)
 
 
 def _set_codes(layer: _Layer, codes: Array) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...ir.core import Graph, Node, Use, Value
-from ...ir.evaluate import DeferredTensor
 from ...ir.tensor import Array, Tensor
 from ...ir.types import F32
 
@@ -159,25 +158,10 @@ def _has_constant(node: Node) -> bool:
 _ELEMENTS = 1 << 21  # of a matrix that are worked on at a time
 
 
-def read(tensor: Tensor) -> Array:
-    """The elements; those of a file are read and not mapped, so that they leave this process's memory again."""
-    if isinstance(tensor, DeferredTensor):
-        made = tensor.compute(read(tensor.source)).reshape(tensor.shape)
-        return np.asarray(made)
-    if tensor.file is None or not tensor.file.path:
-        return tensor.array()
-    array = np.empty(tensor.size, tensor.dtype.numpy)
-    start = 0
-    for piece in tensor.pieces():
-        array[start : start + piece.size] = piece
-        start += piece.size
-    return array.reshape(tensor.shape)
-
-
 def strips(site: Site, per_strip: int = _ELEMENTS) -> Iterator[Array]:
     """The matrix [outputs, inputs] in parts of whole rows, f32, each contiguous."""
     assert site.value.const is not None
-    whole = read(site.value.const)
+    whole = site.value.const.read()
     rows = max(1, per_strip // max(1, site.inputs))
     for start in range(0, site.outputs, rows):
         part = whole[:, start : start + rows].T if site.inputs_first else whole[start : start + rows]

@@ -20,6 +20,7 @@ from .weights import multiplied
 
 _SHARES = (0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of the size of a channel that goes over to its weights
 _MOST = 2.0**20  # what a channel is divided by at most
+_STRIP = 256  # columns of weights
 _ROWS_RANK = 3  # of [samples, rows, channels]
 _NORMS = ("LayerNormalization", "RMSNormalization")
 
@@ -85,7 +86,7 @@ def _matrix(node: Node) -> Array:
     """The weights as [input channels, output channels]."""
     w = node.inputs[1]
     assert w is not None and w.const is not None
-    array = w.const.array()
+    array = w.const.read()
     return array.T if node.op.key == "Gemm" and node.attr("transB") else array
 
 
@@ -95,15 +96,17 @@ def smoothing(seen: Channels, matrices: list[Array]) -> tuple[Array, float]:
     With a step d of the activations and steps e[j] of the weights, an output j is off by d^2/12 sum W[c,j]^2 for the
     one and e[j]^2/12 sum mean(x[c]^2) for the other.
     """
-    size, square = seen.largest, seen.square
-    w = np.concatenate(matrices, axis=1).astype(np.float64)
-    weight = np.abs(w).max(1)
+    size, square = seen.magnitude, seen.square
+    w = np.concatenate(matrices, axis=1)
+    weight = np.abs(w).max(1).astype(np.float64)
     used = (size > 0) & (weight > 0)
-    power = (w**2).sum(1)
+    strips = [slice(start, start + _STRIP) for start in range(0, w.shape[1], _STRIP)]  # of what is widened at a time
+    power = sum((np.square(w[:, strip], dtype=np.float64).sum(1) for strip in strips), np.zeros_like(weight))
 
     def error(factors: Array) -> float:
         step = (size / factors).max() / 127.5
-        steps = np.abs(w * factors[:, None]).max(0) / WEIGHTS.high
+        largest = [np.abs(w[:, strip] * factors[:, None]).max(0) for strip in strips]
+        steps = np.concatenate(largest) / WEIGHTS.high
         by_activations = step**2 * (power * factors**2).sum()
         return float(by_activations + (steps**2).sum() * (square / factors**2).sum())
 

@@ -80,8 +80,12 @@ class QuantizeWeights(Pass):
             calibrated: list[Site] = []
             for site in sites:
                 budget = ctx.kept.get(place_of(self.name, "", site.first))
-                reason = self.refusal(site) or (f"%{site.value.hint} stays as it is: {budget}" if budget else "")
-                if reason:
+                reason = self.refusal(site)
+                if budget is not None:
+                    if ctx.wants_remarks:
+                        message = f"%{site.value.hint} stays as it is: {budget}"
+                        ctx.remark("refused", self.name, message, node=site.first)
+                elif reason:
                     ctx.decline("refused", self.name, "", site.first, reason)
                 elif ctx.allow(self.name, "", site.first):
                     changed = True

@@ -44,7 +44,7 @@ def weight_affine(tensor: Tensor, axis: int | None, scheme: Scheme, method: str 
 
     Raises ValueError for NaN and infinity.
     """
-    array = tensor.array()
+    array = tensor.read()
     others = tuple(i for i in range(array.ndim) if i != axis)
     largest = np.asarray(np.maximum(array.max(others, initial=0), -array.min(others, initial=0)), np.float64)
     if axis is None:
@@ -75,8 +75,21 @@ def _least_squares(array: Array, axis: int | None, largest: Array, scheme: Schem
 def as_codes(tensor: Tensor, affine: Affine) -> Weights:
     """Weights by these scales. The codes are computed each time somebody reads them, and never kept."""
     digest = _digest(affine)
-    codes = DeferredTensor(I8, tensor.shape, tensor, f"codes {digest}", lambda array: quantize(array, affine))
+    codes = DeferredTensor(I8, tensor.shape, tensor, f"codes {digest}", lambda array: _quantized(array, affine))
     return Weights(codes, affine, affine.axis)
+
+
+def _quantized(array: Array, affine: Affine) -> Array:
+    """The codes, found for some rows at a time: what that takes in between is several times the weights."""
+    if array.ndim < 2 or not array.size:
+        return quantize(array, affine)
+    codes = np.empty(array.shape, affine.zero.dtype)
+    step = max(1, _BLOCK // array[0].size)
+    for start in range(0, len(array), step):
+        rows = slice(start, start + step)
+        part = affine._replace(scale=affine.scale[rows], zero=affine.zero[rows]) if affine.axis == 0 else affine
+        codes[rows] = quantize(array[rows], part)
+    return codes
 
 
 def given_codes(codes: Array, affine: Affine) -> Weights:

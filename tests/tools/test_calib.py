@@ -10,6 +10,7 @@ import pytest
 
 import geoc
 from geoc.tools.cli import main
+from geoc.tools.progress import Progress
 
 TEXT = """geoc 1
 opset "" 17
@@ -70,6 +71,22 @@ def test_what_was_held_back_is_not_measured(model: str, tmp_path: Path) -> None:
     seen = geoc.compile(model, target="a100", precision="fp16", calib=samples(tmp_path / "b.npz", 1.0, special={3: 3e6}))
     assert held.after.low == 2
     assert seen.after.low < 2
+
+
+def test_progress_says_how_many_samples_are_done(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of how many where that is known: of a file, and not of a function without a limit."""
+    said: list[tuple[str, float]] = []
+    monkeypatch.setattr(Progress, "detail", lambda self, text, part=0.0: said.append((text, part)))
+    data = samples(tmp_path / "s.npz", 1.0)
+    options = {"passes": "@O1,quantize{method=minmax,correct=3}", "check": "off", "cache": "off"}
+    geoc.compile(model, calib=data, **options)
+    assert said[:8] == [(f"calibrating, {i} of 8 samples", i / 8) for i in range(1, 9)]
+    assert said[8:11] == [(f"calibrating, {i} of 3 samples", i / 3) for i in range(1, 4)]
+    said.clear()
+    (tmp_path / "data.py").write_text(f"import numpy as np\n\ndef feeds():\n    return np.load({data!r}).values()\n")
+    geoc.compile(model, calib=f"{tmp_path / 'data.py'}:feeds", **options)
+    assert said[:8] == [(f"calibrating, {i} samples", 0.0) for i in range(1, 9)]
+    assert said[8:11] == [(f"calibrating, {i} of 3 samples", i / 3) for i in range(1, 4)]
 
 
 def test_the_command_takes_it_and_gives_it_back(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

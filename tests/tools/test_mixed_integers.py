@@ -89,6 +89,7 @@ def test_never_over_the_budget_on_held_back_samples(seed: int, precision: str, t
     if report.precision:
         assert report.accuracy.limit == budget and report.after.low > 0
         assert report.after.low + len(report.stays.reasons if report.stays else ()) == report.after.products
+        assert not any("stays as it is" in refusal.why for refusal in report.refused)  # the line of the precision says it
     else:
         assert any("nothing of --precision" in note for note in report.notes)
 
@@ -127,6 +128,25 @@ def test_auto_takes_a_part_within_one_percent(tmp_path: Path, monkeypatch: pytes
     report = geoc.compile(source, made, level=3, calib=data)
     assert report.ok and report.precision == "w8a8" and report.accuracy.limit == 0.01
     assert 0 < report.after.low < 6 and held_back_error(source, made, data, "ORT_DISABLE_ALL") <= 0.01
+
+
+def test_a_target_with_half_precision_around_its_integers(tmp_path: Path) -> None:
+    source, data, made = network(tmp_path / "m.onnx", 3, wild=4), samples(tmp_path / "s.npz"), tmp_path / "o.onnx"
+    report = geoc.compile(source, made, target="a100", precision="int8", calib=data, max_error=0.03, skip="smooth")
+    assert report.ok and report.precision == "w8a8" and report.accuracy.error <= 0.03
+    assert report.stays is not None and "/product4" in report.stays.reasons
+    products_in_integers = 6 - len(report.stays.reasons)
+    assert 0 < products_in_integers < report.after.low  # others are in half precision
+    codes = [node for node in onnx.load(made).graph.node if node.op_type == "QuantizeLinear"]
+    assert len(codes) >= products_in_integers
+
+
+def test_a_pipeline_of_the_users_has_no_other_form(tmp_path: Path) -> None:
+    source, data, made = network(tmp_path / "m.onnx", 0), samples(tmp_path / "s.npz"), tmp_path / "o.onnx"
+    passes = "@O2,quantize,ort-quantized,fold,cse,dce"
+    assert main([str(source), "--passes", passes, "--calib", data, "--max-error", "0.1%", "-o", str(made)]) == 1
+    assert not made.exists()
+    assert main([str(source), "--passes", passes, "--calib", data, "--max-error", "10%", "-o", str(made)]) == 0
 
 
 def test_a_budget_of_nothing_leaves_floats(tmp_path: Path) -> None:

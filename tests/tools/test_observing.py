@@ -16,7 +16,7 @@ from geoc.ir.text import parse_model
 from geoc.lowering.backend import Order
 from geoc.lowering.emit import write_onnx
 from geoc.lowering.targets import get_target
-from geoc.tools.observing import _groups, _sizes, observe
+from geoc.tools.observing import _Groups, observe
 
 TEXT = """geoc 1
 opset "" 17
@@ -73,8 +73,71 @@ def test_values_of_symbols_with_any_name_come_in_one_run() -> None:
     model = parse_model(TEXT.replace("f32[B,3]", 'f32["p2o.Dim.1",3]'))
     infer_graph(model.graph)
     value = next(iter(model.graph)).output
-    (group,) = _groups({value: "a", model.graph.outputs[0]: "b"}, _sizes(model, samples(1)[0]), 64)
+    (group,) = _Groups(model, {value: "a", model.graph.outputs[0]: "b"}, 64).of(samples(1)[0])
     assert group == ["a", "b"]
+
+
+def test_what_is_held_at_a_time_stays_within_the_limit_where_sizes_are_unknown() -> None:
+    """Values as long as there are numbers above 0: each comes alone until it was seen, and grows as its square then."""
+    text = """geoc 1
+opset "" 17
+
+graph @main(%x: f32[B,64]) -> (%y) {
+  weight %zero: f32[] = 0.0
+  weight %flat: i64[1] = [-1]
+  %p = Greater(%x, %zero)
+  %q = Reshape(%p, %flat)
+  %a = Compress(%x, %q)
+  %b = Neg(%a)
+  %c = Abs(%b)
+  %y = Add(%c, %b)
+}
+"""
+    model = parse_model(text)
+    infer_graph(model.graph)
+    values = {v.hint: v for node in model.graph for v in node.outputs if v.hint in "abcy"}
+    names = {value: name for name, value in values.items()}
+    groups = _Groups(model, names, 1000)
+
+    def walk(rows: int, size: int) -> list[list[str]]:
+        found = []
+        for group in groups.of({"x": np.ones((rows, 64), np.float32)}):
+            found.append(group)
+            for name in group:
+                groups.note(name, np.zeros(size, np.uint8))
+        return found
+
+    assert walk(4, 300) == [["a"], ["b"], ["c"], ["y"]]
+    assert walk(4, 300) == [["a", "b", "c"], ["y"]]
+    assert walk(2, 150) == [["a", "b", "c"], ["y"]]  # what is smaller does not make a group larger
+    assert walk(8, 600) == [["a"], ["b"], ["c"], ["y"]]  # 300 bytes may have become 1200
+
+
+def test_values_of_unknown_sizes_are_those_of_the_reference() -> None:
+    """With a limit below every value, and one that holds all: the same numbers in the same order."""
+    text = """geoc 1
+opset "" 17
+
+graph @main(%x: f32[B,3]) -> (%y) {
+  weight %zero: f32[] = 0.0
+  weight %flat: i64[1] = [-1]
+  %p = Greater(%x, %zero)
+  %q = Reshape(%p, %flat)
+  %a = Compress(%x, %q)
+  %y = Neg(%a)
+}
+"""
+    model = parse_model(text)
+    infer_graph(model.graph)
+    found = []
+    for memory in (1, 1 << 20):
+        kept = {v: Kept() for node in model.graph for v in node.outputs if v.hint in "ay"}
+        observe(model, kept, samples(4), write, memory)
+        found.append([np.concatenate(k.arrays) for k in kept.values()])
+    expected = np.concatenate([f["x"][f["x"] > 0] for f in samples(4)])
+    for a, y in found:
+        np.testing.assert_array_equal(a, expected)
+        np.testing.assert_array_equal(y, -expected)
 
 
 def test_attention_is_run_whatever_the_shape_of_its_mask(tmp_path: Path) -> None:

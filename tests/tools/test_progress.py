@@ -52,6 +52,22 @@ def test_long_work_shows_where_it_is(clock: Clock) -> None:
     assert out.getvalue().endswith("\r\x1b[K")
 
 
+def test_a_part_of_a_pass_moves_the_bar(clock: Clock) -> None:
+    """Samples that are done, between the pass before and the one behind."""
+    out = Terminal()
+    bar = progress.Progress(out)
+    bar.stage("optimizing", 0.0, 1.0, 4)
+    clock.now += 3
+    fills = []
+    for part in (0.0, 0.5, 1.0):
+        clock.now += 0.5
+        out.seek(0)
+        out.truncate()
+        bar.detail(f"calibrating, {part:.0%}", part)
+        fills.append(out.getvalue().count("#"))
+    assert fills == [0, 3, 6] and "calibrating, 100%" in out.getvalue()
+
+
 def test_short_work_and_pipes_show_nothing(clock: Clock) -> None:
     short, pipe = Terminal(), io.StringIO()
     for out, seconds in ((short, 0.5), (pipe, 60.0)):

@@ -196,3 +196,62 @@ def test_entropy_by_the_book(power: int) -> None:
     best = min(range(16, used + 1), key=lambda size: by_the_book(counts, 16, size))
     limit = best * seen.reach / 128
     assert entropy_range(seen, levels=16, step=1) == (max(-limit, seen.low), min(limit, seen.high))
+
+
+def numbers(kind: str) -> list[np.ndarray]:
+    rng = np.random.default_rng(3)
+    array = rng.standard_normal(40_000)
+    if kind == "outliers":
+        array[:4] = (30, -25, 40, -28)
+    elif kind == "relu":
+        array = np.maximum(array, 0)
+    elif kind == "uniform":
+        array = rng.uniform(-1, 2, 40_000)
+    elif kind == "laplace":
+        array = rng.laplace(size=40_000)
+    return [part.astype(np.float32) for part in np.split(array, 8)]
+
+
+def by_peer(method: str, parts: list[np.ndarray], bins: int, percentile: float = 99.999) -> tuple[float, float]:
+    """The range that onnxruntime's calibration takes."""
+    calibrate = pytest.importorskip("onnxruntime.quantization.calibrate")
+    collector = calibrate.HistogramCollector(method, False, bins, 128, percentile, "same")
+    collector.collect({"t": parts})
+    low, high = collector.compute_collection_result()["t"][:2]
+    return float(low), float(high)
+
+
+@pytest.mark.parametrize("percentile", [99.0, 99.9, 99.999])
+@pytest.mark.parametrize("kind", ["normal", "outliers", "relu", "uniform", "laplace"])
+def test_percentile_beside_onnxruntime(kind: str, percentile: float) -> None:
+    """Within two bins of either histogram."""
+    seen = Histogram()
+    for part in numbers(kind):
+        seen.add(part)
+    bins = 2048
+    slack = 2 * (seen.reach / seen.bins + 2 * max(-seen.low, seen.high) / bins)
+    expected = by_peer("percentile", numbers(kind), bins, percentile)
+    assert percentile_range(seen, percentile) == pytest.approx(expected, abs=slack)
+
+
+@pytest.mark.parametrize("kind", ["normal", "outliers", "uniform"])
+def test_entropy_beside_onnxruntime(kind: str) -> None:
+    """It counts both signs in one histogram and joins bins by whole numbers, so that numbers agree roughly: to a fifth."""
+    seen = Histogram()
+    for part in numbers(kind):
+        seen.add(part)
+    assert entropy_range(seen) == pytest.approx(by_peer("entropy", numbers(kind), 4096), rel=0.2)
+
+
+@pytest.mark.parametrize("kind", ["normal", "outliers", "relu"])
+def test_minmax_and_a_moving_average_by_hand(kind: str) -> None:
+    extremes, average = MinMax(), MovingAverage()
+    low = high = 0.0
+    for number, part in enumerate(numbers(kind)):
+        extremes.add(part)
+        average.add(part)
+        weight = 0.01 if number else 1.0
+        low, high = low + weight * (float(part.min()) - low), high + weight * (float(part.max()) - high)
+    whole = np.concatenate(numbers(kind))
+    assert extremes.range == (whole.min(), whole.max())
+    assert average.range == pytest.approx((low, high), rel=1e-12)

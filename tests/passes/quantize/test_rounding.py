@@ -10,6 +10,7 @@ from onnx.reference.ops.op_conv import _conv_implementation
 
 from geoc.ir.core import Model
 from geoc.ir.errors import UsageError
+from geoc.ir.text import parse_model
 from geoc.passes.quantize.rounding import Patches, rounded
 from geoc.passes.quantize.scheme import REDUCED_WEIGHTS, WEIGHTS
 
@@ -119,3 +120,29 @@ def test_needs_samples_and_a_known_word() -> None:
     for options, said in (("static=false,rounding=gptq", "samples"), ("rounding=up", "nearest or gptq")):
         with pytest.raises(UsageError, match=said):
             run(model_of(PRODUCTS), f"quantize{{{options}}}", context(None))
+
+
+def test_patches_go_on_where_they_stopped() -> None:
+    """Those that wait for more are not multiplied early: the sum is the same to the last bit."""
+    text = """geoc 1
+opset "" 17
+
+graph @main(%x: f32[B,3,6,6]) -> (%y) {
+  weight %w: f32[4,3,3,3] = splat(1.0)
+  %y = Conv(%x, %w)
+}
+"""
+    (node,) = parse_model(text).graph
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal((40, 3, 6, 6)).astype(np.float32) for _ in range(5)]
+    whole = Patches(node, (3, 3))
+    for array in arrays:
+        whole.add(array)
+    before, after = Patches(node, (3, 3)), Patches(node, (3, 3))
+    for array in arrays[:3]:
+        before.add(array)
+    after.restore(before.state())
+    for array in arrays[3:]:
+        after.add(array)
+    assert after.matrix.tobytes() == whole.matrix.tobytes()
+    assert after.settings == whole.settings == Patches(node, (3, 3)).settings != Patches(node, (1, 3)).settings

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from geoc.ir.tensor import Tensor
 from geoc.ir.types import I8, U8, U16
+from geoc.passes.quantize import weights
 from geoc.passes.quantize.scheme import (
     SMALLEST_SCALE,
     WEIGHTS,
@@ -145,3 +147,12 @@ def test_biases_of_dead_channels_fit(channels: list[tuple[float, float]], activa
 def test_a_bias_that_does_not_fit() -> None:
     with pytest.raises(OverflowError):
         quantized_bias(np.float32([1.0]), np.float32([2.0**-60]))
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_codes_of_weights_in_parts_are_those_of_the_whole(axis: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    array = np.random.default_rng(0).standard_normal((37, 24, 3)).astype(np.float32)
+    affine = weights.weight_affine(Tensor.from_array(array), axis, weights.weight_scheme(False))
+    monkeypatch.setattr(weights, "_BLOCK", 5 * 72)
+    found = weights.as_codes(Tensor.from_array(array), affine).codes.array()
+    np.testing.assert_array_equal(found, quantize(array, affine))

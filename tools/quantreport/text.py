@@ -1,0 +1,67 @@
+"""The report as a table for terminals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .data import by_error, own
+
+_SHOWN = 40  # layers, the worst; all with -v
+_LONGEST = 48  # letters of a name
+
+
+def table(report: dict[str, Any], everything: bool = False) -> str:
+    """Some lines on the whole, then a line a layer, the worst first."""
+    weights = report["weights"]
+    lines = [
+        f"{report['model']}" + (f" beside {report['original']}" if report["original"] else ""),
+        f"weights   {weights['quantized']:,} of {weights['bits'] or 0:g} bits with their scales: "
+        f"{weights['bytes'] / 1e6:.2f} MB, {weights['bytes_as_floats'] / 1e6:.2f} as floats",
+        f"samples   {report['samples'] or 'none'}{', ' + report['inputs'] if report['samples'] else ''}",
+    ]
+    if report["output"] is not None:
+        lines.append(f"outputs   {error_text(report['output'])}, the worst of them")
+    elif report["original"] is None:
+        lines.append("outputs   unknown: give the original as well, geoc quant-report MODEL ORIGINAL")
+    layers = by_error(report["layers"])
+    rows = [(name, *_row(layer)) for name, layer in zip(_short([layer["name"] for layer in layers]), layers)]
+    shown = rows if everything else rows[:_SHOWN]
+    if shown:
+        lines += ["", *_aligned([("layer", "operator", "weight", "input, seen in, cut off", "alone", "error"), *shown])]
+    if len(rows) > len(shown):
+        lines.append(f"and {len(rows) - len(shown)} more; -v shows all")
+    return "\n".join(lines)
+
+
+def _row(layer: dict[str, Any]) -> tuple[str, ...]:
+    weight, source = layer["weight"], layer["input"]
+    stored = f"{weight['bits']} bits a {weight['granularity']}, {weight['bytes'] / 1e6:.3g} MB"
+    if source is None:
+        return layer["op"], stored, "floats", "", error_text(layer["error"])
+    seen = "" if source["seen"] is None else f" [{source['seen'][0]:.3g}, {source['seen'][1]:.3g}]"
+    cut = "" if source["clipped"] is None or source["dynamic"] else f" {source['clipped']:.3%}"
+    kind = " at run time" if source["dynamic"] else ""
+    alone, error = error_text(source["alone"]), error_text(layer["error"])
+    return layer["op"], stored, f"{source['dtype']}{kind}{seen}{cut}", alone, error
+
+
+def error_text(error: dict[str, Any] | None) -> str:
+    """``1.2%, 38 dB``; nothing for what is unknown."""
+    if error is None:
+        return ""
+    moved = f", {own(error):.2%} its own" if own(error) != error["l2"] else ""
+    return f"{error['l2']:.2%}" + ("" if error["sqnr"] is None else f", {error['sqnr']:.0f} dB") + moved
+
+
+def _short(names: list[str]) -> list[str]:
+    """Without the folders that all have in common, and what is in the middle of the longest."""
+    ends = list(zip(min(names, default=""), max(names, default="")))  # what these have in common, all have
+    same = next((i for i, (a, b) in enumerate(ends) if a != b), len(ends))
+    start = names[0].rfind("/", 0, same) + 1 if len(names) > 1 else 0
+    left = [name[start:] for name in names]
+    return [name if len(name) <= _LONGEST else f"{name[:16]}...{name[19 - _LONGEST :]}" for name in left]
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip() for row in rows]
