@@ -16,7 +16,7 @@ from .gemms import products_of
 from .insert_floats import BLOCKS, FloatInserter, check_finite
 from .observers import MinMax, MovingAverage, Statistic, percentile_range, statistic
 from .placement import Keep, is_kept, refusal
-from .small_floats import FORMATS, Floats, floats_of
+from .small_floats import FORMATS, Floats, small_floats_of
 
 METHODS = ("minmax", "average", "percentile")
 _RANKS = (2, 3)  # of what may be quantized in blocks at run time
@@ -85,7 +85,7 @@ class QuantizeFloats(Pass):
             raise UsageError(f"format is one of {', '.join(FORMATS)}, not {self.format!r}", source="--passes")
         if self.method not in METHODS:
             raise UsageError(f"method is one of {', '.join(METHODS)}, not {self.method!r}", source="--passes")
-        kernels = floats_of(ctx.capabilities)
+        kernels = small_floats_of(ctx.capabilities)
         if self.format not in kernels.formats:
             has = ", ".join(sorted(kernels.formats)) or "no floats of 8 and 4 bits"
             raise UsageError(f"the target does not multiply in {self.format}; it has {has}", source="--passes")

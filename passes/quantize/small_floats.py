@@ -32,7 +32,7 @@ ANY = Floats(frozenset({"fp8"}), heads=(1, 1 << 30))
 """For a target of which nothing is known: what the standard has operators for."""
 
 
-def floats_of(capabilities: Any) -> Floats:
+def small_floats_of(capabilities: Any) -> Floats:
     """What a target says it multiplies in small floats; `ANY` where there is no target."""
     found = getattr(capabilities, "floats", None)
     return found if isinstance(found, Floats) else ANY
