@@ -24,6 +24,7 @@ from ..ir.errors import UsageError
 
 if TYPE_CHECKING:
     from ..passes.quantize.kernels import Integers
+    from ..passes.quantize.small_floats import Floats
     from .targets import Hardware, Target
 
 _FOLDER = Path(__file__).parent
@@ -174,6 +175,7 @@ class Backend:
     default: ClassVar[str] = "onnx"  # the emitter that is taken where nobody asks for another
     precisions: ClassVar[frozenset[str]] = frozenset(("fp32",))  # what graphs for it may compute in
     lossy: ClassVar[tuple[str, ...]] = ()  # passes of its own that change numbers, before those of a lower precision
+    halved: ClassVar[tuple[str, ...]] = ()  # and those that look at a graph in half precision, behind the casts
 
     def limits(self, version: str | None) -> tuple[int, int]:
         """The newest (opset of the default domain, IR version) that a version loads; None: of the newest known."""
@@ -193,9 +195,19 @@ class Backend:
 
         return PLAIN
 
+    def floats(self, hardware: Hardware) -> Floats:
+        """What it multiplies in floats of 8 and 4 bits on this hardware; nothing by default."""
+        from ..passes.quantize.small_floats import Floats
+
+        return Floats()
+
     def quantization(self, precision: str, has_samples: bool) -> Quantization | None:
-        """What brings a model to ``w8a8``, ``w8a16`` or ``w4a16``; None for what it does not run in integers."""
+        """What brings a model to ``w8a8``, ``w8a16``, ``w4a16`` or ``fp8``; None for what it does not run."""
         return None
+
+    def lacks(self, precision: str, hardware: Hardware) -> str:
+        """Why hardware does not run what `quantization` makes; "" where it does."""
+        return ""
 
     def emitters(self) -> dict[str, Emitter]:
         """What can be written for it, by the word that --emit takes."""

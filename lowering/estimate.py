@@ -18,11 +18,12 @@ from ..ir.core import Graph, Model, Node, Value
 from ..ir.errors import UsageError
 from ..ir.ops.cost import CostModel, Machine
 from ..ir.ops.cost_table import ALIASES, MATRIX_UNITS
-from ..ir.types import BF16, F16, F32, I8, U8, DType
+from ..ir.types import BF16, F4E2M1, F16, F32, I8, U8, DType
 from .targets import Target
 
 _RATES: dict[DType, tuple[str, ...]] = {
     F32: ("tf32", "fp32"), F16: ("fp16",), BF16: ("bf16",), I8: ("int8",), U8: ("int8",),
+    F4E2M1: ("fp4",),
 }  # fmt: skip
 _MILLION = 1e6
 _HOUR = 3600.0
@@ -121,15 +122,30 @@ def _time(graph: Graph, sizes: CostModel, result: Estimate, inner: dict[Graph, t
 def _rate_of(node: Node, rates: dict[str, float]) -> str:
     """The precision whose rate a node runs at."""
     if node.op.base_key in MATRIX_UNITS:
-        first = node.input(0)
-        dtype = None if first is None else first.dtype
-        if dtype is None:
-            return "fp32"
-        names = _RATES.get(dtype, ("fp8",) if dtype.is_float and dtype.bits == 8 else ())
-        for name in names:
-            if name in rates:
-                return name
+        for dtype in _multiplied(node):
+            for name in _RATES.get(dtype, ("fp8",) if dtype.is_float and dtype.bits == 8 else ()):
+                if name in rates:
+                    return name
     return "fp32"
+
+
+def _multiplied(node: Node) -> list[DType]:
+    """The type of what a product multiplies; first, where both operands were dequantized, what they were before."""
+    first = node.input(0)
+    stored = [_stored(value) for value in node.inputs[:2]]
+    found = [stored[0] if len(stored) == 2 and stored[0] is stored[1] else None, None if first is None else first.dtype]
+    return [dtype for dtype in found if dtype is not None]
+
+
+def _stored(value: Value | None) -> DType | None:
+    """The type of the codes that a value comes back of, moved or cast since perhaps; None where it was none."""
+    while value is not None and value.producer is not None:
+        maker, value = value.producer, value.producer.input(0)
+        if maker.op.name in ("DequantizeLinear", "TRT_MXFP8DequantizeLinear"):
+            return None if value is None else value.dtype
+        if maker.op.name not in ("Cast", "Transpose", "Reshape"):
+            return None
+    return None
 
 
 def _peak(graph: Graph, sizes: CostModel, inner: dict[Graph, tuple[float, int]]) -> int:

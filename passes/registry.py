@@ -29,6 +29,7 @@ BUILT_IN: dict[str, str] = {
     "cse": ".clean.cse:Cse",
     "share-weights": ".clean.share_weights:ShareWeights",
     "hoist": ".clean.hoist:Hoist",
+    "hoist-weights": ".clean.hoist_weights:HoistWeights",
     "freeze": ".simplify.freeze:Freeze",
     "defaults": ".simplify.defaults:Defaults",
     "shapes": ".simplify.shapes:Shapes",
@@ -38,6 +39,7 @@ BUILT_IN: dict[str, str] = {
     "nbits-rows": ".quantize.rows:NBitsRows",
     "interface": ".precision.interface:Interface",
     "quantize": ".quantize.quantize:Quantize",
+    "quantize-floats": ".quantize.quantize_floats:QuantizeFloats",
     "equalize": ".quantize.equalize:Equalize",
     "smooth": ".quantize.smooth:Smooth",
 }

@@ -12,6 +12,7 @@ from ..ir.clone import clone_model
 from ..ir.core import Model, Node, Value
 from ..ir.tensor import Tensor
 from ..ir.types import BF16, F16, F32, DType, tensor_type
+from ..lowering.onnxruntime.blocks_of_floats import write_out_blocks
 
 
 def has_bfloat16(model: Model) -> bool:
@@ -30,6 +31,7 @@ def emulated(model: Model) -> Model:
     are in half precision themselves stay so.
     """
     copy, _ = clone_model(model)
+    write_out_blocks(copy)
     graphs = copy.graph.graphs()
     constants: dict[Value, Value] = {}
     made = [value for graph in graphs for node in graph for value in node.outputs if _is_half(value)]

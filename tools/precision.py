@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 NAMES = ("auto", "fp32", "tf32", "bf16", "fp16", "fp8", "w8a8", "w8a16", "w4a16")
 ALIASES = {"int8": "w8a8", "int4": "w4a16"}
 QUANTIZED = ("w8a8", "w8a16", "w4a16")
+FLOATS = ("fp8",)
 MAX_ERROR = 0.01  # mean relative L2 error of an output that -O3 allows
 _HALVES = ("fp16", "bf16")
 _CLEAN_UP = "fold,views,transposes,identity,cse,dce"
@@ -55,23 +56,24 @@ def attempts(
             raise UsageError(said, source="--precision")
         _check(target, precision)
     precision = ALIASES.get(precision, precision)
-    if precision in QUANTIZED:
-        return [_integers(target, precision, calib)]
+    if precision in (*QUANTIZED, *FLOATS):
+        return [_quantized(target, precision, calib)]
     if precision == "auto":
         integers = target.backend.quantization("w8a8", True) is not None and calib is not None
         lower = [p for p in _FASTEST_FIRST if p in target.precisions]
         found = [attempt for p in lower for attempt in _half(target, p, interface)] + [plain]
-        return [_integers(target, "w8a8", calib), *found] if integers and not lower else found
-    if precision not in _HALVES:
-        return [plain] if precision in ("fp32", "tf32") else [_not_yet(precision)]
-    return _half(target, precision, interface)[:1]
+        return [_quantized(target, "w8a8", calib), *found] if integers and not lower else found
+    return _half(target, precision, interface)[:1] if precision in _HALVES else [plain]
 
 
-def _integers(target: Target, precision: str, calib: str | None) -> Attempt:
-    """The attempt at integers, from samples where there are any."""
+def _quantized(target: Target, precision: str, calib: str | None) -> Attempt:
+    """The attempt at integers or small floats, from samples where there are any."""
     chosen = target.backend.quantization(precision, calib is not None)
     if chosen is None:
         raise UsageError(f"geoc does not bring models to {precision} for {target.name} yet", source="--precision")
+    reason = target.backend.lacks(precision, target.hardware)
+    if reason:
+        raise UsageError(f"target {target.name} does not compute in {precision}: {reason}", source="--precision")
     if chosen.samples and calib is None:
         raise UsageError(
             f"{precision} needs samples to measure on: --calib FILE.npz, a folder, or FILE.py:FUNCTION; --calib random "
@@ -83,8 +85,8 @@ def _integers(target: Target, precision: str, calib: str | None) -> Attempt:
 def _half(target: Target, precision: str, interface: str | None) -> list[Attempt]:
     """The attempts at half precision: with what the runtime does better than the source says, and without."""
     declared = f",interface={interface}" if interface == precision else ""
-    passes = f"autocast{{to={precision}{declared}}},{_CLEAN_UP}"
     own = target.backend.lossy
+    passes = ",".join((f"autocast{{to={precision}{declared}}}", *target.backend.halved, _CLEAN_UP))
     found = [Attempt(precision, parse(passes), own)]
     return [Attempt(precision, parse(",".join((*own, passes)))), *found] if own else found
 
@@ -96,14 +98,8 @@ def _check(target: Target, precision: str) -> None:
         raise UsageError(f"no precision {precision!r}{hint}", source="--precision")
     if precision in ("fp32", *target.precisions):
         return
-    if precision in target.hardware.rates and precision not in _HALVES:
-        _not_yet(precision)
     has = ", ".join(("fp32", *sorted(target.precisions - {"fp32"})))
     raise UsageError(f"target {target.name} does not compute in {precision}; it has {has}", source="--precision")
-
-
-def _not_yet(precision: str) -> Attempt:
-    raise UsageError(f"geoc does not bring models to {precision} yet", source="--precision")
 
 
 def read_error(text: str) -> float:

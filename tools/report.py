@@ -279,8 +279,8 @@ class Report:
         if self.engine:
             kernels, fused = len(self.engine["kernels"]), self.engine["fused_attention"]
             line = f"engine    {self.engine['layers']} layers -> {kernels} kernels, {fused} of them attention"
-            integers = self.engine.get("int8_products")
-            lines.append(f"{line}, {integers} products in INT8" if integers else line)
+            small = [(name, self.engine.get(f"{name.lower()}_products")) for name in ("INT8", "FP8", "FP4")]
+            lines.append("".join([line, *(f", {count} products in {name}" for name, count in small if count)]))
         lines.append(f"accuracy  {self._accuracy_line(paint)}")
         lines.extend(f"          {note}" for note in self.accuracy.notes)
         if self.metric is not None:

@@ -171,6 +171,11 @@ def _find(op: Op) -> Rule:
 
         if op.name in contrib.TABLE:
             return contrib.TABLE[op.name], None
+    elif op.domain == "trt":
+        from . import blocks
+
+        if op.name in blocks.TABLE:
+            return blocks.TABLE[op.name], None
     from .oracle import infer_by_onnx
 
     return infer_by_onnx, None

@@ -30,6 +30,24 @@ from .schema import KINDS, SNAPSHOT_PATH
 ONNX_DOMAINS = ("", "ai.onnx.ml", "ai.onnx.preview", "ai.onnx.preview.training")
 # Default-domain operators which only onnxruntime defines, and which exporters do write.
 RUNTIME_ONLY = frozenset({"SimplifiedLayerNormalization"})
+# Operators of TensorRT's ONNX parser for floats in blocks. It publishes no schemas: these are as NVIDIA's Model
+# Optimizer writes them (modelopt 0.47, onnx/export) and as the documentation of IDynamicQuantizeLayer has them. What
+# its attributes are by default nobody says, so that none has one here.
+_FLOATS = "tensor(bfloat16) tensor(float) tensor(float16)"
+TENSORRT: dict[str, list[Any]] = {
+    "trt::TRT_FP4DynamicQuantize": [
+        "x:T scale:S", "y:T4 y_scale:T8", {"axis": "i!", "block_size": "i!", "scale_type": "i!"},
+        {"T": _FLOATS, "S": _FLOATS, "T4": "tensor(float4e2m1)", "T8": "tensor(float8e4m3fn)"},
+    ],
+    "trt::TRT_MXFP8DynamicQuantize": [
+        "x:T", "y:T8 y_scale:TS", {"axis": "i!", "block_size": "i!", "output_dtype": "i!"},
+        {"T": _FLOATS, "T8": "tensor(float8e4m3fn)", "TS": "tensor(uint8)"},
+    ],
+    "trt::TRT_MXFP8DequantizeLinear": [
+        "x:T8 x_scale:TS", "y:T", {"axis": "i!", "block_size": "i!", "output_dtype": "i!"},
+        {"T": _FLOATS, "T8": "tensor(float8e4m3fn)", "TS": "tensor(uint8)"},
+    ],
+}  # fmt: skip
 
 _LETTERS = {kind: letter for letter, kind in KINDS.items()}
 
@@ -133,6 +151,10 @@ def snapshot_text() -> str:
         ops.setdefault(key, []).append(_version(schema, sets))
         bounds = domains.setdefault(schema.domain, [1, 1])
         bounds[1] = max(bounds[1], schema.since_version)
+    for key, (inputs, outputs, attributes, constraints) in TENSORRT.items():
+        indexed = {name: sets.setdefault(types, len(sets)) for name, types in constraints.items()}
+        ops[key] = [[1, "", inputs, outputs, attributes, indexed]]
+        domains["trt"] = [1, 1]
     header = {
         "$sources": {"onnx": onnx.__version__, "onnxruntime": runtime.__version__},
         "$domains": domains,

@@ -129,4 +129,4 @@ NEVER_FOLD = _keys(
     QuantizeLinear QuantizeWithOrder
     """,
     "com.microsoft",
-)
+) | _keys("TRT_FP4DynamicQuantize TRT_MXFP8DynamicQuantize TRT_MXFP8DequantizeLinear", "trt")

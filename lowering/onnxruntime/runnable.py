@@ -8,6 +8,7 @@ from pathlib import Path
 from ...ir.core import Model
 from ...ir.rewrite import RewriteDriver, RuleSet, load_rules
 from . import forms  # noqa: F401 (its natives)
+from .blocks_of_floats import write_out_blocks
 
 # Of the forms only those without which a kernel fails: masks of other shapes than it takes, scales of 0 and less.
 _NEEDED = ("attention_scale", "mask_shape", "mask_shape_past")
@@ -21,4 +22,5 @@ def _rules() -> RuleSet:
 
 def make_runnable(model: Model) -> None:
     """Change a model in place so that onnxruntime's CPU provider runs it."""
+    write_out_blocks(model)
     RewriteDriver(_rules()).run(model)

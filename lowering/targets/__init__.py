@@ -23,6 +23,7 @@ from .hardware import Hardware, detected, hardware_of, machine
 
 if TYPE_CHECKING:
     from ...passes.quantize.kernels import Integers
+    from ...passes.quantize.small_floats import Floats
 
 __all__ = ["Hardware", "Target", "get_target", "list_targets", "machine"]
 
@@ -90,6 +91,11 @@ class Target:
     def integers(self) -> Integers:
         """What its runtime computes in 8-bit integers on its hardware."""
         return self.backend.integers(self.hardware.features)
+
+    @property
+    def floats(self) -> Floats:
+        """What its runtime multiplies in floats of 8 and 4 bits on its hardware."""
+        return self.backend.floats(self.hardware)
 
     @property
     def max_opset(self) -> int:

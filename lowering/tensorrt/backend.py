@@ -11,12 +11,14 @@ from ..backend import Backend, Emitter, Lazy, Placement, Quantization, Unsupport
 
 if TYPE_CHECKING:
     from ...passes.quantize.kernels import Integers
+    from ...passes.quantize.small_floats import Floats
     from ..targets import Hardware, Target
 
 _FOLDER = Path(__file__).parent
 
-# Of the ONNX parser in TensorRT 10.15 and 11: opsets 9 to 24 (its operators.md); opset 24 came with IR version 11.
-MAX_OPSET, MAX_IR = 24, 11
+# Of the ONNX parser in TensorRT 10.15 and 11: opsets 9 to 24 (its operators.md); opset 24 came with IR version 12.
+MAX_OPSET, MAX_IR = 24, 12
+OWN = "trt"  # the domain of its own operators
 LIMITS, DLA = "trt-limits", "trt-dla"  # the sets of rows
 
 
@@ -25,8 +27,9 @@ class TensorRT(Backend):
 
     runtime: ClassVar[str] = "tensorrt"
     title: ClassVar[str] = "TensorRT"
-    precisions: ClassVar[frozenset[str]] = frozenset(("fp32", "tf32", "fp16", "bf16"))
+    precisions: ClassVar[frozenset[str]] = frozenset(("fp32", "tf32", "fp16", "bf16", "fp8"))
     lossy: ClassVar[tuple[str, ...]] = ("trt-unrounded",)
+    halved: ClassVar[tuple[str, ...]] = ("trt-half",)
 
     def limits(self, version: str | None) -> tuple[int, int]:
         return MAX_OPSET, MAX_IR
@@ -36,13 +39,34 @@ class TensorRT(Backend):
 
         return INTEGERS
 
+    def floats(self, hardware: Hardware) -> Floats:
+        from .floats import floats_on
+
+        return floats_on(hardware)
+
     def quantization(self, precision: str, has_samples: bool) -> Quantization | None:
-        """Integers where products are, half precision around them: else each boundary is a conversion."""
-        if precision != "w8a8":
-            return None
-        clean_up = "fold,views,transposes,identity,cse,dce"
-        passes = f"smooth,quantize{{method=percentile,weights=mse,correct=16}},autocast{{to=fp16}},{clean_up}"
-        return Quantization(last=passes, samples=True)
+        """Small numbers where products are, half precision around them: else each boundary is a conversion."""
+        around = "autocast{to=fp16},trt-half,fold,views,transposes,identity,cse,dce"
+        if precision == "w8a8":
+            passes = f"smooth,quantize{{method=percentile,weights=mse,correct=16}},{around}"
+            return Quantization(last=passes, samples=True)
+        if precision == "w4a16":
+            # One scale above 0 for 128 inputs, as its parser takes and its kernels read. It has no kernels that read
+            # weights of 8 bits beside half precision, so that heads stay.
+            method = "gptq" if has_samples else "rtn"
+            first = f"quantize-weights{{block=128,method={method},kind=positive,head_bits=0}}"
+            return Quantization(first, around)
+        if precision == "fp8":
+            return Quantization(last=f"quantize-floats{{correct=16}},{around}", samples=True)
+        return None
+
+    def lacks(self, precision: str, hardware: Hardware) -> str:
+        if precision != "w4a16":
+            return ""
+        if hardware.dla:
+            return "a DLA reads no weights of 4 bits"
+        known = hardware.compute_capability
+        return "" if known is None or float(known) >= 8 else f"compute capability {known} has no INT4 kernels"
 
     def emitters(self) -> dict[str, Emitter]:
         return {
@@ -56,7 +80,7 @@ class TensorRT(Backend):
     def rule_sets(self) -> dict[str, tuple[str, str]]:
         return {
             f"trt-{name}": (str(_FOLDER / f"{name}.rules"), f"geoc.lowering.tensorrt.{name}")
-            for name in ("quantized", "symmetric", "placement", "legal", "unrounded")
+            for name in ("quantized", "symmetric", "placement", "legal", "unrounded", "half")
         }
 
     def row_sets(self) -> dict[str, tuple[str, str]]:
@@ -82,14 +106,16 @@ class TensorRT(Backend):
         return place(model, load_rows(*self.row_sets()[DLA]), elsewhere)
 
     def precisions_on(self, hardware: Hardware) -> frozenset[str]:
-        return self.precisions & {"fp32", "fp16"} if hardware.dla else self.precisions
+        if hardware.dla:
+            return self.precisions & {"fp32", "fp16"}
+        return self.precisions - {"fp8"} | self.floats(hardware).formats & {"fp8"}
 
 
 def unknown(node: Node) -> str:
-    """Why it does not take an operator, whatever its form: it is none of the standard; "" otherwise."""
+    """Why it does not take an operator, whatever its form: it is none of the standard or its own; "" otherwise."""
     if node.op.is_opaque:
         return "an operator that nobody knows"
-    return f"it takes no operators of {node.op.domain}" if node.op.domain else ""
+    return f"it takes no operators of {node.op.domain}" if node.op.domain not in ("", OWN) else ""
 
 
 BACKEND = TensorRT()

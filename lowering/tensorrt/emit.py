@@ -18,6 +18,9 @@ from .dla import CORE
 from .rtx import CAPABILITIES, Built, Kernel, build_apart
 
 SCHEMA = 1  # of the build configuration
+_SMALL = frozenset(("Int8", "FP8", "FP4E2M1"))  # what the builder calls the types of 8 and 4 bits
+_BACK = frozenset(("DequantizeLinear", "TRT_MXFP8DequantizeLinear"))
+_MOVES = frozenset(("Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"))
 _LARGE = 1_500_000_000  # bytes of weights from which on the file for the builder keeps them beside it
 
 
@@ -102,15 +105,26 @@ def write_rtx_engine(model: Model, path: str, order: Order) -> Written:
             raise UnsupportedModel(f"the engine computes {wrong[0]} in single precision where the graph says half")
         os.replace(made, path)
     notes = ["the engine runs in the TensorRT-RTX runtime, which is not TensorRT's", *_rounded_in_floats(model)]
+    wider = unread(model, built.kernels)
+    if wider:
+        more = f" and {len(wider) - 1} more" if len(wider) > 1 else ""
+        notes.append(f"RTX multiplies {wider[0]}{more} in half precision, which the graph has in 8 or 4 bits")
     return Written({os.path.abspath(path): built.size}, None, notes, summary(built))
 
 
 def summary(built: Built) -> dict[str, Any]:
-    """Layers before fusion, kernels after it, those of them that are a whole attention or multiply in INT8."""
+    """Layers before fusion, kernels after it, those of them that are a whole attention, and what they multiply.
+
+    An attention counts as one product.
+    """
+    multiply = [kernel.inputs[:1] for kernel in built.kernels if is_product(kernel) or is_attention(kernel)]
     return {
         "layers": built.layers,
         "fused_attention": sum(is_attention(kernel) for kernel in built.kernels),
-        "int8_products": sum(is_product(kernel) and kernel.inputs[:1] == ("Int8",) for kernel in built.kernels),
+        "products": len(multiply),
+        "int8_products": multiply.count(("Int8",)),
+        "fp8_products": multiply.count(("FP8",)),
+        "fp4_products": multiply.count(("FP4E2M1",)),
         "kernels": [kernel._asdict() for kernel in built.kernels],
     }
 
@@ -138,6 +152,32 @@ def mistyped(model: Model, kernels: list[Kernel]) -> list[str]:
         if kernel.kind != "kgen" and kernel.inputs and set(kernel.inputs) <= {"Float", "TF32"}:
             found += [name for name in kernel.nodes if name in half]
     return found
+
+
+def unread(model: Model, kernels: list[Kernel]) -> list[str]:
+    """Names of products whose operands the graph has quantized, both, and no kernel reads so.
+
+    As `mistyped` a node counts where the kernel's list says that it is in it.
+    """
+    products = [node for node in model.walk() if node.op.base_key in MATRIX_UNITS and node.loc]
+    small = {node.loc[0] for node in products if all(_is_quantized(value) for value in node.inputs[:2])}
+    found: list[str] = []
+    for kernel in kernels:
+        if (is_product(kernel) or is_attention(kernel)) and not _SMALL & set(kernel.inputs):
+            found += [name for name in kernel.nodes if name in small]
+    return list(dict.fromkeys(found))
+
+
+def _is_quantized(value: Value | None) -> bool:
+    """True for what comes back of 8 or 4 bits, moved or cast since perhaps."""
+    while value is not None and value.producer is not None:
+        maker = value.producer
+        if maker.op.name in _BACK:
+            return True
+        if maker.op.name not in _MOVES:
+            return False
+        value = maker.inputs[0]
+    return False
 
 
 def _rounded_in_floats(model: Model) -> list[str]:

@@ -129,12 +129,12 @@ def _parser_errors(parser: Any) -> list[str]:
 
 
 def _kernels(text: str) -> list[Kernel]:
-    """Kernels from the builder's list, a line for each."""
+    """Kernels from the builder's list, a line for each; streams that wait for each other are none."""
     found = []
     for line in text.splitlines():
         head = re.match(r"Name: (.+?), LayerType: (\w+), Inputs: \[(.*?)\], Constants: ", line)
         outputs = re.search(r"\], Outputs: \[(.*?)\], TacticName: ", line)
-        if head is not None:
+        if head is not None and head.group(2) not in ("signal", "wait"):
             found.append(
                 Kernel(
                     head.group(1),

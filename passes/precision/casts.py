@@ -70,6 +70,8 @@ class Rewriter:
             return
         if node.op.key == "Cast":
             node.attrs["to"] = self.half.onnx
+        elif node.op.key == "trt::TRT_MXFP8DequantizeLinear":
+            node.attrs["output_dtype"] = self.half.onnx
         elif node.op.key == "ConstantOfShape":
             node.attrs["value"] = _halved(node.attrs.get("value") or Tensor.of([0.0], F32), self.half)
 

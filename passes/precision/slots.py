@@ -19,6 +19,9 @@ _KEPT = frozenset((
 _SCALED: dict[str, tuple[frozenset[int], frozenset[int]]] = {
     "QuantizeLinear": (frozenset((0, 1)), frozenset()),
     "DequantizeLinear": (frozenset((1,)), frozenset((0,))),
+    "trt::TRT_FP4DynamicQuantize": (frozenset((0,)), frozenset()),
+    "trt::TRT_MXFP8DynamicQuantize": (frozenset((0,)), frozenset()),
+    "trt::TRT_MXFP8DequantizeLinear": (frozenset(), frozenset((0,))),
 }
 _SCALES_IN_HALF = 19
 
@@ -34,20 +37,25 @@ def half_results(node: Node, half: str, opset: int) -> frozenset[int]:
 
 
 def _is_free(node: Node) -> bool:
-    """False for what says in attributes what it computes in."""
-    return node.op.name not in _SCALED or not (node.attr("output_dtype") or node.attr("precision"))
+    """False for what says in attributes what it computes in, and for blocks whose scales are computed: those are
+    products of two numbers themselves."""
+    if node.op.key not in ("QuantizeLinear", "DequantizeLinear"):
+        return True
+    scale = node.input(1)
+    is_computed = node.attr("block_size") and scale is not None and scale.const is None
+    return not (is_computed or node.attr("output_dtype") or node.attr("precision"))
 
 
 @cache
 def _slots(op: Op, count: int, half: str, opset: int, operands: bool) -> frozenset[int]:
     if op.key == "Cast":
         return frozenset() if operands else frozenset((0,))
+    if op.key in _SCALED:
+        return _SCALED[op.key][0 if operands else 1] if opset >= _SCALES_IN_HALF else frozenset()
     if op.domain or op.name in _KEPT or op.is_opaque:
         return frozenset()
     if op.key == "ConstantOfShape":
         return frozenset() if operands else frozenset((0,))
-    if op.name in _SCALED:
-        return _SCALED[op.name][0 if operands else 1] if opset >= _SCALES_IN_HALF else frozenset()
     schema = _newest(op, opset)
     if schema is None:
         return frozenset()

@@ -1,9 +1,10 @@
 """Matrices in blocks: integers of a few bits, with a scale (and perhaps an offset) for each block of a row.
 
 A matrix here is [rows, columns] with the columns summed over by a product (a Linear's [outputs, inputs]); a block is
-`block` columns of one row. Three kinds, with codes c in 0 .. 2^bits - 1:
+`block` columns of one row. Four kinds, with codes c in 0 .. 2^bits - 1:
 
     symmetric    w = scale (c - 2^(bits-1))
+    positive     the same with scales above 0, for runtimes that take no others
     asymmetric   w = scale (c - zero), zero an integer of the same bits
     minimum      w = scale c + minimum, both floats
 
@@ -19,9 +20,10 @@ import numpy as np
 
 from ...ir.tensor import Array
 
-SYMMETRIC, ASYMMETRIC, MINIMUM = "symmetric", "asymmetric", "minimum"
+SYMMETRIC, POSITIVE, ASYMMETRIC, MINIMUM = "symmetric", "positive", "asymmetric", "minimum"
 _BYTE = 8
-KINDS = (SYMMETRIC, ASYMMETRIC, MINIMUM)
+KINDS = (SYMMETRIC, POSITIVE, ASYMMETRIC, MINIMUM)
+SMALLEST_SCALE = np.float32(2.0**-24)  # the smallest number of f16 above 0: a positive scale of a block of zeros
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,11 @@ class Scheme:
     def middle(self) -> int:
         """The code of 0 in symmetric blocks."""
         return int(1 << (self.bits - 1))
+
+    @property
+    def is_symmetric(self) -> bool:
+        """True if the code of 0 is in the middle, and a block has nothing but its scale."""
+        return self.kind in (SYMMETRIC, POSITIVE)
 
     def count(self, columns: int) -> int:
         """Blocks of a row; the last may be shorter."""
@@ -93,7 +100,7 @@ class Blocks:
         """What a weight takes as it is stored, scales and offsets included."""
         number = 16 if self.half else 32
         stored = {3: 4}.get(self.scheme.bits, self.scheme.bits)
-        each = {SYMMETRIC: 0, ASYMMETRIC: stored, MINIMUM: number}[self.scheme.kind]
+        each = {ASYMMETRIC: stored, MINIMUM: number}.get(self.scheme.kind, 0)
         return stored + (number + each) * self.scale.size / self.codes.size
 
 
@@ -164,13 +171,13 @@ def ranges(blocked: Array, scheme: Scheme) -> tuple[Array, Array | None]:
     """Scales f32 and offsets [rows, blocks] by which no number of a block is clipped.
 
     Symmetric ones are signed: the number that is largest by magnitude takes the code 0, so that all 2^bits codes are
-    of use. With 8 bits, where one code is not worth it, they are positive, as TensorRT wants them. A block of zeros has
-    scale 0.
+    of use. With 8 bits, where one code is not worth it, they are not negative. A block of zeros has scale 0, or where
+    scales are to be positive the smallest number of f16.
     """
     low, high = blocked.min(axis=2), blocked.max(axis=2)
     if scheme.kind == MINIMUM:
         return ((high - low) / scheme.top).astype(np.float32), low.astype(np.float32)
-    if scheme.kind == SYMMETRIC:
+    if scheme.is_symmetric:
         return _symmetric(low, high, scheme.middle, scheme), None
     low, high = np.minimum(low, 0), np.maximum(high, 0)
     scale = ((high - low) / scheme.top).astype(np.float32)
@@ -180,8 +187,9 @@ def ranges(blocked: Array, scheme: Scheme) -> tuple[Array, Array | None]:
 
 def _symmetric(low: Array, high: Array, steps: int, scheme: Scheme) -> Array:
     """Scales with `steps` of them from 0 to what is largest by magnitude."""
-    if scheme.bits == _BYTE:
-        return (np.maximum(-low, high) / min(steps, scheme.middle - 1)).astype(np.float32)
+    if scheme.bits == _BYTE or scheme.kind == POSITIVE:
+        scale = (np.maximum(-low, high) / min(steps, scheme.middle - 1)).astype(np.float32)
+        return np.asarray(np.maximum(scale, SMALLEST_SCALE)) if scheme.kind == POSITIVE else scale
     return (np.where(-low >= high, low, high) / -steps).astype(np.float32)
 
 
@@ -214,7 +222,7 @@ def _on_grid(blocked: Array, scheme: Scheme) -> tuple[Array, Array, Array | None
     flat = blocked.reshape(-1, scheme.block)
     codes = np.zeros(flat.shape, np.uint8)
     scale = np.zeros(len(flat), np.float32)
-    offset = None if scheme.kind == SYMMETRIC else np.zeros(len(flat), np.float32)
+    offset = None if scheme.is_symmetric else np.zeros(len(flat), np.float32)
     allowed = _ULPS * np.spacing(np.abs(flat).max(axis=1))
     left = np.arange(len(flat))
     halves: list[bool] = []
@@ -245,7 +253,7 @@ def _on_grid(blocked: Array, scheme: Scheme) -> tuple[Array, Array, Array | None
 
 def _step_counts(scheme: Scheme) -> range:
     """How many steps may lie between the ends of a block, the likeliest first: most blocks use both end codes."""
-    if scheme.kind == SYMMETRIC:
+    if scheme.is_symmetric:
         most = scheme.middle - (scheme.bits == _BYTE)
         return range(most, max(most - 4, 0), -1)
     return range(scheme.top, 0, -1) if scheme.bits <= 4 else range(scheme.top, scheme.top - 4, -1)
@@ -253,7 +261,7 @@ def _step_counts(scheme: Scheme) -> range:
 
 def _grid(numbers: Array, steps: int, half: bool, scheme: Scheme) -> tuple[Array, Array | None]:
     """Scales, and minima but for symmetric blocks, if `steps` of them lie between the ends of each block."""
-    if scheme.kind == SYMMETRIC:
+    if scheme.is_symmetric:
         s = _symmetric(numbers.min(axis=1), numbers.max(axis=1), steps, scheme)
         return (to_half(s) if half else s), None
     low, high = numbers.min(axis=1), numbers.max(axis=1)

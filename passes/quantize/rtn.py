@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ...ir.tensor import Array
-from .blocks import MINIMUM, SYMMETRIC, Blocks, Scheme, apart, decode, encode, ranges, together
+from .blocks import MINIMUM, POSITIVE, SMALLEST_SCALE, Blocks, Scheme, apart, decode, encode, ranges, together
 
 _SHRINK = np.linspace(1.0, 0.7, 13, dtype=np.float32)[1:]  # parts of the range that are tried
 _ROUNDS = 2  # of least squares behind the best of them
@@ -55,7 +55,7 @@ def fitted(
         o = floor
         if scheme.kind == MINIMUM and floor is not None:
             o = floor + full * np.float32((1 - part) * scheme.top / 2)  # both ends come nearer
-        elif scheme.kind != SYMMETRIC and floor is not None:
+        elif not scheme.is_symmetric and floor is not None:
             o = np.clip(np.rint((floor - scheme.top / 2) / part + scheme.top / 2), 0, scheme.top).astype(np.uint8)
         keep(s, o)
     for _ in range(_ROUNDS):
@@ -82,7 +82,8 @@ def least_squares(
     zero = np.float32(scheme.middle) if offset is None else offset[..., None].astype(np.float32)
     steps = c - zero
     square = (w * steps**2).sum(axis=2)
-    return np.divide((w * steps * blocked).sum(axis=2), square, out=scale.copy(), where=square > 0), offset
+    s = np.divide((w * steps * blocked).sum(axis=2), square, out=scale.copy(), where=square > 0)
+    return (np.maximum(s, SMALLEST_SCALE) if scheme.kind == POSITIVE else s), offset
 
 
 def _error(blocked: Array, made: Array, weight: Array | None) -> Array:

@@ -14,7 +14,7 @@ from ...ir.errors import UsageError
 from ...ir.tensor import Array, Tensor
 from ...ir.types import F32, I2, I4, I8, U2, U4, U8, DType
 from ..base import Context, Pass, place_of
-from .blocks import ASYMMETRIC, KINDS, MINIMUM, SYMMETRIC, Blocks, Scheme, exact_blocks, joined
+from .blocks import ASYMMETRIC, KINDS, MINIMUM, POSITIVE, SYMMETRIC, Blocks, Scheme, exact_blocks, joined
 from .calibrated import quantize_calibrated
 from .hqq import hqq
 from .rtn import in_half, rtn
@@ -32,11 +32,11 @@ METHODS = ("rtn", "hqq", *CALIBRATED)
 class QuantizeWeights(Pass):
     """Matrices that products read, and tables of embeddings, become integers of `bits` in blocks of `block` inputs.
 
-    A block has a scale of its own, `kind` says what else: nothing (symmetric), an integer zero (asymmetric), or the
-    minimum as a float (minimum). `half` stores scales and minima in half precision. Where `block` does not divide the
-    inputs, the largest power of two that does is taken. The tables, and what makes the model's results (the head of a
-    language model), have `head_bits`; a table that is the head as well is stored once. Weights of 3 bits take the room
-    of 4.
+    A block has a scale of its own, `kind` says what else: nothing (symmetric; positive with scales above 0 alone, for
+    runtimes that take no others), an integer zero (asymmetric), or the minimum as a float (minimum). `half` stores
+    scales and minima in half precision. Where `block` does not divide the inputs, the largest power of two that does is
+    taken. The tables, and what makes the model's results (the head of a language model), have `head_bits`, with 0 they
+    stay as they are; a table that is the head as well is stored once. Weights of 3 bits take the room of 4.
 
     With `grid`, weights that lie on a grid of 4 or 8 bits in blocks of 32 already, as those that come from llama.cpp's
     files do, keep it if it has no more bits than asked for: they lose nothing.
@@ -89,7 +89,8 @@ class QuantizeWeights(Pass):
                     ctx.decline("refused", self.name, "", site.first, reason)
                 elif ctx.allow(self.name, "", site.first):
                     changed = True
-                    exact = on_grid(site, self.scheme(site).bits) if self.grid else None
+                    keeps_grid = self.grid and self.kind != POSITIVE
+                    exact = on_grid(site, self.scheme(site).bits) if keeps_grid else None
                     if exact is not None:
                         self.replace(root, site, exact, ctx)
                     elif self.method in CALIBRATED and not site.is_head and site.is_in(root):
@@ -103,7 +104,8 @@ class QuantizeWeights(Pass):
     def scheme(self, site: Site) -> Scheme:
         """How a weight is stored."""
         bits = self.head_bits if site.is_head else self.bits
-        kind = SYMMETRIC if bits == 8 or (self.kind == MINIMUM and site.tables) else self.kind
+        plain = bits == 8 or (self.kind == MINIMUM and site.tables)
+        kind = SYMMETRIC if plain and self.kind != POSITIVE else self.kind
         return Scheme(bits, block_for(self.block, site.inputs), kind)
 
     def replace(self, root: Graph, site: Site, blocks: Blocks, ctx: Context) -> None:
@@ -114,7 +116,7 @@ class QuantizeWeights(Pass):
 
     def _check(self) -> None:
         for option, value, choices in (
-            ("bits", self.bits, (2, 3, 4, 8)), ("head_bits", self.head_bits, (2, 3, 4, 8)),
+            ("bits", self.bits, (2, 3, 4, 8)), ("head_bits", self.head_bits, (0, 2, 3, 4, 8)),
             ("method", self.method, METHODS), ("kind", self.kind, KINDS),
         ):  # fmt: skip
             if value not in choices:
@@ -128,6 +130,8 @@ class QuantizeWeights(Pass):
         names = {site.value.hint, *(name for node in site.value.users for name in node.loc)}
         if any(fnmatchcase(name, pattern) for name in names for pattern in self.keep):
             return f"keep names %{site.value.hint}"
+        if site.is_head and not self.head_bits:
+            return "tables and what makes the results stay as they are"
         if block_for(self.block, site.inputs) < _SHORTEST:
             return f"no block of {_SHORTEST} or more divides its {site.inputs} inputs"
         return ""
@@ -179,7 +183,7 @@ def dequantized(b: Builder, blocks: Blocks, hint: str = "") -> Value:
     """The nodes that give a matrix f32 [outputs, inputs] of its blocks, inserted at a builder's place."""
     scheme = blocks.scheme
     rows, columns = blocks.codes.shape
-    signed = scheme.kind == SYMMETRIC
+    signed = scheme.is_symmetric
     dtype = (_SIGNED if signed else _UNSIGNED)[scheme.bits]
     codes = constant(packed(blocks.codes - np.uint8(scheme.middle) if signed else blocks.codes, dtype), hint)
     operands = [codes, b.const(blocks.scale, F32)]

@@ -48,6 +48,31 @@ def test_the_rate_is_that_of_the_element_type(dtype: str, target: str, rate: flo
     assert found.seconds == pytest.approx(found.target.hardware.launch + 2 * 8192**3 / rate)
 
 
+@pytest.mark.parametrize(
+    ("x", "w", "target", "rate"),
+    [
+        ("i8", "i8", "a100", 624e12), ("f8e4m3fn", "f8e4m3fn", "l4", 242.5e12), ("f4e2m1", "f4e2m1", "rtx5090", 1676e12),
+        ("f16", "i8", "a100", 156e12), ("i8", "f8e4m3fn", "l4", 60e12),  # weights alone, and a mixture: as its operands are
+        ("f8e4m3fn", "f8e4m3fn", "a100", 156e12),
+    ],
+)  # fmt: skip
+def test_the_rate_of_what_was_quantized(x: str, w: str, target: str, rate: float) -> None:
+    def back(name: str, dtype: str) -> str:
+        return f"Cast(%{name}) {{to=1}}" if dtype == "f16" else f"DequantizeLinear(%{name}, %s)"
+
+    text = f"""graph @main(%x: {x}[8192,8192], %w: {w}[8192,8192]) -> (%y) {{
+      weight %s: f32[] = 0.5
+      %a: f32[8192,8192] = {back("x", x)}
+      %b: f32[8192,8192] = {back("w", w)}
+      %t: f32[8192,8192] = Transpose(%b)
+      %y: f32[8192,8192] = MatMul(%a, %t)
+    }}"""
+    found = estimate(text, target)
+    (product,) = (n for n in found.nodes if n.node.op.key == "MatMul")
+    hardware = found.target.hardware
+    assert product.seconds == pytest.approx(hardware.launch + max(2 * 8192**3 / rate, product.bytes / hardware.bandwidth))
+
+
 def test_what_is_no_product_runs_at_the_rate_of_fp32() -> None:
     found = estimate("graph @main(%x: f32[10]) -> (%y) {\n  %y = Exp(%x)\n}")
     assert found.nodes[0].bound == "launch"

@@ -111,8 +111,11 @@ def test_o3_takes_int8_within_the_budget_and_says_why_not_elsewhere(model: str, 
 
 
 def test_a_target_without_integers_says_so(model: str, samples: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([model, "--target=orin", "--precision=w4a16", "--calib", samples]) == 2
-    assert "does not bring models to w4a16 for orin yet" in capsys.readouterr().err
+    assert main([model, "--target=orin", "--precision=w8a16", "--calib", samples]) == 2
+    assert "does not bring models to w8a16 for orin yet" in capsys.readouterr().err
+    for target, why in (("t4", "compute capability 7.5 has no INT4 kernels"), ("orin,dla=1", "a DLA reads no weights of 4")):
+        assert main([model, f"--target={target}", "--precision=int4"]) == 2
+        assert why in capsys.readouterr().err
 
 
 def test_int8_for_tensorrt_is_q_and_dq_with_half_precision_around(model: str, samples: str, tmp_path: Path) -> None:
@@ -122,3 +125,28 @@ def test_int8_for_tensorrt_is_q_and_dq_with_half_precision_around(model: str, sa
     )
     assert report.engine["int8_products"] == 2
     assert report.accuracy.error is not None and report.accuracy.error < 0.02
+
+
+def test_fp8_for_tensorrt(model: str, samples: str, tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    report = geoc.compile(
+        model, tmp_path / "o.rtx.engine", target="l4", precision="fp8", calib=samples, emit="rtx-engine", shape="B=1:8:8"
+    )
+    assert (report.precision, report.after.low, report.engine["fp8_products"]) == ("fp8", 2, 2)
+    assert report.accuracy.error is not None and report.accuracy.error < 0.06
+    assert "2 products in FP8" in report.summary()
+
+
+@pytest.mark.parametrize("with_samples", [False, True])
+def test_int4_for_tensorrt(model: str, samples: str, tmp_path: Path, with_samples: bool) -> None:
+    """Weights in blocks with scales above 0, which one kernel reads beside half precision."""
+    pytest.importorskip("tensorrt_rtx")
+    report = geoc.compile(
+        model, tmp_path / "o.rtx.engine", target="a100", precision="int4", calib=samples if with_samples else None,
+        emit="rtx-engine", shape="B=1:8:8",
+    )  # fmt: skip
+    blocks = [n for n in report.model.graph if n.op.key == "DequantizeLinear"]
+    assert len(blocks) == 1  # the other product makes the result
+    assert all((n.inputs[1].const.array() > 0).all() and str(n.inputs[0].dtype) == "i4" for n in blocks)
+    assert report.precision == "w4a16" and report.after.low == 2
+    assert report.accuracy.error is not None and 1e-3 < report.accuracy.error < 0.15

@@ -113,6 +113,17 @@ def test_no_target_is_brought_to_a_precision_that_it_lacks() -> None:
     assert "bf16" not in get_target("t4").precisions and "fp8" not in get_target("a100").precisions
 
 
+def test_fp8_from_ada_on() -> None:
+    has = {name for name in list_targets() if "fp8" in get_target(name).precisions}
+    assert has == {"l4", "l40s", "rtx4090", "h100", "h200", "b200", "rtx5090"}
+    for name in has:
+        (chosen,) = attempts(get_target(name), "fp8", 2, calib="samples.npz")
+        assert [step.name for step in chosen.items][:2] == ["quantize-floats", "autocast"]  # type: ignore[union-attr]
+    for name in set(list_targets()) - has:
+        with pytest.raises(UsageError, match="does not compute in fp8"):
+            attempts(get_target(name), "fp8", 2, calib="samples.npz")
+
+
 def test_what_a_runtime_does_better_comes_before_what_the_source_says() -> None:
     tried = attempts(get_target("a100"), None, 3)
     first = [step.name for step in tried[0].items]  # type: ignore[union-attr]
@@ -130,7 +141,9 @@ def test_what_a_runtime_does_better_comes_before_what_the_source_says() -> None:
         ("cpu", "fp16", "target cpu does not compute in fp16; it has fp32"),
         ("a100", "fp61", "no precision 'fp61'; did you mean fp16"),
         ("a100", "banana", "no precision 'banana'; there are: auto, fp32"),
-        ("h100", "fp8", "geoc does not bring models to fp8 yet"),
+        ("tensorrt", "fp8", "target tensorrt does not compute in fp8"),
+        ("h100", "fp8", "fp8 needs samples to measure on: --calib FILE.npz"),
+        ("h100", "tf33", "no precision 'tf33'; did you mean tf32"),
     ],
 )
 def test_what_is_refused(target: str, precision: str, message: str) -> None:

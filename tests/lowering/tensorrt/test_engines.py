@@ -18,7 +18,7 @@ from geoc.ir.errors import UnsupportedModel, UsageError
 from geoc.lowering.backend import Order
 from geoc.lowering.targets import get_target, list_targets
 from geoc.lowering.tensorrt.emit import configuration, is_attention, mistyped
-from geoc.lowering.tensorrt.rtx import CAPABILITIES, Kernel, build_apart
+from geoc.lowering.tensorrt.rtx import CAPABILITIES, Kernel, _kernels, build_apart
 from geoc.tools.cli import main
 from geoc.tools.inputs import InputMaker
 from geoc.tools.shapes import Shapes
@@ -152,6 +152,14 @@ def test_the_build_configuration(bert: Path, tmp_path: Path) -> None:
     assert any("no optimization profile for input_ids[batch,seq]" in note for note in open_shapes.notes)
 
 
+def test_the_newest_opset_has_its_ir_version(bert: Path, tmp_path: Path) -> None:
+    geoc.compile(bert, tmp_path / "out.onnx", target="a100", opset=24, check="off")
+    made = onnx.load(tmp_path / "out.onnx")
+    assert made.opset_import[0].version == 24 and made.ir_version == 12
+    with pytest.raises(UnsupportedModel, match="opset 25"):
+        geoc.compile(bert, tmp_path / "out.onnx", target="a100", opset=25, check="off")
+
+
 def test_fp32_turns_tf32_off() -> None:
     target = get_target("a100")
     assert configuration("m.onnx", Order(target))["builder_flags"] == ["TF32"]
@@ -168,6 +176,15 @@ def test_products_in_another_type_than_the_graph_says_are_found() -> None:
     kernel = Kernel("gemm0", "gemm", ("Float",), ("Float",), ("/fc",))
     assert mistyped(model, [kernel]) == ["/fc"]
     assert mistyped(model, [kernel._replace(inputs=("Half",)), kernel._replace(kind="kgen")]) == []
+
+
+def test_the_list_of_kernels() -> None:
+    """Types and nodes of each; streams that wait for each other are no kernels."""
+    text = """Layers:
+Name: __mye1_myl0_1, LayerType: signal, Inputs: [], Constants: [], Outputs: [], TacticName: ,
+Name: /m/fc_myl0_2, LayerType: gemm, Inputs: [ { Name: a, Datatype: FP8 }], Constants: [{ Name: w }], Outputs: [ { Name: b, Datatype: Half }], TacticName: , Metadata: [ONNX Layer: /m/fc]
+Name: __mye2_myl0_3, LayerType: wait, Inputs: [], Constants: [], Outputs: [], TacticName: ,"""
+    assert _kernels(text) == [Kernel("/m/fc_myl0_2", "gemm", ("FP8",), ("Half",), ("/m/fc",))]
 
 
 def test_kernels_that_are_a_whole_attention() -> None:

@@ -12,6 +12,7 @@ from geoc.passes.quantize.blocks import (
     ASYMMETRIC,
     KINDS,
     MINIMUM,
+    POSITIVE,
     SYMMETRIC,
     Blocks,
     Scheme,
@@ -50,7 +51,7 @@ def test_no_number_is_further_off_than_half_a_step(bits: int, kind: str, columns
     step = spread(np.abs(blocks.scale), 32, columns).astype(np.float64)
     # Inside the range half a step; the far end of symmetric blocks is one code short of what the near end reaches,
     # integer zeros move the range by up to half a step.
-    allowed = {SYMMETRIC: 1.0, ASYMMETRIC: 1.0, MINIMUM: 0.5}[kind] * step
+    allowed = {SYMMETRIC: 1.0, POSITIVE: 0.5, ASYMMETRIC: 1.0, MINIMUM: 0.5}[kind] * step
     assert (error <= allowed + 1e-6 * np.abs(w) + 1e-9).all()
     codes = blocks.codes.astype(np.int64)
     assert codes.max() <= scheme.top
@@ -135,10 +136,24 @@ def test_half_precision_of_scales_costs_little(kind: str) -> None:
     assert errors[1] <= 1.05 * errors[0]
 
 
+@pytest.mark.parametrize("made", [rtn, lambda w, s: rtn(w, s, False), hqq])
+@pytest.mark.parametrize("bits", BITS)
+def test_positive_scales_are_above_zero_in_half_precision_too(bits: int, made: Any) -> None:
+    """Of blocks of zeros, of tiny numbers, and whichever sign the largest number has."""
+    w = matrix(8, 64)
+    w[2], w[3] = w[2] * 1e-9, -np.abs(w[3])
+    blocks = in_half(made(w, Scheme(bits, 32, POSITIVE)), w)
+    assert (blocks.scale > 0).all() and (blocks.scale.astype(np.float16) == blocks.scale).all()
+    assert (blocks.dequantized()[0] == 0).all()
+    signed = in_half(made(w, Scheme(bits, 32, SYMMETRIC)), w)
+    assert bits == 8 or (signed.scale < 0).any()
+
+
 def test_bits_a_weight_takes() -> None:
     w = matrix(4, 64)
     assert rtn(w, Scheme(4, 32)).bits_per_weight() == 5.0
     assert in_half(rtn(w, Scheme(4, 32)), w).bits_per_weight() == 4.5
+    assert in_half(rtn(w, Scheme(4, 32, POSITIVE)), w).bits_per_weight() == 4.5
     assert in_half(rtn(w, Scheme(4, 32, ASYMMETRIC)), w).bits_per_weight() == 4.625
     assert in_half(rtn(w, Scheme(4, 32, MINIMUM)), w).bits_per_weight() == 5.0
     assert in_half(rtn(w, Scheme(3, 64)), w).bits_per_weight() == 4.25  # stored as 4

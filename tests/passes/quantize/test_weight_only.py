@@ -101,6 +101,15 @@ def test_the_table_is_quantized_once_and_read_twice() -> None:
     assert names == {"i2": 2, "i4": 1}
 
 
+@pytest.mark.parametrize("method", ["rtn", "hqq", "gptq"])
+def test_layers_with_positive_scales_and_heads_as_they_are(method: str) -> None:
+    found = quantized({"bits": 4, "kind": "positive", "head_bits": 0, "method": method}, seen=[])
+    nodes = [node for node in found.graph if node.op.key == "DequantizeLinear"]
+    assert [n.inputs[0].shape for n in nodes] in ([(64, 96), (96, 64)], [(96, 64), (64, 96)])  # type: ignore[union-attr]
+    for node in nodes:
+        assert (node.inputs[1].const.array() > 0).all()  # type: ignore[union-attr]
+
+
 def test_what_else_reads_a_weight_keeps_it() -> None:
     text = TEXT.replace("%r = Relu(%u)", "%c = ReduceSum(%up)\n  %v = Add(%u, %c)\n  %r = Relu(%v)")
     found = quantized({"bits": 4}, text)
