@@ -40,7 +40,8 @@ class OnnxRuntime(Backend):
 
     def quantization(self, precision: str, has_samples: bool) -> Quantization | None:
         if precision == "w8a8":
-            passes = "smooth,quantize{method=percentile,weights=mse,correct=40},ort-quantized,fold,cse,dce"
+            options = "method=percentile,weights=mse,rounding=gptq,correct=40"
+            passes = f"smooth,quantize{{{options}}},ort-quantized,fold,cse,dce"
             return Quantization(last=passes, samples=True)
         return weights_alone(precision, has_samples, "nbits-rows,share-weights{transposed=false},cse,dce")
 

@@ -22,11 +22,11 @@ from .insert import Reference
 from .observers import Several, Statistics
 from .scheme import WEIGHTS, Scheme
 
-_MEMORY = 512 * 2**20  # bytes of Gram matrices that are held at a time
+_MEMORY = 128 * 2**20  # bytes of Gram matrices that are held at a time
 _POSITIONS = 1024  # patches of each sample at most: neighbours say much the same
-_ELEMENTS = 1 << 22  # of the patches of each sample: depthwise convolutions have many small ones
+_ELEMENTS = 1 << 20  # of patches that are held at a time: depthwise convolutions have many small ones
 _LARGEST = 1e15  # of what is read: its squares are summed in single precision
-_WIDEST = 8192  # inputs of one output, of which a Gram matrix takes 512 MB
+_WIDEST = 2048  # inputs of one output: a Gram matrix takes 32 MB, and what is made of it three times that
 
 
 def round_weights(model: Model, layers: list[Node], reference: Reference, observe: Observe, scheme: Scheme) -> None:
@@ -79,7 +79,7 @@ def _loss(error: Array, gram: Array) -> Array:
 class Patches(Statistics):
     """X^T X of the patches that a convolution reads, f64 [groups, inputs, inputs]: an `Observer` of its input.
 
-    Of each sample at most 1,024 patches, evenly apart, and 16 MB of them. The columns are in the order of the weights:
+    Of each sample at most 1,024 patches, evenly apart, and 4 MB of them. The columns are in the order of the weights:
     channel of the group, then place in the kernel.
     """
 
@@ -108,7 +108,7 @@ class Patches(Statistics):
         if not (np.abs(rows) < _LARGEST).all():
             raise ValueError("it holds NaN, infinity, or numbers whose squares are none")
         self._pending.append(rows)
-        if sum(part.shape[1] for part in self._pending) >= _POSITIONS:
+        if len(self._pending) * rows.size >= _ELEMENTS or sum(part.shape[1] for part in self._pending) >= _POSITIONS:
             self._multiply()
 
     def state(self) -> dict[str, Array]:
