@@ -22,7 +22,7 @@ from .insert import Reference
 from .observers import Several, Statistics
 from .scheme import WEIGHTS, Scheme
 
-_MEMORY = 128 * 2**20  # bytes of Gram matrices that are held at a time
+_MEMORY = 64 * 2**20  # bytes of Gram matrices that are held at a time
 _POSITIONS = 1024  # patches of each sample at most: neighbours say much the same
 _ELEMENTS = 1 << 20  # of patches that are held at a time: depthwise convolutions have many small ones
 _LARGEST = 1e15  # of what is read: its squares are summed in single precision

@@ -24,7 +24,7 @@ from geoc.tools.inputs import InputMaker
 from geoc.tools.shapes import read_shapes
 
 # Each method in the pipeline that the order is; VmHWM as in tests/tools/test_memory.py.
-PIPELINE = "@O2,smooth,quantize{method=METHOD,weights=mse,correct=40},ort-quantized,fold,cse,dce"
+PIPELINE = "@O2,smooth,quantize{method=METHOD,weights=mse,rounding=gptq,correct=40},ort-quantized,fold,cse,dce"
 CHILD = """
 import sys
 from geoc.tools.cli import main

@@ -75,7 +75,7 @@ def test_products_read_compressed_weights(bits: int, kind: str) -> None:
     model, weights = quantized(f"bits={bits},kind={kind}")
     program = compiled(to_openvino(model))
     found = [k for k in kernels(program) if k.layer == "FullyConnected"]
-    small = {"symmetric": "i4"}.get(kind, "u4") if bits < 8 else "i8"
+    small = {"symmetric": "i4", "positive": "i4"}.get(kind, "u4") if bits < 8 else "i8"
     assert sorted(k.precision for k in found) == sorted([small, small, "i8"])
     table = stored(weights["table"], 8, kind)
     up, down = (stored(np.ascontiguousarray(weights[n].T), bits, kind).T for n in ("up", "down"))
