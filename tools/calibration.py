@@ -63,8 +63,8 @@ class Calibration:
 
         Raises UsageError where one of the user's samples does not run.
         """
-        from .check import CannotCheck
         from .ranges import RangeTable, Watcher
+        from .sessions import CannotCheck
 
         if self.problem:
             return None

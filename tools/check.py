@@ -15,7 +15,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -24,22 +24,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..ir.clone import clone_model
-from ..ir.core import Model, Value
+from ..ir.core import Model
 from ..ir.errors import UsageError
 from ..ir.tensor import Tensor
-from ..ir.types import BF16, F16, F32, F64, TensorType
+from ..ir.types import F16, F32, F64
 from ..lowering.onnxruntime.runnable import make_runnable
 from .declared import Declared
 from .differences import difference, l2_error
 from .emulate import emulated, has_bfloat16
+from .exactness import QUANTIZING, float_limit, quantizes, random_outputs
 from .inputs import InputMaker, Sizes
 from .samples import OPTION, Samples
+from .sessions import CannotCheck, first_line, folds, refusals, unoptimized_session
 from .shapes import Shapes
 
 if TYPE_CHECKING:
     from .runtimes import Own
 
-THREADS = 2
 SHAPES = 2  # how many shapes are compared where shapes are symbolic
 PATIENCE = 20.0  # seconds after which no further shape is tried
 KEPT_BYTES = 512 * 2**20  # of results of the source on the user's samples
@@ -49,17 +50,6 @@ NOISE_FACTOR = 10  # how much more than the noise of its inputs a result may mov
 # A quantizer turns the rounding of the sums before it into whole steps, or into none: it takes a few units in the last
 # place, as another order of additions gives, to see whether a result can move by a step.
 NOISE_UNITS, NOISE_UNITS_QUANTIZED = 0.5, 8.0
-LIMITS = {F64: 1e-9, F32: 1e-4, F16: 1e-2, BF16: 5e-2}
-LOW_LIMIT = 0.2  # for floats of 8 bits and fewer
-QUANTIZED_LIMIT = 2e-2  # one step of 8-bit rounding may fall the other way
-_QUANTIZING = frozenset((
-    "QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "MatMulInteger", "ConvInteger",
-    "QLinearAdd", "QLinearMul", "QAttention", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM",
-))  # fmt: skip
-
-
-class CannotCheck(Exception):
-    """No comparison is possible, for the reason given."""
 
 
 @dataclass
@@ -115,14 +105,14 @@ class Judge:
         self._stand_in = stand_in
         self._runtime = runtime
         self._maker = InputMaker(model, shapes, seed)
-        self._random = _random_outputs(model)
-        self._limit = _float_limit(model)
-        self._noise_units = NOISE_UNITS_QUANTIZED if _quantizes(model) else NOISE_UNITS
+        self._random = random_outputs(model)
+        self._limit = float_limit(model)
+        self._noise_units = NOISE_UNITS_QUANTIZED if quantizes(model) else NOISE_UNITS
         self._tables = _tables(model)
         self._declared = None if interface is None else Declared(model, interface)
         if self._declared is not None:
             self._limit = max(self._limit, self._declared.limit)
-        self._reference_folds = _folds(model)
+        self._reference_folds = folds(model)
         self._unstable: dict[str, str] = {}  # outputs whose limit was raised, and why
 
     @property
@@ -245,7 +235,7 @@ class Judge:
         if self._runtime is not None and self.max_error is not None:
             return self._in_its_runtime(model, self._runtime)
         with self.written(model) as (path, runnable):
-            return self.compare_file(path, _folds(runnable))
+            return self.compare_file(path, folds(runnable))
 
     def _in_its_runtime(self, model: Model, runtime: Own) -> Verdict:
         if self._declared is not None:
@@ -389,7 +379,7 @@ def _tables(model: Model) -> dict[str, Tensor]:
     """
     found: dict[str, Tensor] = {}
     for node in model.graph:
-        if node.op.name in _QUANTIZING:
+        if node.op.name in QUANTIZING:
             scales = (v for v in node.inputs if v is not None and v.const is not None and v.dtype is F32)
             found.update((v.hint, v.const) for v in scales if v.const is not None)
     for value in model.graph.inputs:
@@ -416,59 +406,6 @@ def _by_cost(sizes: Sizes, first: Sizes) -> tuple[bool, int]:
     return larger, sum(size == first.get(name) for name, size in sizes.items())
 
 
-def _folds(model: Model) -> bool:
-    """True if constants have to be folded before the model runs.
-
-    MatMulNBits of onnxruntime 1.31 at accuracy level 4 gives wrong numbers for scales that are computed, be it from
-    constants: it packs them with the weights when the model is loaded.
-    """
-    return any(node.op.key == "com.microsoft::MatMulNBits" for node in model.walk())
-
-
-def unoptimized_session(
-    path: str, what: str, weights: Mapping[str, Any] | None = None, fold: bool = False, lean: bool = False
-) -> Any:
-    """A session without optimizations, with `fold` those of the first level; `weights` replace the file's by name.
-
-    `lean`: it takes less memory and more time. Weights in files stay mapped, without a copy in the order that kernels
-    read them in, and memory is not planned ahead for each shape of inputs.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    levels = onnxruntime.GraphOptimizationLevel
-    options.graph_optimization_level = levels.ORT_ENABLE_BASIC if fold else levels.ORT_DISABLE_ALL
-    options.intra_op_num_threads = THREADS
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    if lean:
-        options.enable_mem_pattern = False
-        options.add_session_config_entry("session.disable_prepacking", "1")
-    kept = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in (weights or {}).items()}
-    for name, value in kept.items():
-        options.add_initializer(name, value)
-    try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except refusals() as error:
-        raise CannotCheck(f"onnxruntime does not load {what}: {first_line(error)}") from None
-
-
-def refusals() -> tuple[type[Exception], ...]:
-    """What onnxruntime raises when it does not take a model or inputs; there is no common base."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    own = (c for c in vars(state).values() if isinstance(c, type) and issubclass(c, Exception))
-    return (*own, ValueError, RuntimeError, TypeError)
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, without onnxruntime's tag before it."""
-    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    if text.startswith("[ONNXRuntimeError]"):
-        text = text.split(" : ", 3)[-1]
-    return text[:300]
-
-
 def _shape_text(feeds: dict[str, Any]) -> str:
     """The shape of the input that says most: the one with most dimensions, the first of those."""
     shapes = [np.shape(v) for v in feeds.values() if not isinstance(v, list)]
@@ -482,43 +419,3 @@ def _size(output: Any) -> int:
     if isinstance(output, (list, dict)):
         return len(output)
     return 0 if output is None else int(np.asarray(output).size)
-
-
-def _quantizes(model: Model) -> bool:
-    return any(node.op.name in _QUANTIZING for node in model.walk())
-
-
-def _float_limit(model: Model) -> float:
-    """What float outputs may be off by: the coarsest arithmetic in the model decides."""
-    limits = {QUANTIZED_LIMIT if _quantizes(model) else LIMITS[F64]}
-    for node in model.walk():
-        for value in node.outputs:
-            if isinstance(value.type, TensorType) and value.type.dtype.is_float:
-                limits.add(LIMITS.get(value.type.dtype, LOW_LIMIT))
-    return max(limits)
-
-
-def _random_outputs(model: Model) -> set[int]:
-    """Indexes of the graph outputs that depend on an operator which draws random numbers."""
-    drawn: set[Value] = set()
-    random_functions = {
-        key for key, function in model.functions.items() if any(_is_random(node) for node in function.graph.walk())
-    }
-    for node in model.graph.walk():
-        called = (node.op.domain, node.op.name, "") in random_functions
-        if called or _is_random(node) or any(value in drawn for value in node.inputs):
-            current = node
-            while True:  # what a nested graph draws comes out of the node around it
-                drawn.update(current.outputs)
-                parent = current.graph.parent if current.graph is not None else None
-                if parent is None:
-                    break
-                current = parent
-    return {index for index, value in enumerate(model.graph.outputs) if value in drawn}
-
-
-def _is_random(node: Any) -> bool:
-    if node.op.name == "Dropout":
-        training = node.input(2)
-        return training is not None and not (training.const is not None and not training.const.item())
-    return bool(node.op.random)

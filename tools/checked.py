@@ -15,9 +15,10 @@ from ..passes.base import Instrument, Pass, Place, place_of
 from ..passes.instruments import where
 from ..passes.manager import Repeat
 from .budget import within_budget
-from .check import CannotCheck, Judge, Verdict
+from .check import Judge, Verdict
 from .report import CHECKED, NOT_CHECKED, WRONG, Accuracy, Repair
 from .runtimes import REFERENCE, own_runtime
+from .sessions import CannotCheck
 
 if TYPE_CHECKING:
     from .compiler import Compilation

@@ -98,7 +98,7 @@ def _onnxruntime() -> str:
 
     from ..ir.errors import GeocError
     from .api import compile
-    from .check import first_line, refusals
+    from .sessions import first_line, refusals
 
     try:
         import onnxruntime
@@ -124,7 +124,7 @@ def _openvino() -> str:
     from ..ir.text import load_model
     from ..lowering.openvino.graph import to_openvino
     from ..lowering.openvino.package import openvino
-    from .check import first_line
+    from .sessions import first_line
 
     with _smallest() as source:
         try:
@@ -139,7 +139,7 @@ def _tensorrt_rtx() -> str:
     """What goes wrong with building the smallest engine; "" for nothing."""
     from ..ir.errors import GeocError
     from .api import compile
-    from .check import first_line
+    from .sessions import first_line
 
     with _smallest() as source:
         try:

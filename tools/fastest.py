@@ -18,11 +18,11 @@ import numpy as np
 from ..ir.core import Model
 from ..ir.errors import UnsupportedModel, UsageError
 from ..lowering.installed import runtime_version
-from .check import first_line
 from .compiler import Compilation
 from .emitting import FASTEST
 from .files import need_folders, protect
 from .report import Refusal, Report
+from .sessions import first_line
 from .settings import Settings
 from .timing import SOURCE, Call, declared_feeds, loaded, loaded_source, measure, native_output, shape_of, threads_of
 from .writing import example_feeds, write_outputs

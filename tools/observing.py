@@ -101,7 +101,7 @@ class _Observed(Running):
         """Some of the outputs, and no more than they take. Raises UsageError for a sample, by its name."""
         import onnxruntime
 
-        from .check import first_line, refusals
+        from .sessions import first_line, refusals
 
         options = onnxruntime.RunOptions()
         options.only_execute_path_to_fetches = True

@@ -21,10 +21,11 @@ from ..passes.quantize.sensitivity import Parts
 from ..passes.quantize.speed import IntegerSpeed
 from ..passes.quantize.weight_only import QuantizeWeights
 from ..passes.quantize.weight_parts import WeightParts
-from .check import CannotCheck, Judge, Verdict
+from .check import Judge, Verdict
 from .mixed import Kept, measure
 from .mixed_integers import measure_integers
 from .report import Stays
+from .sessions import CannotCheck
 
 if TYPE_CHECKING:
     from .budget import Trial

@@ -64,7 +64,7 @@ class Watcher(Running):
 
     def run(self, feeds: Feeds) -> bool:
         """Run the model on `feeds`, and on them with float inputs scaled up; False where it does not take them."""
-        from .check import first_line, refusals
+        from .sessions import first_line, refusals
 
         try:
             near = self._session.run(None, dict(feeds))

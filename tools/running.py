@@ -28,7 +28,7 @@ class Running:
         `what` names it in messages; `weights` are shared with other models that run. Raises CannotCheck where
         onnxruntime does not load it.
         """
-        from .check import unoptimized_session
+        from .sessions import unoptimized_session
 
         self._own = PlacedWeights() if weights is None else None
         placed = weights or self._own

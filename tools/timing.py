@@ -19,9 +19,9 @@ from ..ir.core import Model
 from ..ir.errors import UnsupportedModel
 from ..ir.types import F16, F32
 from ..lowering.onnxruntime.session import disabled_optimizers
-from .check import first_line
 from .emitting import Output
 from .report import Speed
+from .sessions import first_line
 from .writing import order_of
 
 if TYPE_CHECKING:

@@ -34,12 +34,12 @@ from geoc.lowering.targets import get_target
 from geoc.passes.precision.casts import Rewriter
 from geoc.passes.precision.islands import LARGEST, LIMIT, Islands
 from geoc.passes.precision.network import FIXED, Network
-from geoc.tools.check import CannotCheck, unoptimized_session
 from geoc.tools.differences import l2_error
 from geoc.tools.emulate import emulated
 from geoc.tools.inputs import InputMaker
 from geoc.tools.precision import MAX_ERROR
 from geoc.tools.ranges import Watcher, scaled
+from geoc.tools.sessions import CannotCheck, unoptimized_session
 from geoc.tools.shapes import Shapes
 
 TABLE = Path(__file__).parents[2] / "docs" / "casts.md"

@@ -26,7 +26,7 @@ from geoc.lowering.installed import runtime_version
 from geoc.lowering.tensorrt.emit import is_attention
 from geoc.lowering.tensorrt.rtx import build_apart
 from geoc.passes.pipelines import level_items, render
-from geoc.tools.check import CannotCheck
+from geoc.tools.sessions import CannotCheck
 
 TABLE = Path(__file__).parents[2] / "docs" / "tensorrt.md"
 Record = dict[str, Any]

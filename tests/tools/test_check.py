@@ -13,7 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 from geoc.frontends.onnx import load_onnx
 from geoc.ir.types import F32
 from geoc.lowering.onnx import save_onnx
-from geoc.tools.check import LIMITS, CannotCheck, Judge, difference
+from geoc.tools.check import Judge, difference
+from geoc.tools.exactness import LIMITS
+from geoc.tools.sessions import CannotCheck
 from geoc.tools.shapes import Shapes, read_shapes
 
 from .toys import embedding, finish, relu_chain
