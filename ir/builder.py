@@ -42,6 +42,12 @@ class Builder:
         self.loc = loc
         self.created: list[Node] = []
 
+    @classmethod
+    def behind(cls, value: Value, graph: Graph) -> Builder:
+        """Inserts right behind what makes a value, with its locations; at the start of `graph` where no node does."""
+        maker = value.producer
+        return cls(graph, graph.first) if maker is None else cls(graph, maker.next, maker.loc)
+
     def node(
         self,
         op: Op | str,

@@ -93,7 +93,7 @@ class Rewriter:
             scope = value.scope
             assert scope is not None
             maker = value.producer
-            b = Builder(scope, scope.first) if maker is None else Builder(scope, maker.next, maker.loc)
+            b = Builder.behind(value, scope)
             source = value
             if dtype is F16 and value in self.hidden:
                 source = b.node("Max", [value, b.const(self.hiding, F32)]).output

@@ -12,6 +12,7 @@ from ...ir.core import Graph, Model, Node, Value
 from ...ir.tensor import Array
 from ...ir.types import F32
 from ..base import Context, Pass
+from .gemms import is_turned
 from .weights import multiplied
 
 _ROUNDS = 40  # over all pairs, because each layer is in two of them
@@ -141,16 +142,11 @@ def _magnitudes(node: Node) -> Magnitudes:
     assert w is not None and w.const is not None
     largest = np.abs(w.const.array()).astype(np.float64)
     if node.op.key != "Conv":
-        return Magnitudes((largest if _is_turned(node) else largest.T)[None].copy())
+        return Magnitudes((largest if is_turned(node) else largest.T)[None].copy())
     groups = node.attr("group")
     assert isinstance(groups, int)
     flat = largest.reshape(*largest.shape[:2], -1).max(2)
     return Magnitudes(flat.reshape(groups, flat.shape[0] // groups, flat.shape[1]))
-
-
-def _is_turned(node: Node) -> bool:
-    """True for a Gemm whose weights are [outputs, inputs]."""
-    return bool(node.op.key == "Gemm" and node.attr("transB"))
 
 
 def _behind(node: Node) -> tuple[list[Node], list[tuple[Node, int, int]]] | None:
@@ -210,12 +206,12 @@ def _keeps_channels(node: Node, value: Value, channels: int) -> bool:
 
 def _scale(pair: _Pair, factors: Array) -> None:
     first = pair.first
-    axis = 0 if first.op.key == "Conv" or _is_turned(first) else 1
+    axis = 0 if first.op.key == "Conv" or is_turned(first) else 1
     for node, index, place in [(first, 1, axis), *pair.constants]:
         node.set_input(index, multiplied(_constant(node, index), 1.0 / factors, place))
     for reader, magnitudes in zip(pair.readers, pair.read):
         if reader.op.key != "Conv":
-            reader.set_input(1, multiplied(_constant(reader, 1), factors, 1 if _is_turned(reader) else 0))
+            reader.set_input(1, multiplied(_constant(reader, 1), factors, 1 if is_turned(reader) else 0))
             continue
         # Output channels of one group read the same inputs: a row of factors for each.
         groups, outputs, inputs = magnitudes.largest.shape

@@ -12,6 +12,11 @@ def products_of(graph: Graph, layers: list[Node]) -> list[Node]:
     return [_product(graph, node) if node.op.key == "Gemm" else node for node in layers]
 
 
+def is_turned(node: Node) -> bool:
+    """True for a Gemm whose weights are [outputs, inputs]; False for other products."""
+    return bool(node.op.key == "Gemm" and node.attr("transB"))
+
+
 def _product(graph: Graph, gemm: Node) -> Node:
     x, w, bias = gemm.inputs[0], gemm.inputs[1], gemm.input(2)
     assert w is not None and w.const is not None

@@ -65,15 +65,11 @@ class Inserter:
         found = self._read.get(x)
         if found is None:
             # In the layer's own graph, where a lowering looks for both.
-            b = self._behind(x) if x.scope is self.graph else Builder(self.graph, self.graph.first)
+            b = Builder.behind(x, self.graph) if x.scope is self.graph else Builder(self.graph, self.graph.first)
             codes, scale, zero = b.node("DynamicQuantizeLinear", [x], outputs=3).outputs
             found = self._read[x] = b.op("DequantizeLinear", codes, scale, zero)
             self.created += b.created
         return found
-
-    def _behind(self, value: Value) -> Builder:
-        maker = value.producer
-        return Builder(self.graph, self.graph.first) if maker is None else Builder(self.graph, maker.next, maker.loc)
 
     def _pair(self, plan: Placement, value: Value, affine: Affine, scale: Value, zero: Value) -> None:
         """Codes of a value and back; whoever computes in integers reads that, and all others if codes made it."""
@@ -86,7 +82,7 @@ class Inserter:
             assert inner is not None
             if inner.producer in plan.integer and tail(inner.producer, self.kernels) is value:
                 source, absorbed = inner, maker
-        b = self._behind(source)
+        b = Builder.behind(source, self.graph)
         codes = b.node("QuantizeLinear", [source, scale, zero], outputs=[f"{value.hint}.codes"]).output
         back = b.node("DequantizeLinear", [codes, scale, zero], outputs=[value.hint], types=[value.type]).output
         self.created += b.created

@@ -74,20 +74,16 @@ class FloatInserter:
     def _finite_mask(self, mask: Value | None) -> Value:
         assert mask is not None
         if mask not in self._masks:
-            b = self._behind(mask)
+            b = Builder.behind(mask, self.graph)
             self._masks[mask] = b.op("Max", mask, b.const(HIDING, F32))
             self.created += b.created
         return self._masks[mask]
-
-    def _behind(self, value: Value) -> Builder:
-        maker = value.producer
-        return Builder(self.graph, self.graph.first) if maker is None else Builder(self.graph, maker.next, maker.loc)
 
     def _rounded(self, x: Value, largest: float | None = None) -> Value:
         """What comes back of a value that is quantized, once for all that multiply it."""
         found = self._back.get(x)
         if found is None:
-            b = self._behind(x)
+            b = Builder.behind(x, self.graph)
             if self.format == "fp8":
                 found = self._pair(b, x, self.largest[x] if largest is None else largest)
             else:

@@ -12,7 +12,7 @@ from ...ir.errors import UsageError
 from ..base import Context, Pass
 from .attentions import Attention, attentions
 from .bias import correct_biases
-from .gemms import products_of
+from .gemms import is_turned, products_of
 from .insert_floats import BLOCKS, FloatInserter, check_finite
 from .observers import MinMax, MovingAverage, Statistic, percentile_range, statistic
 from .placement import Keep, is_kept, refusal
@@ -120,7 +120,7 @@ class QuantizeFloats(Pass):
             return ""
         if x.rank not in _RANKS:
             return "what it multiplies has neither two nor three dimensions"
-        inputs = w.const.shape[1 if node.attr("transB") else 0]
+        inputs = w.const.shape[1 if is_turned(node) else 0]
         return "" if inputs % block == 0 else f"blocks of {block} do not divide its {inputs} inputs"
 
     def _attentions(self, graph: Graph, kernels: Floats, ctx: Context) -> list[Attention]:

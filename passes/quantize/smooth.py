@@ -12,6 +12,7 @@ from ...ir.core import Graph, Model, Node, Value
 from ...ir.errors import UsageError
 from ...ir.tensor import Array, Tensor
 from ..base import Context, Pass
+from .gemms import is_turned
 from .kernels import integers_of
 from .observers import Channels
 from .placement import Keep, layers_of
@@ -87,7 +88,7 @@ def _matrix(node: Node) -> Array:
     w = node.inputs[1]
     assert w is not None and w.const is not None
     array = w.const.read()
-    return array.T if node.op.key == "Gemm" and node.attr("transB") else array
+    return array.T if is_turned(node) else array
 
 
 def smoothing(seen: Channels, matrices: list[Array]) -> tuple[Array, float]:
@@ -130,9 +131,8 @@ def divide(value: Value, factors: Array, layers: list[Node]) -> list[Node]:
     for node in layers:
         w = node.inputs[1]
         assert w is not None
-        rows = not (node.op.key == "Gemm" and node.attr("transB"))
         if w not in new:
-            new[w] = multiplied(w, factors, axis=0 if rows else 1)
+            new[w] = multiplied(w, factors, axis=1 if is_turned(node) else 0)
         node.set_input(1, new[w])
     parts = parameters_of(value, factors.shape, layers)
     if parts is not None:
@@ -141,9 +141,9 @@ def divide(value: Value, factors: Array, layers: list[Node]) -> list[Node]:
             assert number is not None and number.const is not None
             node.set_input(index, multiplied(number, 1.0 / factors, axis=len(number.const.shape) - 1))
         return []
-    graph, maker = value.scope, value.producer
+    graph = value.scope
     assert graph is not None
-    b = Builder(graph, graph.first) if maker is None else Builder(graph, maker.next, maker.loc)
+    b = Builder.behind(value, graph)
     inverse = b.const(Tensor.from_array((1.0 / factors).astype(np.float32)))
     divided = b.node("Mul", [value, inverse], outputs=[f"{value.hint}.smooth"], types=[value.type]).output
     for node in layers:
