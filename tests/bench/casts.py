@@ -14,15 +14,15 @@ after each node, as on a runtime that fuses none. `--write` makes docs/casts.md.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from commands import default_folder, find_models
+from records import Record, add_options, records_of
 
 import geoc
 from geoc.ir.core import Model, Value
@@ -43,7 +43,6 @@ from geoc.tools.sessions import CannotCheck, unoptimized_session
 from geoc.tools.shapes import Shapes
 
 TABLE = Path(__file__).parents[2] / "docs" / "casts.md"
-Record = dict[str, Any]
 Feeds = dict[str, Any]
 FAR = 100.0
 CONVERT = """
@@ -256,24 +255,19 @@ def main() -> None:
     parser.add_argument("models", nargs="*")
     parser.add_argument("--dir", type=Path, default=default_folder())
     parser.add_argument("--limit", type=float, default=1000.0, help="MB of model file; larger ones are left out")
-    parser.add_argument("--json", type=Path)
     parser.add_argument("--peer-python", help="an interpreter that has onnxconverter-common")
-    parser.add_argument("--again", type=Path, nargs="+", help="records of earlier runs, instead of measuring")
-    parser.add_argument("--write", action="store_true", help="write docs/casts.md")
+    add_options(parser, TABLE)
     options = parser.parse_args()
-    if options.again:
-        records = [record for path in options.again for record in json.loads(path.read_text())]
-    else:
-        records = measured(options)
+    if not options.again:
+        print(HEAD)
+    records = records_of(options, measured(options), row)
     print("\n".join(["", *conclusions(records)]))
     if options.write:
         TABLE.write_text(rendered(sorted(records, key=lambda r: str(r["model"]))), encoding="utf-8")
 
 
-def measured(options: argparse.Namespace) -> list[Record]:
-    """Count and compare, and say so line by line."""
-    records: list[Record] = []
-    print(HEAD)
+def measured(options: argparse.Namespace) -> Iterator[Record]:
+    """Count and compare, and say which models that is not possible for."""
     for path in find_models(options.models, options.dir):
         if path.stat().st_size > options.limit * 1e6:
             continue
@@ -287,12 +281,7 @@ def measured(options: argparse.Namespace) -> list[Record]:
             print(f"| {path.stem} | {' '.join(str(error).split())[:200]} | | | | | |", flush=True)
             continue
         after = report.after
-        record = {"model": path.stem, "precision": report.precision, "low": after.low, "products": after.products, **found}
-        records.append(record)
-        print(row(record), flush=True)
-        if options.json:
-            options.json.write_text(json.dumps(records, indent=1) + "\n")
-    return records
+        yield {"model": path.stem, "precision": report.precision, "low": after.low, "products": after.products, **found}
 
 
 if __name__ == "__main__":

@@ -12,17 +12,17 @@ as score, its numbers in order. `--write` makes docs/precisions.md.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import shlex
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from casts import Source
 from commands import default_folder, find_models
+from records import Record, add_options, records_of
 from tensorrt import plain
 
 import geoc
@@ -47,7 +47,6 @@ FORMS: dict[str, tuple[str, dict[str, str]]] = {
     "mxfp8": ("rtx5090", {"passes": f"@O2,quantize-floats{{format=mxfp8}},{AROUND}"}),
 }
 SAMPLES = 3  # made up
-Record = dict[str, Any]
 
 
 def measure(path: Path, form: str, sizes: dict[str, int], calib: Path | None, score: str | None, folder: Path) -> Record:
@@ -148,22 +147,17 @@ def main() -> None:
     parser.add_argument("--size", action="append", default=[], help="SYMBOL=128")
     parser.add_argument("--calib", type=Path)
     parser.add_argument("--score", help="a command that scores the file {} under onnxruntime")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--again", type=Path, nargs="+", help="records of earlier runs, instead of measuring")
-    parser.add_argument("--write", action="store_true", help="write docs/precisions.md")
+    add_options(parser, TABLE)
     options = parser.parse_args()
     sizes = {name: int(size) for name, _, size in (text.partition("=") for text in options.size)}
-    records: list[Record] = []
-    if options.again:
-        records = [r for path in options.again for r in json.loads(path.read_text())]
-    else:
+
+    def measured() -> Iterator[Record]:
         for path in find_models(options.models, options.dir):
             for form in options.forms.split(","):
                 with tempfile.TemporaryDirectory(prefix="geoc-precisions-") as folder:
-                    records.append(measure(path, form, sizes, options.calib, options.score, Path(folder)))
-                print(_row(records[-1]), records[-1].get("failure", ""), flush=True)
-                if options.json:
-                    options.json.write_text(json.dumps(records, indent=1) + "\n")
+                    yield measure(path, form, sizes, options.calib, options.score, Path(folder))
+
+    records = records_of(options, measured(), lambda r: f"{_row(r)} {r.get('failure', '')}")
     if options.write:
         TABLE.write_text(rendered(records), encoding="utf-8")
 

@@ -11,13 +11,13 @@ they are. TensorRT-RTX builds each as it is, after -O2, and in fp16 however far 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from casts import Source
 from commands import default_folder, find_models
+from records import Record, add_options, records_of
 from tensorrt import plain, untouched
 
 import geoc
@@ -41,7 +41,6 @@ FORMS = {
 _QUANTIZED = {"Conv", "MatMul", "Gemm", "MaxPool", "Add", "Relu", "Concat", "GlobalAveragePool", "AveragePool", "Resize"}
 _PRODUCTS = ("correlation", "gemm", "runtime_fusion", "deconv")
 OPSET = 17  # of the models that are quantized
-Record = dict[str, Any]
 
 
 def quantize(source: Path, path: Path, form: str, feeds: list[Any]) -> None:
@@ -184,20 +183,13 @@ def main() -> None:
     parser.add_argument("models", nargs="*", default=MODELS)
     parser.add_argument("--dir", type=Path, default=default_folder())
     parser.add_argument("--forms", default=",".join(FORMS))
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--again", type=Path, nargs="+", help="records of earlier runs, instead of measuring")
-    parser.add_argument("--write", action="store_true", help="write docs/quantized.md")
+    add_options(parser, TABLE)
     options = parser.parse_args()
-    records: list[Record] = []
-    if options.again:
-        records = [r for path in options.again for r in json.loads(path.read_text())]
-    else:
-        for path in find_models(options.models, options.dir):
-            for record in all_forms(path, options.forms.split(",")):
-                records.append(record)
-                print(_row(record), *(record[n].get("failure", "") for n in ("-O2", "fp16")), flush=True)
-                if options.json:
-                    options.json.write_text(json.dumps(records, indent=1) + "\n")
+    forms = options.forms.split(",")
+    measured = (record for path in find_models(options.models, options.dir) for record in all_forms(path, forms))
+    records = records_of(
+        options, measured, lambda r: " ".join([_row(r), *(r[n].get("failure", "") for n in ("-O2", "fp16"))])
+    )
     if options.write:
         TABLE.write_text(rendered(records), encoding="utf-8")
 

@@ -10,14 +10,13 @@ Casts are counted by casts.py, which says beside what.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from casts import Source, casts, compared, is_right, told
 from commands import default_folder, find_models
+from records import Record, add_options, records_of
 
 import geoc
 from geoc.ir.core import Model
@@ -29,7 +28,6 @@ from geoc.passes.pipelines import level_items, render
 from geoc.tools.sessions import CannotCheck
 
 TABLE = Path(__file__).parents[2] / "docs" / "tensorrt.md"
-Record = dict[str, Any]
 
 
 def measure(path: Path, peer_python: str | None) -> Record:
@@ -139,23 +137,15 @@ def main() -> None:
     parser.add_argument("models", nargs="*")
     parser.add_argument("--dir", type=Path, default=default_folder())
     parser.add_argument("--limit", type=float, default=1000.0, help="MB of model file; larger ones are left out")
-    parser.add_argument("--json", type=Path)
     parser.add_argument("--peer-python", help="an interpreter that has onnxconverter-common")
-    parser.add_argument("--again", type=Path, nargs="+", help="records of earlier runs, instead of measuring")
-    parser.add_argument("--write", action="store_true", help="write docs/tensorrt.md")
+    add_options(parser, TABLE)
     options = parser.parse_args()
-    records: list[Record] = []
+    paths = (p for p in find_models(options.models, options.dir) if p.stat().st_size <= options.limit * 1e6)
+    measured = (measure(path, options.peer_python) for path in paths)
+    records = records_of(options, measured, lambda r: f"{_row(r)} {r['fp16'].get('failure', '')}")
     if options.again:
-        by_model = {r["model"]: r for path in options.again for r in json.loads(path.read_text())}
+        by_model = {r["model"]: r for r in records}
         records = [by_model[name] for name in sorted(by_model)]
-    else:
-        for path in find_models(options.models, options.dir):
-            if path.stat().st_size > options.limit * 1e6:
-                continue
-            records.append(measure(path, options.peer_python))
-            print(_row(records[-1]), records[-1]["fp16"].get("failure", ""), flush=True)
-            if options.json:
-                options.json.write_text(json.dumps(records, indent=1) + "\n")
     if options.write:
         TABLE.write_text(rendered(records), encoding="utf-8")
 

@@ -1,0 +1,33 @@
+"""Records that a script measures one by one: kept as JSON while it runs, and read again to make its table anew."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, Any]
+
+
+def add_options(parser: argparse.ArgumentParser, table: Path) -> None:
+    """``--json``, ``--again`` and ``--write`` of a script that makes `table`."""
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--again", type=Path, nargs="+", help="records of earlier runs, instead of measuring")
+    parser.add_argument("--write", action="store_true", help=f"write docs/{table.name}")
+
+
+def records_of(
+    options: argparse.Namespace, measured: Iterable[Record], line: Callable[[Record], str]
+) -> list[Record]:
+    """Those that ``--again`` names, or what is measured, each told by its `line` and kept as it comes."""
+    if options.again:
+        return [record for path in options.again for record in json.loads(path.read_text())]
+    records: list[Record] = []
+    for record in measured:
+        records.append(record)
+        print(line(record), flush=True)
+        if options.json:
+            options.json.write_text(json.dumps(records, indent=1) + "\n")
+    return records
