@@ -70,24 +70,25 @@ class Written:
 
 
 Writer = Callable[[Model, str, Order], Written]
+Check = Callable[[Model, str, Order], Any]
 
 
 @dataclass(frozen=True)
 class Lazy:
-    """The writer ``module:function``, whose module is imported when something is written.
+    """The writer or check ``module:function``, whose module is imported when it is called.
 
     A module that begins with a dot is one of `lowering`.
     """
 
     place: str
 
-    def load(self) -> Writer:
+    def load(self) -> Callable[[Model, str, Order], Any]:
         """The function."""
         module, _, name = self.place.partition(":")
-        found: Writer = getattr(importlib.import_module(module, __package__), name)
+        found: Callable[[Model, str, Order], Any] = getattr(importlib.import_module(module, __package__), name)
         return found
 
-    def __call__(self, model: Model, path: str, order: Order) -> Written:
+    def __call__(self, model: Model, path: str, order: Order) -> Any:
         return self.load()(model, path, order)
 
 
@@ -95,13 +96,15 @@ class Emitter(NamedTuple):
     """One form that a model can be written in: ``write(model, path, order)``, all or nothing.
 
     `suffix` ends with a slash where a folder is written. `needs` names the form that must lie beside it under the
-    same stem. `threads`: it holds the number of threads that the runtime is to use.
+    same stem. `threads`: it holds the number of threads that the runtime is to use. `check` is called with the source
+    before any work: it raises UsageError where something is missing without which nothing can be written.
     """
 
     suffix: str
     write: Writer
     needs: str = ""
     threads: bool = False
+    check: Check | None = None
 
     @property
     def is_folder(self) -> bool:

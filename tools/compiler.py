@@ -90,6 +90,10 @@ class Compilation:
             self.progress.stage("reading", 0.0, 0.1)
             model = self.model()
             self._protect(model)
+            if self.written:
+                from .writing import check_outputs
+
+                check_outputs(self, model, self.written)
             self.outputs = stack.enter_context(Outputs(self.settings, self.log))
             model = self._compile(model)
             if settings.measure and self.report.ok:

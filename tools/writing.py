@@ -53,6 +53,15 @@ def write_outputs(run: Compilation, model: Model, outputs: Sequence[Output]) -> 
             _count_reused(run, model, output.path)
 
 
+def check_outputs(run: Compilation, model: Model, outputs: Sequence[Output]) -> None:
+    """Raise UsageError now for what would keep the result of `model`, the source, from being written in the end."""
+    checks = [(output.emitter.check, output.path) for output in outputs if output.emitter.check is not None]
+    if checks:
+        order = order_of(run, model)
+        for check, path in checks:
+            check(model, path, order)
+
+
 def example_feeds(run: Compilation, model: Model) -> dict[str, Any]:
     """Inputs on which the source ran, or some that were only made up; {} where none can be."""
     if run.judge is not None:

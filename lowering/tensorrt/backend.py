@@ -72,8 +72,12 @@ class TensorRT(Backend):
         return {
             **super().emitters(),
             "onnx": Emitter(".onnx", Lazy(".tensorrt.emit:write_typed_onnx")),
-            "engine": Emitter(".engine", Lazy(".tensorrt.engine:write_engine")),
-            "rtx-engine": Emitter(".rtx.engine", Lazy(".tensorrt.emit:write_rtx_engine")),
+            "engine": Emitter(
+                ".engine", Lazy(".tensorrt.engine:write_engine"), check=Lazy(".tensorrt.engine:check_engine")
+            ),
+            "rtx-engine": Emitter(
+                ".rtx.engine", Lazy(".tensorrt.emit:write_rtx_engine"), check=Lazy(".tensorrt.emit:check_rtx_engine")
+            ),
             "triton": Emitter("/", Lazy(".tensorrt.triton:write_triton")),
         }
 

@@ -15,7 +15,7 @@ from ...ir.types import BF16, F16
 from ..backend import Order, Written
 from ..emit import write_onnx, write_text
 from .dla import CORE
-from .rtx import CAPABILITIES, Built, Kernel, build_apart
+from .rtx import CAPABILITIES, Built, Kernel, build_apart, find_package
 
 SCHEMA = 1  # of the build configuration
 _SMALL = frozenset(("Int8", "FP8", "FP4E2M1"))  # what the builder calls the types of 8 and 4 bits
@@ -29,7 +29,7 @@ def write_typed_onnx(model: Model, path: str, order: Order) -> Written:
     written = write_onnx(model, path, order)
     missing = _without_profile(model, order)
     if missing:
-        written.notes.append(f"no optimization profile for {', '.join(missing)}; --shape SYMBOL=min:opt:max gives one")
+        written.notes.append(f"no optimization profile for {missing}; --shape SYMBOL=min:opt:max gives one")
     written.notes += _rounded_in_floats(model)
     config = os.path.abspath(path) + ".build.json"
     written.files[config] = write_text(config, json.dumps(configuration(path, order), indent=2) + "\n")
@@ -72,12 +72,12 @@ def configuration(path: str, order: Order) -> dict[str, Any]:
     }
 
 
-def write_rtx_engine(model: Model, path: str, order: Order) -> Written:
-    """An engine of the TensorRT-RTX runtime, built ahead of time without a GPU.
+def check_rtx_engine(model: Model, path: str, order: Order) -> str:
+    """The compute capability to build for.
 
-    Raises UsageError where it has no target for the hardware or an input has no shape, UnsupportedModel where it does
-    not build, or computes a product in another type than the graph says.
+    Raises UsageError where TensorRT-RTX is not installed or builds for no such hardware, or an input has no shape.
     """
+    find_package()
     hardware = order.target.hardware.compute_capability
     if hardware is None or hardware not in CAPABILITIES:
         has = ", ".join(CAPABILITIES)
@@ -87,12 +87,17 @@ def write_rtx_engine(model: Model, path: str, order: Order) -> Written:
         )
     if order.target.hardware.dla:
         raise UsageError("TensorRT-RTX runs on no DLA", source="--emit rtx-engine")
-    missing = _without_profile(model, order)
-    if missing:
-        raise UsageError(
-            f"an engine needs a shape for {', '.join(missing)}: --shape SYMBOL=min:opt:max or SYMBOL=size",
-            source="--emit rtx-engine",
-        )
+    need_profile(model, order, "rtx-engine")
+    return hardware
+
+
+def write_rtx_engine(model: Model, path: str, order: Order) -> Written:
+    """An engine of the TensorRT-RTX runtime, built ahead of time without a GPU.
+
+    Raises what `check_rtx_engine` raises, UnsupportedModel where it does not build, or computes a product in another
+    type than the graph says.
+    """
+    hardware = check_rtx_engine(model, path, order)
     folder = os.path.dirname(os.path.abspath(path))
     with tempfile.TemporaryDirectory(prefix=".geoc-rtx-", dir=folder) as scratch:
         source = os.path.join(scratch, "model.onnx")
@@ -198,10 +203,28 @@ def _is_made_by(value: Value | None, key: str) -> bool:
     return maker is not None and maker.op.key == key
 
 
-def _without_profile(model: Model, order: Order) -> list[str]:
-    """Inputs of symbolic shape that --shape gave no sizes for, with their symbols."""
-    return [
-        f"{name}[{','.join(map(str, value.shape or ()))}]"
-        for value, name in zip(model.graph.inputs, model.graph.input_names)
-        if name not in order.profile and (value.shape is None or any(not isinstance(d, int) for d in value.shape))
-    ]
+def need_profile(model: Model, order: Order, kind: str) -> None:
+    """Raise UsageError where --shape gave no sizes for an input of symbolic shape."""
+    missing = _without_profile(model, order)
+    if missing:
+        raise UsageError(
+            f"an engine needs a shape for {missing}: --shape SYMBOL=min:opt:max or SYMBOL=size",
+            source=f"--emit {kind}",
+        )
+
+
+def _without_profile(model: Model, order: Order) -> str:
+    """Inputs of symbolic shape that --shape gave no sizes for, the first of them in each new symbol; "" for none."""
+    named: list[str] = []
+    seen: set[str] = set()
+    count = 0
+    for value, name in zip(model.graph.inputs, model.graph.input_names):
+        symbols = {str(d) for d in value.shape or () if not isinstance(d, int)}
+        if name in order.profile or (value.shape is not None and not symbols):
+            continue
+        count += 1
+        if value.shape is None or not symbols <= seen:
+            named.append(f"{name}[{','.join(map(str, value.shape or ()))}]")
+            seen |= symbols
+    more = f" and {count - len(named)} more inputs of these sizes" if count > len(named) else ""
+    return ", ".join(named) + more

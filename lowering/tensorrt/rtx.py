@@ -9,6 +9,7 @@ What its parser and builder refuse is refused by TensorRT's, as far as both are 
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import subprocess
@@ -165,9 +166,14 @@ def _log(trt: Any) -> Any:
     return Log()
 
 
+def find_package() -> None:
+    """Raise UsageError where TensorRT-RTX is not installed."""
+    if importlib.util.find_spec("tensorrt_rtx") is None:
+        raise UsageError("this needs TensorRT-RTX: pip install 'geoc[tensorrt-rtx]'")
+
+
 def _package() -> Any:
-    try:
-        import tensorrt_rtx
-    except ImportError:
-        raise UsageError("this needs TensorRT-RTX: pip install 'geoc[tensorrt-rtx]'") from None
+    find_package()
+    import tensorrt_rtx
+
     return tensorrt_rtx

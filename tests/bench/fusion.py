@@ -8,9 +8,9 @@ and 1,024 past where there is a cache, and otherwise its own size. Each round lo
 weights come to lie in memory is worth up to 20 % (its median over the rounds is not), then runs them in turn, A B A B. Time
 is that of the running thread, which other processes on the machine disturb least. A cell's figure is the median of its rounds.
 
-Outside: a round's time of the source less what its matrix products take under onnxruntime's profiler, each the fastest of
-its runs (MatMul, Gemm, Conv and their fused and integer relatives). The profiler reads the clock, so its figures hold on
-a machine with nothing else to do. Of an attention operator only its two products count as
+Outside: a round's time of the source less what its matrix products take under onnxruntime's profiler, each the median of
+its runs (MatMul, Gemm, Conv and their fused and integer relatives), with the two models in turn here as well. The profiler
+reads the clock, so its figures hold on a machine with nothing else to do. Of an attention operator only its two products count as
 such: they are timed alone, at the same shapes. Taken: what geoc saves, as a part of that. Where geoc takes more than is
 outside, its products are faster as well.
 """
@@ -23,6 +23,7 @@ import json
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -106,8 +107,8 @@ def timed(model: Any, feeds: Record, times: int) -> float:
 
 
 def product_seconds(events: list[Record], pairs: dict[str, float]) -> float:
-    """Seconds in matrix products of a run, each at its fastest; `pairs` remembers the products of attention by shape."""
-    fastest: dict[tuple[str, str], float] = {}
+    """Seconds in matrix products of a run, each the median of its runs; `pairs` remembers the products of attention by shape."""
+    found: dict[tuple[str, str], list[float]] = defaultdict(list)
     for event in events:
         if event.get("cat") != "Node" or not event["name"].endswith("_kernel_time"):
             continue
@@ -116,9 +117,8 @@ def product_seconds(events: list[Record], pairs: dict[str, float]) -> float:
             seconds = min(seconds, attention_products(event["args"], pairs))
         elif op not in PRODUCTS:
             continue
-        key = event["name"], event["args"]["node_index"]
-        fastest[key] = min(fastest.get(key, seconds), seconds)
-    return sum(fastest.values())
+        found[event["name"], event["args"]["node_index"]].append(seconds)
+    return sum(median(times) for times in found.values())
 
 
 def attention_products(args: Record, pairs: dict[str, float]) -> float:
@@ -163,7 +163,7 @@ def measure(source: Path, result: Path, wanted: list[tuple[Cell, Record]], round
         gc.collect()
         for index, (_, feeds) in enumerate(wanted):
             before, after, _ = taken[index][-1]
-            products = profiled(source, feeds, max(3, min(20, int(SLICE / before))), pairs)
+            products = profiled(source, result, feeds, max(5, min(20, int(SLICE / before))), pairs)
             taken[index][-1] = (before, after, max(0.0, before - products))
     return [
         {
@@ -194,13 +194,16 @@ def in_turn(models: tuple[Any, Any], feeds: Record) -> tuple[float, float]:
     return median(found[0]), median(found[1])
 
 
-def profiled(source: Path, feeds: Record, times: int, pairs: dict[str, float]) -> float:
-    """Seconds in matrix products of one run of the source."""
+def profiled(source: Path, result: Path, feeds: Record, times: int, pairs: dict[str, float]) -> float:
+    """Seconds in matrix products of one run of the source, which takes turns with the result as where it was timed.
+
+    Alone, a small model would find its weights in the caches, and its products would seem shorter than in the timed runs."""
     with tempfile.TemporaryDirectory(prefix="fusion-") as folder:
-        model = session(source, Path(folder) / "profile")
+        model, other = session(source, Path(folder) / "profile"), session(result)
         bound = as_values(feeds)
         for _ in range(times + 1):
             model.run_with_ort_values(None, bound)
+            other.run_with_ort_values(None, bound)
         return product_seconds(json.loads(Path(model.end_profiling()).read_text()), pairs)
 
 
