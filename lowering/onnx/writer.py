@@ -28,7 +28,7 @@ from ...ir.proto.messages import (
 )
 from ...ir.tensor import Tensor, int_tensor
 from .downgrade import Spelling, used_outputs
-from .names import Names
+from .names import Names, node_names
 from .opset import OpsetChoice
 from .types import TypeWriter
 
@@ -58,7 +58,7 @@ class Writer:
         self.place = place
         self.names: dict[Value, str] = {}
         self.unique = Names()
-        self.node_names = Names()
+        self.node_names = node_names(model)
         self._type = TypeWriter().write
         self._homes: dict[Graph, list[Value]] = {}
         self._attributes: dict[tuple[str, str | None, Any], AttributeProto] = {}
@@ -217,7 +217,7 @@ class Writer:
         if op.domain:
             proto.domain = op.domain
         if node.loc:
-            proto.name = self.node_names.unique(node.loc[0])  # onnxruntime refuses two of one name
+            proto.name = self.node_names[node]
         if attrs:
             proto.attribute = [self._attribute(name, attrs[name], op) for name in sorted(attrs)]
         if node.regions:

@@ -8,12 +8,13 @@ import tempfile
 from dataclasses import replace
 from typing import Any
 
-from ...ir.core import Model, Value
+from ...ir.core import Model, Node, Value
 from ...ir.errors import UnsupportedModel, UsageError
 from ...ir.ops.cost_table import MATRIX_UNITS
 from ...ir.types import BF16, F16
 from ..backend import Order, Written
 from ..emit import write_onnx, write_text
+from ..onnx.names import node_names
 from .dla import CORE
 from .rtx import CAPABILITIES, Built, Kernel, build_apart, find_package
 
@@ -149,9 +150,7 @@ def mistyped(model: Model, kernels: list[Kernel]) -> list[str]:
 
     A node counts where the kernel's list says that it is in it; generated kernels (``kgen``) hold casts as well.
     """
-    products = [node for node in model.walk() if node.op.base_key in MATRIX_UNITS and node.loc]
-    half = {node.loc[0] for node in products if node.output.dtype in (F16, BF16)}
-    half -= {node.loc[0] for node in products if node.output.dtype not in (F16, BF16)}
+    half = {name for node, name in _products(model) if node.output.dtype in (F16, BF16)}
     found = []
     for kernel in kernels:
         if kernel.kind != "kgen" and kernel.inputs and set(kernel.inputs) <= {"Float", "TF32"}:
@@ -159,13 +158,17 @@ def mistyped(model: Model, kernels: list[Kernel]) -> list[str]:
     return found
 
 
+def _products(model: Model) -> list[tuple[Node, str]]:
+    """Products of the model, and what they are called in its file."""
+    return [(node, name) for node, name in node_names(model).items() if node.op.base_key in MATRIX_UNITS]
+
+
 def unread(model: Model, kernels: list[Kernel]) -> list[str]:
     """Names of products whose operands the graph has quantized, both, and no kernel reads so.
 
     As `mistyped` a node counts where the kernel's list says that it is in it.
     """
-    products = [node for node in model.walk() if node.op.base_key in MATRIX_UNITS and node.loc]
-    small = {node.loc[0] for node in products if all(_is_quantized(value) for value in node.inputs[:2])}
+    small = {name for node, name in _products(model) if all(_is_quantized(value) for value in node.inputs[:2])}
     found: list[str] = []
     for kernel in kernels:
         if (is_product(kernel) or is_attention(kernel)) and not _SMALL & set(kernel.inputs):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import tempfile
 from dataclasses import replace
+from typing import Any
 
 from ...ir.core import Model
 from ...ir.errors import UnsupportedModel, UsageError
@@ -16,10 +16,7 @@ from .emit import configuration, need_profile
 
 def check_engine(model: Model, path: str, order: Order) -> None:
     """Raise UsageError where TensorRT or a GPU is missing, or an input has no shape."""
-    if importlib.util.find_spec("tensorrt") is None:
-        raise UsageError("--emit engine needs TensorRT and a GPU: pip install 'geoc[tensorrt]'")
-    if not os.path.exists("/dev/nvidia0") and not os.path.exists("/dev/nvhost-gpu"):
-        raise UsageError("--emit engine needs a GPU; --emit rtx-engine builds ahead of time without one")
+    _package()
     need_profile(model, order, "engine")
 
 
@@ -28,9 +25,8 @@ def write_engine(model: Model, path: str, order: Order) -> Written:
 
     Raises what `check_engine` raises, UnsupportedModel with TensorRT's reason.
     """
-    check_engine(model, path, order)
-    import tensorrt as trt
-
+    trt = _package()
+    need_profile(model, order, "engine")
     log = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(log)
     typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)  # TensorRT 11 has no other kind
@@ -71,3 +67,13 @@ def write_engine(model: Model, path: str, order: Order) -> Written:
     files = {cache_path: write_bytes(cache_path, memoryview(cache.serialize()))}
     files[os.path.abspath(path)] = write_bytes(path, memoryview(plan))
     return Written(files)
+
+
+def _package() -> Any:
+    try:
+        import tensorrt
+    except ImportError:
+        raise UsageError("--emit engine needs TensorRT and a GPU: pip install 'geoc[tensorrt]'") from None
+    if not os.path.exists("/dev/nvidia0") and not os.path.exists("/dev/nvhost-gpu"):
+        raise UsageError("--emit engine needs a GPU; --emit rtx-engine builds ahead of time without one")
+    return tensorrt

@@ -15,7 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 import geoc
 from geoc.ir.core import Model
 from geoc.ir.errors import UnsupportedModel, UsageError
+from geoc.ir.text import parse_model
 from geoc.lowering.backend import Order
+from geoc.lowering.onnx.names import node_names
 from geoc.lowering.targets import get_target, list_targets
 from geoc.lowering.tensorrt.emit import configuration, is_attention, mistyped
 from geoc.lowering.tensorrt.rtx import CAPABILITIES, Kernel, _kernels, build_apart
@@ -128,7 +130,7 @@ def test_hardware_without_an_ahead_of_time_target(bert: Path, tmp_path: Path) ->
 
 
 def test_a_dynamic_model_needs_shapes(bert: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"an engine needs a shape for input_ids\[batch,seq\], .*--shape"):
+    with pytest.raises(UsageError, match=r"an engine needs a shape for input_ids\[batch,seq\] and 2 more inputs .*--shape"):
         geoc.compile(bert, tmp_path / "o.rtx.engine", target="a100", check="off")
 
 
@@ -176,6 +178,24 @@ def test_products_in_another_type_than_the_graph_says_are_found() -> None:
     kernel = Kernel("gemm0", "gemm", ("Float",), ("Float",), ("/fc",))
     assert mistyped(model, [kernel]) == ["/fc"]
     assert mistyped(model, [kernel._replace(inputs=("Half",)), kernel._replace(kind="kgen")]) == []
+
+
+def test_a_product_is_not_taken_for_one_that_is_named_like_it() -> None:
+    """Two nodes made of /attention, the second in half, beside /attention_1 of the source, which is not."""
+    model = parse_model(
+        '''geoc 1
+opset "" 17
+graph @main(%x: f32[2,2], %h: f16[2,2]) -> (%a: f32[2,2], %b: f16[2,2], %c: f32[2,2]) {
+  %a: f32[2,2] = Relu(%x)  !"/attention"
+  %b: f16[2,2] = MatMul(%h, %h)  !"/attention"
+  %c: f32[2,2] = MatMul(%x, %x)  !"/attention_1"
+}
+'''
+    )
+    assert list(node_names(model).values()) == ["/attention", "/attention_2", "/attention_1"]
+    single = Kernel("gemm0", "gemm", ("Float",), ("Float",), ("/attention_1",))
+    assert mistyped(model, [single]) == []
+    assert mistyped(model, [single._replace(nodes=("/attention_2",))]) == ["/attention_2"]
 
 
 def test_the_list_of_kernels() -> None:
