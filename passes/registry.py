@@ -42,6 +42,7 @@ BUILT_IN: dict[str, str] = {
     "quantize-floats": ".quantize.quantize_floats:QuantizeFloats",
     "equalize": ".quantize.equalize:Equalize",
     "smooth": ".quantize.smooth:Smooth",
+    "low-rank": ".lowrank.lowrank:LowRank",
 }
 RULE_SETS: dict[str, str] = {
     "identity": ".simplify.arrangement",
