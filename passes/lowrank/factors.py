@@ -9,6 +9,8 @@ With C = S^T S the covariance of the inputs, the mean of ||x (W - A B)||^2 is th
 up to the mean, which the bias takes. Its least value for a rank r is that of the truncated singular value decomposition
 of S W (Eckart, Young, 1936): the whitening of SVD-LLM (Wang et al., arXiv 2403.07378), centered. In terms of the
 outputs it is a projection on the principal components of x W. Without samples C is the identity, and that plain SVD.
+Of large matrices only the directions that could pay are found, by subspace iteration from random vectors (Halko,
+Martinsson, Tropp, arXiv 0909.4061, algorithm 4.4).
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ import numpy as np
 from ...ir.tensor import Array
 from ..quantize.observers import Statistics
 
-_DAMPING = 1e-6  # of the mean variance of the inputs, added to each: directions that were never seen are not lost
+LARGE = 4096  # directions from which on they are not all found
+_ITERATIONS = 3
+_DAMPING = 1e-8  # of the mean variance of the inputs, added to each: directions that were never seen are not lost
 
 
 class Moments(Statistics):
@@ -60,9 +64,9 @@ class Moments(Statistics):
 class Spectrum(NamedTuple):
     """A matrix by the directions that matter.
 
-    `energies` f64 [min(inputs, outputs)] are the squared singular values of S W, falling: the mean squared error of the
-    outputs that a rank r leaves is the sum of those from r on. `basis`: their directions, columns f64 of the inputs
-    where those are fewer, else of the outputs.
+    `energies` f64 are the squared singular values of S W, falling: the mean squared error of the outputs that a rank r
+    leaves is the sum of those from r on. `basis`: their directions, columns f64 of the inputs where those are fewer,
+    else of the outputs. Of a large matrix the last energy is the sum of all that have no direction here.
     """
 
     matrix: Array
@@ -79,8 +83,19 @@ class Spectrum(NamedTuple):
         else:
             whitened = w if square is None else _roots(square)[0] @ w
             found = whitened @ whitened.T
-        energies, basis = np.linalg.eigh(found)
-        return cls(matrix, square, np.maximum(energies[::-1], 0.0), basis[:, ::-1])
+        side = len(found)
+        if side <= LARGE:
+            energies, basis = np.linalg.eigh(found)
+            return cls(matrix, square, np.maximum(energies[::-1], 0.0), basis[:, ::-1])
+        count = min(side, -(-w.shape[0] * w.shape[1] // sum(w.shape)))  # beyond it two factors are no smaller
+        energies, basis = _largest(found, count)
+        rest = max(float(np.trace(found)) - float(energies.sum()), 0.0)
+        return cls(matrix, square, np.append(energies, rest), basis)
+
+    @property
+    def most(self) -> int:
+        """The highest rank that there are factors of."""
+        return int(self.basis.shape[1])
 
     def factors(self, rank: int) -> tuple[Array, Array]:
         """A f32 [inputs, rank] and B f32 [rank, outputs], the columns of one as long as the rows of the other."""
@@ -95,6 +110,15 @@ class Spectrum(NamedTuple):
         sizes = np.sqrt(np.linalg.norm(right, axis=1) / np.maximum(np.linalg.norm(left, axis=0), 1e-30))
         sizes[sizes == 0] = 1.0
         return (left * sizes).astype(np.float32), (right / sizes[:, None]).astype(np.float32)
+
+
+def _largest(square: Array, count: int) -> tuple[Array, Array]:
+    """The largest eigenvalues of a positive matrix, falling, and their vectors, about."""
+    vectors = np.random.default_rng(0).standard_normal((len(square), min(len(square), count + count // 16)))
+    for _ in range(_ITERATIONS):
+        vectors, _ = np.linalg.qr(square @ vectors)
+    energies, inner = np.linalg.eigh(vectors.T @ square @ vectors)
+    return np.maximum(energies[::-1][:count], 0.0), vectors @ inner[:, ::-1][:, :count]
 
 
 def square_of(matrix: Array, covariance: Array) -> Array:

@@ -78,6 +78,8 @@ def _layer(node: Node, least: int) -> Layer | str:
     shape = tensor.shape
     if tensor.dtype is not F32 or tensor.size < least or tensor.splat is not None:
         return ""
+    if len(weight.uses) > 1:
+        return "other nodes read it as well"
     if node.op.key == "Conv":
         refused = _no_product(node, shape)
         if refused:
@@ -112,21 +114,29 @@ def by_operand(layers: list[Layer]) -> Iterator[list[Layer]]:
     yield from groups.values()
 
 
-def put_split(layers: list[Layer], left: Array, rights: list[Array], created: list[Node]) -> Value:
-    """Make `layers`, which multiply one value, read what its product with `left` gives; returns that.
+def put_split(layers: list[Layer], left: Array, right: Array, created: list[Node]) -> None:
+    """Make `layers`, which multiply one value, read what its product with `left` gives.
 
-    `left` f32 [inputs, rank] is shared, `rights` are f32 [rank, outputs], one for each layer. Convolutions of a group
-    have equal strides.
+    `left` f32 [inputs, rank] is shared, `right` f32 [rank, outputs of all layers]. Convolutions of a group have equal
+    strides.
     """
     first = layers[0]
     graph = first.node.graph
     assert graph is not None
     b = Builder(graph, first.node, first.node.loc)
     hidden = _reduced(b, first, left)
-    for layer, right in zip(layers, rights):
-        _expand(layer, hidden, right)
+    for layer in layers:
+        if layer.is_convolution:
+            layer.node.attrs.pop("strides", None)
+        layer.node.set_input(0, hidden)
+    _set_rights(layers, right)
     created += b.created
-    return hidden
+
+
+def _set_rights(layers: list[Layer], right: Array) -> None:
+    ends = np.cumsum([layer.outputs for layer in layers])[:-1]
+    for layer, part in zip(layers, np.split(right, ends, axis=1)):
+        _set_right(layer, part)
 
 
 def _reduced(b: Builder, layer: Layer, left: Array) -> Value:
@@ -138,14 +148,12 @@ def _reduced(b: Builder, layer: Layer, left: Array) -> Value:
     return b.op("Conv", layer.x, b.const(Tensor.from_array(kernel, F32), hint=hint), strides=layer.node.attr("strides"))
 
 
-def _expand(layer: Layer, hidden: Value, right: Array) -> None:
+def _set_right(layer: Layer, right: Array) -> None:
     node = layer.node
     assert layer.weight.const is not None
     hint = f"{layer.weight.hint}.right"
     if layer.is_convolution:
         array = right.T.reshape(layer.outputs, right.shape[0], *layer.weight.const.shape[2:])
-        node.attrs.pop("strides", None)
     else:
         array = right.T if node.attr("transB") else right
-    node.set_input(0, hidden)
     node.set_input(1, constant(Tensor.from_array(np.ascontiguousarray(array), F32), hint))

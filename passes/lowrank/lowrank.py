@@ -41,8 +41,9 @@ class LowRank(Pass):
     outputs loses goes into the biases, and with `repair` the second factors and biases are fitted, layer by layer in
     the order of the graph and on at most `repair` samples, to what the original gives.
 
-    A layer whose two products would take as long as the one by the target's estimate stays whole, and so does what
-    `keep` names; `layers`, if given, names the only ones that are split (weights or nodes, with * and ?).
+    A layer whose two products would take as long as the one by the target's estimate stays whole, unless `slower`
+    allows it for the sake of size, and so does what `keep` names; `layers`, if given, names the only ones that are
+    split (weights or nodes, with * and ?).
     """
 
     name: ClassVar[str] = "low-rank"
@@ -55,6 +56,7 @@ class LowRank(Pass):
     method: str = AUTO
     multiple: int = 16
     repair: int = 16
+    slower: bool = False
     layers: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
     least: int = 1 << 14
@@ -152,7 +154,7 @@ class LowRank(Pass):
         choices = [unit.choice(self.of, ctx.cost, self.multiple) for unit in units]
         if self.rank or self.energy:
             for unit in units:
-                side = min(unit.inputs, *(layer.outputs for layer in unit.layers))
+                side = min(unit.inputs, unit.most, *(layer.outputs for layer in unit.layers))
                 if self.energy:
                     wanted = rank_for_energy(unit.energies, self.energy, self.multiple)
                 else:
@@ -176,7 +178,7 @@ class LowRank(Pass):
             even = unit.parameters / unit.size(1)
             ctx.decline("refused", self.name, "", node, f"rank {rank} makes it no smaller: below {even:.0f} does")
             return 0
-        if after >= before:
+        if after >= before and not self.slower:
             said = f"rank {rank} takes {after / before:.2f} of its time by the target's estimate"
             ctx.decline("refused", self.name, "", node, said)
             return 0
@@ -184,22 +186,26 @@ class LowRank(Pass):
 
     def _split(self, unit: _Unit, rank: int, ctx: Context) -> None:
         created: list[Node] = []
-        matrix = np.concatenate([layer.matrix() for layer in unit.layers], axis=1)
+        matrix = unit.matrix().astype(np.float64)
         left, right = unit.spectrum().factors(rank)
-        ends = np.cumsum([layer.outputs for layer in unit.layers])[:-1]
         nodes = [layer.node for layer in unit.layers]
         with ctx.rewrite(self.name, "", nodes, created):
-            put_split(unit.layers, left, np.split(right, ends, axis=1), created)
+            put_split(unit.layers, left, right, created)
             if unit.mean is not None:
-                lost = unit.mean @ (matrix.astype(np.float64) - left.astype(np.float64) @ right)
-                for layer, shift in zip(unit.layers, np.split(lost, ends)):
-                    shift_bias(layer.node, shift)
+                _shift(unit.layers, unit.mean @ (matrix - left.astype(np.float64) @ right))
         if ctx.wants_remarks:
             energies = unit.energies
             lost_share = float(energies[rank:].sum() / max(energies.sum(), 1e-300))
             size = f"{unit.size(rank) / unit.parameters:.0%} of its size"
             text = f"{unit}: rank {rank}, {size}, {lost_share:.2%} of its variance lost"
             ctx.remark("applied", self.name, text, node=nodes[0])
+
+
+def _shift(layers: list[Layer], shift: Array) -> None:
+    """Add to the biases of layers, one after the other."""
+    ends = np.cumsum([layer.outputs for layer in layers])[:-1]
+    for layer, part in zip(layers, np.split(shift, ends)):
+        shift_bias(layer.node, part)
 
 
 class _Seen(NamedTuple):
@@ -214,7 +220,8 @@ def _unit(group: list[_Seen]) -> _Unit:
     matrix = np.concatenate([seen.layer.matrix() for seen in group], axis=1)
     covariance = group[0].covariance
     square = None if covariance is None else square_of(matrix, covariance)
-    return _Unit([seen.layer for seen in group], group[0].mean, square, Spectrum.of(matrix, square).energies)
+    spectrum = Spectrum.of(matrix, square)
+    return _Unit([seen.layer for seen in group], group[0].mean, square, spectrum.energies, spectrum.most)
 
 
 @dataclass(frozen=True)
@@ -225,6 +232,7 @@ class _Unit:
     mean: Array | None
     square: Array | None
     energies: Array
+    most: int
 
     def __str__(self) -> str:
         return " and ".join(f"%{layer.weight.hint}" for layer in self.layers)
@@ -241,10 +249,13 @@ class _Unit:
     def energy(self) -> float:
         return float(self.energies.sum())
 
+    def matrix(self) -> Array:
+        """The weights side by side, f32 [inputs, outputs of all]."""
+        return np.concatenate([layer.matrix() for layer in self.layers], axis=1)
+
     def spectrum(self) -> Spectrum:
         """Found anew: what all layers together have is more than memory should hold."""
-        matrix = np.concatenate([layer.matrix() for layer in self.layers], axis=1)
-        return Spectrum.of(matrix, self.square)
+        return Spectrum.of(self.matrix(), self.square)
 
     def size(self, rank: int) -> int:
         """Elements of the factors."""
@@ -265,8 +276,8 @@ class _Unit:
     def choice(self, of: str, cost: CostModel | None, multiple: int) -> Choice:
         """What it may become, at costs in elements or in seconds."""
         if of == PARAMETERS or cost is None:
-            return choice(self.energies, float(self.parameters), self.size, multiple)
-        return choice(self.energies, self.seconds(cost, 0), partial(self.seconds, cost), multiple)
+            return choice(self.energies, self.most, float(self.parameters), self.size, multiple)
+        return choice(self.energies, self.most, self.seconds(cost, 0), partial(self.seconds, cost), multiple)
 
 
 def _rows(layer: Layer, cost: CostModel) -> int:

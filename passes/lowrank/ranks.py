@@ -33,13 +33,13 @@ class Choice:
         return int(np.argmin(self.losses + price * self.costs))
 
 
-def choice(energies: Array, whole: float, cost: Callable[[int], float], multiple: int) -> Choice:
-    """The ranks that cost less than the `whole` matrix: multiples of `multiple`, as kernels like them."""
+def choice(energies: Array, most: int, whole: float, cost: Callable[[int], float], multiple: int) -> Choice:
+    """The ranks up to `most` that cost less than the `whole` matrix: multiples of `multiple`, as kernels like them."""
     tails = np.concatenate([np.cumsum(energies[::-1])[::-1], [0.0]])
     total = tails[0] if tails[0] > 0 else 1.0
     ranks = [0]
     costs = [whole]
-    for rank in range(multiple, len(energies) + 1, multiple):
+    for rank in range(multiple, most + 1, multiple):
         price = cost(rank)
         if price < whole:
             ranks.append(rank)

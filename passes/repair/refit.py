@@ -11,7 +11,8 @@ squares of r - h D - d are least. Both models run side by side, and nothing but 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ from ..quantize.difference import drop_dead, side_by_side
 from ..quantize.observers import Statistics
 from .bias import is_bias_of, shift_bias
 
-RIDGE = 1e-3  # of the mean square of what a layer reads: how far directions that were hardly seen may move
+RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # of the mean variance of what a layer reads: the larger, the less changes
 
 
 class Original:
@@ -53,10 +54,9 @@ def refit(model: Model, layers: Sequence[Node], original: Original, ctx: Context
 
     Raises UsageError where a sample does not run.
     """
-    assert ctx.observe is not None
     for group in depths(layers):
         pairs = {node: end for node in group if (end := original.result_of(node)) is not None}
-        for node, sums in _seen(model, original, pairs, ctx, limit).items():
+        for node, sums in _seen(model, original, pairs, ctx, limit):
             _change(node, sums)
 
 
@@ -80,21 +80,25 @@ def depths(layers: Sequence[Node]) -> list[list[Node]]:
 
 
 class _Sum(Statistics):
-    """The sum of a value over samples."""
+    """The sums of a value over every other sample, f64 [2, ...]."""
 
-    grows = ("total",)
+    grows = ("totals", "count")
 
     def __init__(self) -> None:
-        self.total: Array = np.zeros(())
+        self.totals: Array = np.zeros(())
+        self.count = 0
 
     def add(self, array: Array) -> None:
         if not np.isfinite(array).all():
             raise ValueError("it holds NaN or infinity")
-        self.total = self.total + array.astype(np.float64)
+        if not self.count:
+            self.totals = np.zeros((2, *array.shape))
+        self.totals[self.count % 2] += array
+        self.count += 1
 
 
-class _Sums(NamedTuple):
-    """Over all vectors that a layer reads (h) and what is missing of its outputs (r)."""
+class Half(NamedTuple):
+    """Sums over the vectors that a layer reads (h) and what is missing of its outputs (r)."""
 
     hh: Array  # [inputs, inputs]
     h: Array  # [inputs]
@@ -102,27 +106,75 @@ class _Sums(NamedTuple):
     r: Array  # [outputs]
     rows: Array  # how many vectors
 
+    def means(self) -> tuple[Array, Array]:
+        """Of h and of r."""
+        rows = max(float(self.rows), 1.0)
+        return self.h / rows, self.r / rows
+
+    def covariance(self) -> Array:
+        """Of h."""
+        mean, _ = self.means()
+        return np.asarray(self.hh / max(float(self.rows), 1.0) - np.outer(mean, mean))
+
+    def cross(self) -> Array:
+        """The covariance of h and r."""
+        mean_h, mean_r = self.means()
+        return np.asarray(self.hr / max(float(self.rows), 1.0) - np.outer(mean_h, mean_r))
+
+    def change(self, ridge: float) -> Array:
+        """The D for which h D is near to r up to a constant, its squares weighed by `ridge` mean variances of h."""
+        c = self.covariance()
+        size = max(ridge * float(np.trace(c)) / len(c), 1e-30)
+        return np.linalg.solve(c + size * np.eye(len(c)), self.cross())
+
+    def loss(self, change: Array) -> float:
+        """How much of the mean square of r a D leaves, up to what is the same for all."""
+        return float(np.sum(change * (self.covariance() @ change - 2 * self.cross())))
+
+
+class Sums(NamedTuple):
+    """The same over every other sample each, so that how far the fit may go is found on samples that it did not see."""
+
+    first: Half
+    second: Half
+
+    @property
+    def all(self) -> Half:
+        """Over all samples."""
+        return Half(*(a + b for a, b in zip(self.first, self.second)))
+
+    def change(self) -> Array:
+        """The D [inputs, outputs] for which h D is as near to r as a constant added to it lets it be.
+
+        Its ridge is the one of `RIDGES` whose D of either half of the samples serves the other half best; no change at
+        all where none does.
+        """
+        halves = ((self.first, self.second), (self.second, self.first))
+        losses = [sum(other.loss(half.change(ridge)) for half, other in halves) for ridge in RIDGES]
+        least = int(np.argmin(losses))
+        return self.all.change(RIDGES[least]) if losses[least] < 0 else np.zeros_like(self.first.hr)
+
 
 def _seen(
     model: Model, original: Original, pairs: dict[Node, Value], ctx: Context, limit: int
-) -> dict[Node, _Sums]:
+) -> Iterator[tuple[Node, Sums]]:
     both, of = side_by_side(original.model, model)
     b = Builder(both.graph)
     wanted: list[Value] = []
     for node, end in pairs.items():
         read = node.inputs[0]
         assert read is not None
-        wanted += _products(b, node, of[read], of[end], of[result(node)])
+        wanted += _products(b, node, _where_read(b, node, of[read]), of[end], of[result(node)])
     both.graph.set_outputs(wanted, [f"sum.{number}" for number in range(len(wanted))])
     drop_dead(both.graph)
     Cse().run(both, Context())
     sums = {value: _Sum() for value in both.graph.outputs}
     assert ctx.observe is not None
     ctx.observe(both, sums, limit)
-    found = [sums[value].total for value in both.graph.outputs]
-    return {
-        node: _Sums(*found[start : start + 5]) for node, start in zip(pairs, range(0, len(found), 5))
-    }
+    totals = iter([sums[value].totals for value in both.graph.outputs])
+    for node in pairs:
+        part = list(islice(totals, len(Half._fields)))
+        yield node, Sums(*(Half(*(total[index] for total in part)) for index in range(2)))
 
 
 def _products(b: Builder, node: Node, read: Value, wanted: Value, given: Value) -> list[Value]:
@@ -136,6 +188,16 @@ def _products(b: Builder, node: Node, read: Value, wanted: Value, given: Value) 
     ]  # fmt: skip
 
 
+def _where_read(b: Builder, reader: Node, value: Value) -> Value:
+    """The places of a picture that a 1 x 1 convolution reads; all of it for others."""
+    strides = reader.attr("strides") if reader.op.key == "Conv" else None
+    if not strides or all(step == 1 for step in strides):
+        return value
+    axes = range(2, 2 + len(strides))
+    ends = [np.iinfo(np.int64).max] * len(strides)
+    return b.op("Slice", value, b.ints([0] * len(strides)), b.ints(ends), b.ints(axes), b.ints(strides))
+
+
 def _rows(b: Builder, node: Node, value: Value) -> Value:
     """Vectors [rows, channels] of what a layer reads or gives."""
     if node.op.key == "Conv":
@@ -147,16 +209,13 @@ def _rows(b: Builder, node: Node, value: Value) -> Value:
     return b.op("Reshape", value, b.ints([-1, width]))
 
 
-def _change(node: Node, sums: _Sums) -> None:
+def _change(node: Node, sums: Sums) -> None:
     weight = node.inputs[1]
     assert weight is not None and weight.const is not None
-    mean_h, mean_r = sums.h / sums.rows, sums.r / sums.rows
-    covariance = sums.hh / sums.rows - np.outer(mean_h, mean_h)
-    cross = sums.hr / sums.rows - np.outer(mean_h, mean_r)
-    ridge = max(RIDGE * float(np.trace(sums.hh) / sums.rows) / len(mean_h), 1e-30)
-    change = np.linalg.solve(covariance + ridge * np.eye(len(mean_h)), cross)
+    change = sums.change()
     old = weight.const.array()
     turned = change.T.reshape(old.shape) if node.op.key == "Conv" or node.attr("transB") else change
     new = (old.astype(np.float64) + turned).astype(np.float32)
     node.set_input(1, constant(Tensor.from_array(np.ascontiguousarray(new), F32), weight.hint))
+    mean_h, mean_r = sums.all.means()
     shift_bias(node, mean_r - mean_h @ change)
