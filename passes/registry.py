@@ -43,6 +43,7 @@ BUILT_IN: dict[str, str] = {
     "equalize": ".quantize.equalize:Equalize",
     "smooth": ".quantize.smooth:Smooth",
     "low-rank": ".lowrank.lowrank:LowRank",
+    "low-rank-conv": ".lowrank.convolutions:LowRankConv",
 }
 RULE_SETS: dict[str, str] = {
     "identity": ".simplify.arrangement",

@@ -81,7 +81,7 @@ class Spectrum(NamedTuple):
         if w.shape[0] > w.shape[1]:
             found = w.T @ w if square is None else square
         else:
-            whitened = w if square is None else _roots(square)[0] @ w
+            whitened = w if square is None else roots(square)[0] @ w
             found = whitened @ whitened.T
         side = len(found)
         if side <= LARGE:
@@ -105,7 +105,7 @@ class Spectrum(NamedTuple):
         elif self.square is None:
             left, right = basis, basis.T @ w
         else:
-            root, inverse = _roots(self.square)
+            root, inverse = roots(self.square)
             left, right = inverse @ basis, basis.T @ (root @ w)
         sizes = np.sqrt(np.linalg.norm(right, axis=1) / np.maximum(np.linalg.norm(left, axis=0), 1e-30))
         sizes[sizes == 0] = 1.0
@@ -135,7 +135,7 @@ def damped(covariance: Array) -> Array:
     return covariance + _DAMPING * mean * np.eye(len(covariance))
 
 
-def _roots(covariance: Array) -> tuple[Array, Array]:
+def roots(covariance: Array) -> tuple[Array, Array]:
     """The symmetric S with S S = C, and its inverse."""
     squares, axes = np.linalg.eigh(covariance)
     sizes = np.sqrt(np.maximum(squares, _DAMPING * max(float(squares.mean()), 1e-300)))
