@@ -2,13 +2,15 @@
 
 A layer's loss at a rank is the share of its outputs' variance that is gone. With a price on cost each layer takes the
 rank whose loss and cost together are least, or stays whole; the price is found at which all of them cost what they may
-(Lagrange multipliers, as rate allocation does it: Shoham and Gersho, 1988).
+(Lagrange multipliers, as rate allocation does it: Shoham and Gersho, 1988). What that leaves of the limit, because a
+matrix is cheaper in two only far below its full rank, goes to whatever gains the most for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -59,7 +61,33 @@ def allocate(choices: Sequence[Choice], limit: float) -> list[int]:
     for _ in range(_STEPS):
         middle = (low + high) / 2
         low, high = (low, middle) if _total(choices, middle) <= limit else (middle, high)
-    return [each.best(high) for each in choices]
+    chosen = [each.best(high) for each in choices]
+    left = limit - float(sum(each.costs[index] for each, index in zip(choices, chosen)))
+    while left > 0:
+        steps = [_step(each, index, left) for each, index in zip(choices, chosen)]
+        gain, where = max((step.gain, number) for number, step in enumerate(steps))
+        if gain <= 0:
+            break
+        left -= float(choices[where].costs[steps[where].to] - choices[where].costs[chosen[where]])
+        chosen[where] = steps[where].to
+    return chosen
+
+
+class _Step(NamedTuple):
+    """What a choice may become instead, and the loss that it is spared for each unit of cost."""
+
+    gain: float
+    to: int
+
+
+def _step(choice: Choice, index: int, left: float) -> _Step:
+    more = choice.costs - choice.costs[index]
+    fits = (more > 0) & (more <= left)
+    if not fits.any():
+        return _Step(0.0, index)
+    gains = np.where(fits, (choice.losses[index] - choice.losses) / np.where(fits, more, 1.0), 0.0)
+    best = int(np.argmax(gains))
+    return _Step(float(gains[best]), best)
 
 
 def _total(choices: Sequence[Choice], price: float) -> float:
