@@ -22,6 +22,7 @@ from .factors import Moments, Spectrum, square_of
 from .layers import Layer, by_operand, layers_of, put_split
 from .ranks import Choice, allocate, choice, rank_for_energy
 
+DEFAULT_LEFT = 0.75
 PARAMETERS, TIME = "parameters", "time"
 AUTO, AWARE, PLAIN = "auto", "aware", "plain"
 
@@ -49,10 +50,10 @@ class LowRank(Pass):
     name: ClassVar[str] = "low-rank"
     lossy: ClassVar[bool] = True
     settles: ClassVar[bool] = True
-    left: float = 0.0
+    left: float | None = None
     of: str = PARAMETERS
-    rank: float = 0.0
-    energy: float = 0.0
+    rank: float | None = None
+    energy: float | None = None
     method: str = AUTO
     multiple: int = 16
     repair: int = 16
@@ -88,18 +89,25 @@ class LowRank(Pass):
         def bad(text: str) -> UsageError:
             return UsageError(f"{text} of {self.name}", source="--passes")
 
-        if sum(map(bool, (self.left, self.rank, self.energy))) > 1:
-            raise bad("left, rank and energy say the same in different ways: give one")
-        for name, value in (("left", self.left), ("energy", self.energy)):
-            if not 0 <= value <= 1:
-                raise bad(f"{name}={value:g} is no share from 0 to 1")
-        if self.rank < 0 or (self.rank >= 1 and self.rank != int(self.rank)):
-            raise bad(f"rank={self.rank:g} is neither a number of at least 1 nor a share below 1")
+        given = [(n, v) for n in ("left", "rank", "energy") if (v := getattr(self, n)) is not None]
+        if len(given) > 1:
+            raise bad(f"{' and '.join(name for name, _ in given)} say the same in different ways: give one")
+        for name, value in given:
+            if not isinstance(value, (int, float)):
+                raise bad(f"{name}={value} is no number")
+            if name != "rank" and not 0 < value <= 1:
+                raise bad(f"{name}={value:g} is no share above 0, up to 1")
+            if name == "rank" and (value <= 0 or (value >= 1 and value != int(value))):
+                raise bad(f"rank={value:g} is neither a number of at least 1 nor a share below 1")
         if self.multiple < 1:
             raise bad(f"multiple={self.multiple} is less than 1")
         for name, word, known in (("of", self.of, (PARAMETERS, TIME)), ("method", self.method, (AUTO, AWARE, PLAIN))):
             if word not in known:
                 raise UsageError(f"{name} of {self.name} is {' or '.join(known)}, not {word!r}", source="--passes")
+
+    @property
+    def _left(self) -> float:
+        return DEFAULT_LEFT if self.left is None else self.left
 
     # What is split
 
@@ -138,10 +146,11 @@ class LowRank(Pass):
     def _units(self, group: list[_Seen]) -> list[_Unit]:
         """The layers of a group one by one, or together where a common factor loses less at the same size."""
         alone = [_unit([seen]) for seen in group]
-        if len(group) == 1 or self.rank or self.energy or not _may_share([seen.layer for seen in group]):
+        is_fixed = self.rank is not None or self.energy is not None
+        if is_fixed or len(group) == 1 or not _may_share([seen.layer for seen in group]):
             return alone
         together = _unit(group)
-        limit = (self.left or 0.75) * sum(unit.parameters for unit in alone)
+        limit = self._left * sum(unit.parameters for unit in alone)
         choices = [unit.choice(PARAMETERS, None, self.multiple) for unit in alone]
         apart = sum(each.losses[i] * unit.energy for unit, each, i in zip(alone, choices, allocate(choices, limit)))
         (index,) = allocate([both := together.choice(PARAMETERS, None, self.multiple)], limit)
@@ -152,17 +161,18 @@ class LowRank(Pass):
         """The rank of each unit, 0 where it stays whole."""
         ranks = []
         choices = [unit.choice(self.of, ctx.cost, self.multiple) for unit in units]
-        if self.rank or self.energy:
+        if self.rank is not None or self.energy is not None:  # one of them for each layer
             for unit in units:
                 side = min(unit.inputs, unit.most, *(layer.outputs for layer in unit.layers))
-                if self.energy:
+                if self.rank is None:
+                    assert self.energy is not None
                     wanted = rank_for_energy(unit.energies, self.energy, self.multiple)
                 else:
                     wanted = int(self.rank) if self.rank >= 1 else round(self.rank * side)
                     wanted = max(1, round(wanted / self.multiple)) * self.multiple if self.rank < 1 else wanted
                 ranks.append(min(wanted, side))
         else:
-            limit = (self.left or 0.75) * sum(each.costs[0] for each in choices)
+            limit = self._left * sum(each.costs[0] for each in choices)
             ranks = [int(each.ranks[i]) for each, i in zip(choices, allocate(choices, limit))]
         return [self._profitable(unit, rank, ctx) for unit, rank in zip(units, ranks)]
 
