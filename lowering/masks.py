@@ -17,7 +17,6 @@ from ..ir.infer import content_of
 from ..ir.rewrite import ABSENT, native
 from ..ir.types import BOOL
 
-
 # Operators whose results are finite where what they read is: arithmetic that overflows is not thought of.
 _KEEPS_FINITE = frozenset((
     "Reshape", "Unsqueeze", "Squeeze", "Expand", "Slice", "Transpose", "Gather", "Identity", "Cast", "Add", "Sub",
