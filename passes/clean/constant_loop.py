@@ -64,7 +64,7 @@ class ConstantLoop(Pass):
 
 
 def _unread(node: Node) -> dict[int, Value]:
-    """Operands of a Loop that nothing reads and that have another type than what comes out in their place; zeros of that."""
+    """Operands of a Loop that nothing reads, of another type than what comes out in their place; zeros of that."""
     if node.op.key != "Loop" or not _runs(node):
         return {}
     body = node.regions["body"]
