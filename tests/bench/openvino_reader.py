@@ -42,7 +42,7 @@ is right to 6e-7 without a cache, and with one to 1.6e-6 until one of the 21,600
 of which all that follows is made. SmolLM2 is badly conditioned on made-up inputs: 8e-7 behind its first product are 2e-5 in its fourth layer
 and 1e-4 in its logits, and no operator stands out; onnxruntime differs from itself by 6e-5. The weights of
 light_squeezenet are all the same, so that its 1,000 logits are: 9e9 each, of which the last bit is 1,024, and Softmax
-makes 0 and 1/8 of what differs in it; all that it reads is right to 7e-6. Other work ran on the machine meanwhile: rows above 1.03 were measured again,
+makes 0 and 1/8 of what differs in it; all that it reads is right to 9e-6. Other work ran on the machine meanwhile: rows above 1.03 were measured again,
 for longer (`--again`); errors and nodes are of a later run than times.
 Made by `python tests/bench/openvino_reader.py --write`
 """
