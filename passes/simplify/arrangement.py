@@ -44,7 +44,7 @@ def are_all_places(indices: Value, x: Value) -> bool:
     sizes = shape[: const.shape[-1]]
     if const.shape[:-1] != sizes or const.size > _MAX_COMPARED:
         return False
-    places = np.stack(np.indices(const.shape[:-1]), -1)
+    places = np.moveaxis(np.indices(const.shape[:-1]), 0, -1)
     return bool((const.array() == places).all())
 
 
