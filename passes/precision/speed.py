@@ -54,7 +54,7 @@ class HalfSpeed:
         on_matrix_units = node.op.base_key in MATRIX_UNITS
         before = (self._single if on_matrix_units else self._vector).seconds(node, single)
         after = (self._half if on_matrix_units else self._vector).seconds(node, halves)
-        kernels = _KERNELS_OF_ATTENTION if _is_in_attention(node) else -1 if _reads_one_channel(node) else 0
+        kernels = _KERNELS_OF_ATTENTION if _is_in_attention(node) else -1 if _has_one_channel(node) else 0
         return kernels * self.launch + (0.0 if before is None or after is None else before - after)
 
     def cast(self, value: Value) -> float:
@@ -78,13 +78,13 @@ def sized(value: Value, dtype: DType | None) -> Type | None:
     return tensor_type(dtype, tuple(substitute(dim, typical) for dim in value.shape))
 
 
-def _reads_one_channel(node: Node) -> bool:
-    """True for a convolution of a picture, or a signal, with one channel.
+def _has_one_channel(node: Node) -> bool:
+    """True for a convolution of a picture, or a signal, with one channel, and for a transposed one that makes such.
 
-    In half precision matrix units read 8 channels at once, and a kernel of its own fills up what is missing; in single
-    precision there is none (TensorRT-RTX 1.7).
+    In half precision matrix units work on 8 channels at once, and a kernel of its own fills up, or cuts out, what is
+    there; in single precision there is one less (TensorRT-RTX 1.7).
     """
-    weights = node.input(1) if node.op.key == "Conv" and node.attr("group") == 1 else None
+    weights = node.input(1) if node.op.key in ("Conv", "ConvTranspose") and node.attr("group") == 1 else None
     return weights is not None and weights.shape is not None and weights.shape[1] == 1
 
 

@@ -115,19 +115,20 @@ def test_attention_in_half_precision_is_one_kernel() -> None:
     assert [speed.gain(node) > a100.launch for node in softmaxes] == [True, False, False]
 
 
-def test_one_channel_is_filled_up_in_half_precision() -> None:
-    """By a kernel of its own, which is longer than the convolution of a short signal."""
-    body = """graph @main(%x: f32[1,1,400], %z: f32[1,8,400]) -> (%y, %w) {
+def test_one_channel_takes_a_kernel_more_in_half_precision() -> None:
+    """It is filled up, or cut out, by a kernel of its own, which is longer than the convolution of a short signal."""
+    body = """graph @main(%x: f32[1,1,400], %z: f32[1,8,400]) -> (%y, %w, %v) {
   weight %one: f32[8,1,5] = splat(0.5)
   weight %many: f32[8,8,5] = splat(0.5)
   weight %each: f32[8,1,5] = splat(0.5)
   %y = Conv(%x, %one)
   %b = Conv(%z, %many)
   %w = Conv(%b, %each) {group=8}
+  %v = ConvTranspose(%b, %one) {strides=[2]}
 }"""
     a100 = get_target("a100").hardware
-    one, many, each = map(HalfSpeed(F16, a100).gain, Network.of(model_of(body), HALF, 21).nodes)
-    assert one < -0.9 * a100.launch
+    one, many, each, last = map(HalfSpeed(F16, a100).gain, Network.of(model_of(body), HALF, 21).nodes)
+    assert one < -0.9 * a100.launch and last < -0.9 * a100.launch
     assert 0 < many < a100.launch and 0 < each < a100.launch
 
 
