@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...ir.core import Node, Value
 from ...ir.rewrite import native
 from ...ir.rewrite.instances import Pick, instance_for
+from ...passes.fuse import norms  # noqa: F401 (channels_last)
 
 # What may stand between a convolution and what reads its result, in one kernel with either.
 _MOVES = frozenset(("Unsqueeze", "Squeeze", "Reshape", "Cast", "Identity"))
@@ -50,14 +51,6 @@ def is_convolved(value: Value) -> bool:
 
 
 @native
-def channels_moved_last(value: Value) -> tuple[int, ...]:
-    """The order of axes in which the channels of [batch, channels, ...] are last."""
-    rank = value.rank
-    assert rank is not None
-    return (0, *range(2, rank), 1)
-
-
-@native
 def inner_of(value: Value) -> tuple[int, ...]:
     """The axes of a picture or signal whose channels are last."""
     rank = value.rank
@@ -79,7 +72,7 @@ def inner_axes(value: Value, axes: Value) -> tuple[int, ...] | None:
     given, rank = None if axes.const is None else axes.const.ints(), value.rank
     if given is None or rank is None or sorted(axis % rank for axis in given) != list(range(2, rank)):
         return None
-    return tuple(range(1, rank - 1))
+    return inner_of(value)
 
 
 @instance_for("parts_of_spectrum")
