@@ -179,6 +179,7 @@ class Backend:
     precisions: ClassVar[frozenset[str]] = frozenset(("fp32",))  # what graphs for it may compute in
     lossy: ClassVar[tuple[str, ...]] = ()  # passes of its own that change numbers, before those of a lower precision
     halved: ClassVar[tuple[str, ...]] = ()  # and those that look at a graph in half precision, behind the casts
+    finished: ClassVar[tuple[str, ...]] = ()  # and the last of all, for forms that clean-up would undo
 
     def limits(self, version: str | None) -> tuple[int, int]:
         """The newest (opset of the default domain, IR version) that a version loads; None: of the newest known."""

@@ -204,7 +204,8 @@ class Compilation:
             written += [*old_dumps(settings.dump_dir), os.path.join(settings.dump_dir, TRACE)]
         protect(written, self.inputs)
 
-    def _folder(self) -> str:
+    def scratch_folder(self) -> str:
+        """A folder for files that go when this is done."""
         if self.scratch is None:
             self.scratch = tempfile.mkdtemp(prefix="geoc-")
         return self.scratch
@@ -221,7 +222,7 @@ class Compilation:
         Of a large source it is a copy whose weights onnxruntime maps (`lowering.onnx.external`).
         """
         if self._reference is None:
-            path, copy = self.settings.path, os.path.join(self._folder(), "reference.onnx")
+            path, copy = self.settings.path, os.path.join(self.scratch_folder(), "reference.onnx")
             if path is None or path.endswith(".gir"):
                 self.export(model, copy)
             elif os.path.getsize(path) <= MAPPED or not with_external_weights(path, copy):

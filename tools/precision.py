@@ -85,8 +85,8 @@ def _quantized(target: Target, precision: str, calib: str | None) -> Attempt:
 def _half(target: Target, precision: str, interface: str | None) -> list[Attempt]:
     """The attempts at half precision: with what the runtime does better than the source says, and without."""
     declared = f",interface={interface}" if interface == precision else ""
-    own = target.backend.lossy
-    passes = ",".join((f"autocast{{to={precision}{declared}}}", *target.backend.halved, _CLEAN_UP))
+    backend, own = target.backend, target.backend.lossy
+    passes = ",".join((f"autocast{{to={precision}{declared}}}", *backend.halved, _CLEAN_UP, *backend.finished))
     found = [Attempt(precision, parse(passes), own)]
     return [Attempt(precision, parse(",".join((*own, passes)))), *found] if own else found
 

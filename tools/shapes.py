@@ -157,6 +157,12 @@ def specialise(model: Model, shapes: Shapes) -> bool:
     return True
 
 
+def fixed_shape(value: Value) -> tuple[int, ...] | None:
+    """The sizes of a tensor; None where not all are known."""
+    sizes = tuple(dim for dim in value.shape or () if isinstance(dim, int))
+    return sizes if value.shape is not None and len(sizes) == len(value.shape) else None
+
+
 def _values(model: Model) -> Iterable[Value]:
     for graph in model.graph.graphs():
         yield from graph.inputs

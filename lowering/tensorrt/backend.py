@@ -30,6 +30,7 @@ class TensorRT(Backend):
     precisions: ClassVar[frozenset[str]] = frozenset(("fp32", "tf32", "fp16", "bf16", "fp8"))
     lossy: ClassVar[tuple[str, ...]] = ("trt-unrounded",)
     halved: ClassVar[tuple[str, ...]] = ("trt-half",)
+    finished: ClassVar[tuple[str, ...]] = ("trt-forms", "fold", "cse", "dce")
 
     def limits(self, version: str | None) -> tuple[int, int]:
         return MAX_OPSET, MAX_IR
@@ -46,7 +47,7 @@ class TensorRT(Backend):
 
     def quantization(self, precision: str, has_samples: bool) -> Quantization | None:
         """Small numbers where products are, half precision around them: else each boundary is a conversion."""
-        around = "autocast{to=fp16},trt-half,fold,views,transposes,identity,cse,dce"
+        around = ",".join(("autocast{to=fp16},trt-half,fold,views,transposes,identity,cse,dce", *self.finished))
         if precision == "w8a8":
             passes = f"smooth,quantize{{method=percentile,weights=mse,correct=16}},{around}"
             return Quantization(last=passes, samples=True)
@@ -84,7 +85,7 @@ class TensorRT(Backend):
     def rule_sets(self) -> dict[str, tuple[str, str]]:
         return {
             f"trt-{name}": (str(_FOLDER / f"{name}.rules"), f"geoc.lowering.tensorrt.{name}")
-            for name in ("quantized", "symmetric", "placement", "legal", "unrounded", "half")
+            for name in ("quantized", "symmetric", "placement", "legal", "unrounded", "half", "forms")
         }
 
     def row_sets(self) -> dict[str, tuple[str, str]]:
