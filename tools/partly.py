@@ -170,7 +170,8 @@ class PartSearch:
             raise CannotCheck(run.calibration.problem)
         run.kept = dict(run.slow)
         context = Context(capabilities=run.target.capabilities, observe=run.calibration.observe, kept=run.slow)
-        speed = IntegerSpeed(run.target.integers, run.target.hardware)
+        halves = [step.half for step in run.steps if isinstance(step, Autocast)]
+        speed = IntegerSpeed(run.target.integers, run.target.hardware, next(filter(None, halves), F32))
         parts: Parts | WeightParts
         if isinstance(step, QuantizeWeights):
             parts = weights = WeightParts(model, step, context)

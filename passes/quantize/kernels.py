@@ -24,8 +24,10 @@ class Integers:
     quantized behind them, as codes if they read codes. `attended` multiply queries, keys and values that are i8 codes.
 
     `integer_bias`: biases of closed layers are 32-bit integers. `float_stem`: a convolution of the few channels of a
-    picture is faster in floats. `lstm`: the operator that computes an LSTM with integer weights, with the operands of
-    com.microsoft's DynamicQuantizeLSTM; "" for none.
+    picture is faster in floats. `fused`: quantization takes no kernels of its own, what makes floats writes codes, and
+    what reads codes takes them back. `alone_rows`: rows of floats from which on a layer reads weights that alone are
+    integers. `lstm`: the operator that computes an LSTM with integer weights, with the operands of com.microsoft's
+    DynamicQuantizeLSTM; "" for none.
     """
 
     activations: DType = U8
@@ -43,6 +45,8 @@ class Integers:
     attended: frozenset[str] = frozenset()
     integer_bias: bool = False
     float_stem: bool = False
+    fused: bool = False
+    alone_rows: int = 1
     lstm: str = ""
 
 

@@ -73,6 +73,39 @@ def test_the_rate_of_what_was_quantized(x: str, w: str, target: str, rate: float
     assert product.seconds == pytest.approx(hardware.launch + max(2 * 8192**3 / rate, product.bytes / hardware.bandwidth))
 
 
+QUANTIZED = """graph @main(%x: f16[64,1024]) -> (%y, %z) {
+  weight %s: f16[] = 0.5
+  weight %v: f16[1024,1024] = splat(1.0)
+  weight %w: i8[1024,1024] = splat(1)
+  %a = MatMul(%x, %v)
+  %q = QuantizeLinear(%a, %s)
+  %c = DequantizeLinear(%q, %s)
+  %d = DequantizeLinear(%w, %s)
+  %y = MatMul(%c, %d)
+  %p = QuantizeLinear(%y, %s)
+  %e = DequantizeLinear(%p, %s)
+  %z = MatMul(%e, %d)
+}"""
+
+
+def test_quantization_is_a_part_of_the_kernels_around_it_where_a_runtime_fuses_it() -> None:
+    """Codes are written instead of floats that nothing else reads, and beside those that something does."""
+    found = estimate(QUANTIZED)
+    rows, weights = 64 * 1024, 1024 * 1024
+    assert [(n.node.op.key, n.bytes) for n in found.nodes] == [
+        ("MatMul", 2 * rows + 2 * weights + rows),
+        ("MatMul", rows + weights + 2 * rows),
+        ("QuantizeLinear", rows),
+        ("MatMul", rows + weights + 2 * rows),
+    ]
+    launches = [LAUNCH if n.node.op.key == "MatMul" else 0.0 for n in found.nodes]
+    seconds = [launch + n.bytes / BANDWIDTH for launch, n in zip(launches, found.nodes)]  # memory takes longest
+    assert [n.seconds for n in found.nodes] == pytest.approx(seconds)
+    apart = estimate(QUANTIZED.replace("f16", "f32"), "cpu-vnni")
+    kinds = [n.node.op.key for n in apart.nodes]
+    assert kinds.count("QuantizeLinear") == 2 and kinds.count("DequantizeLinear") == 3
+
+
 def test_what_is_no_product_runs_at_the_rate_of_fp32() -> None:
     found = estimate("graph @main(%x: f32[10]) -> (%y) {\n  %y = Exp(%x)\n}")
     assert found.nodes[0].bound == "launch"
