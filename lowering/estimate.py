@@ -9,7 +9,7 @@ tf32 where a GPU has it, as TensorRT does by default), everything else at the ra
 branch counts as the longer one, a loop's body once. Nothing is assumed of fusion or caches beyond what an operator
 itself says, so memory-bound graphs come out slower than a runtime that fuses runs them; but for quantization, where the
 runtime says that it fuses that (`Integers.fused`): codes are written by what makes the floats, and read by what reads
-them.
+them; what is not fused after all counts as a share of a launch.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ..ir.errors import UsageError
 from ..ir.ops.cost import CostModel, Machine
 from ..ir.ops.cost_table import ALIASES, MATRIX_UNITS
 from ..ir.types import BF16, F4E2M1, F16, F32, I8, U8, DType, Type, tensor_type
+from ..passes.quantize.kernels import FUSED
 from .targets import Target
 
 _RATES: dict[DType, tuple[str, ...]] = {
@@ -73,13 +74,13 @@ class _Fused:
     """What becomes of Q and DQ where a runtime makes them parts of other kernels.
 
     `types`: of values that are codes where they are written and read. `free`: nodes that nothing is left of.
-    `written`: quantization whose codes are written beside the floats, which others read as well.
+    `quantizing`: what writes codes; True for those beside the floats, which others read.
     """
 
     def __init__(self, model: Model | None) -> None:
         self.types: dict[Value, Type | None] = {}
         self.free: set[Node] = set()
-        self.written: set[Node] = set()
+        self.quantizing: dict[Node, bool] = {}
         for node in () if model is None else model.walk():
             source = node.input(0)
             if source is None or node.op.name not in ("QuantizeLinear", *_BACK):
@@ -88,10 +89,8 @@ class _Fused:
                 self.free.add(node)
                 self.types[node.output] = tensor_type(source.dtype, node.output.shape)
             elif node.op.name == "QuantizeLinear" and source.producer is not None and node.output.dtype is not None:
-                if source.sole_use is None:
-                    self.written.add(node)
-                else:
-                    self.free.add(node)
+                self.quantizing[node] = source.sole_use is None
+                if source.sole_use is not None:
                     self.types[source] = tensor_type(node.output.dtype, source.shape)
 
 
@@ -139,14 +138,14 @@ def _time(
             total += max(each) if node.op.key == "If" else sum(each)
             continue
         flops, moved = sizes.flops(node), sizes.bytes(node, fused.types)
-        if node in fused.written:
-            moved = sizes.bytes_of(node.output)
+        if node in fused.quantizing:
+            moved = sizes.bytes_of(node.output) if fused.quantizing[node] else 0
         if flops is None or moved is None or node.op.is_opaque:
             result.unknown.append(node)
             continue
         if node.op.base_key in ALIASES or node in fused.free:
             continue
-        launch = 0.0 if node in fused.written else hardware.launch
+        launch = FUSED * hardware.launch if node in fused.quantizing else hardware.launch
         compute = flops / hardware.rates[_rate_of(node, hardware.rates)]
         memory = moved / (hardware.bandwidth or 1.0)
         seconds = launch + max(compute, memory)
@@ -197,7 +196,8 @@ def _peak(graph: Graph, sizes: CostModel, inner: dict[Graph, tuple[float, int]],
     owners: dict[Value, Value] = {}  # the value whose memory each one is in
     last: dict[Value, int] = {}  # by owner
     for node, index in place.items():
-        source = node.input(0) if node.op.base_key in ALIASES or node in fused.free else None
+        is_view = node.op.base_key in ALIASES or node in fused.free or fused.quantizing.get(node) is False
+        source = node.input(0) if is_view else None
         for value in node.outputs:
             owner = owners[value] = value if source is None else owners.get(source, source)
             last[owner] = max(last.get(owner, index), _last_use(value, graph, place))

@@ -171,7 +171,8 @@ class PartSearch:
         run.kept = dict(run.slow)
         context = Context(capabilities=run.target.capabilities, observe=run.calibration.observe, kept=run.slow)
         halves = [step.half for step in run.steps if isinstance(step, Autocast)]
-        speed = IntegerSpeed(run.target.integers, run.target.hardware, next(filter(None, halves), F32))
+        around = next(filter(None, halves), F32)
+        speed = IntegerSpeed(run.target.integers, run.target.hardware, around, run.shapes.best)
         parts: Parts | WeightParts
         if isinstance(step, QuantizeWeights):
             parts = weights = WeightParts(model, step, context)

@@ -81,10 +81,10 @@ def faster(run: Compilation, small: list[Candidate], other: Candidate | None) ->
 def seconds(run: Compilation, model: Model) -> tuple[float, list[str]]:
     """What a model takes on the target, and the sizes that were assumed for that where --shape leaves them open."""
     copy, _ = clone_model(model)
-    best = {name: size if isinstance(size, int) else size[1] for name, size in run.shapes.symbols.items()}
+    best = run.shapes.best
     specialise(copy, Shapes(symbols=dict(best)))
+    ranges = [f"{name}={best[name]}" for name, size in run.shapes.symbols.items() if not isinstance(size, int)]
     assumed = assume(copy)
-    ranges = [f"{n}={best[n]}" for n, size in run.shapes.symbols.items() if not isinstance(size, int)]
     return estimate_model(copy, run.target).seconds, [*ranges, *assumed]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 from typing import Any
 
@@ -9,7 +10,7 @@ from ...ir.core import Node, Value
 from ...ir.ops.cost import CostModel, Machine
 from ...ir.types import BF16, F16, F32, I8, U8, DType, Type
 from ..precision.speed import sized
-from .kernels import Integers
+from .kernels import FUSED, Integers
 
 # Where a target has no numbers: products at 4 times the rate of single precision, as dot products of four bytes give,
 # and at twice that of half precision, as matrix units do.
@@ -19,18 +20,22 @@ _NAMES = {F16: ("fp16",), BF16: ("bf16",), F32: ("tf32", "fp32")}  # of the rate
 
 
 class IntegerSpeed:
-    """Seconds by roofline; symbolic dimensions have typical sizes."""
+    """Seconds by roofline."""
 
-    def __init__(self, kernels: Integers, hardware: Any = None, floats: DType = F32) -> None:
+    def __init__(
+        self, kernels: Integers, hardware: Any = None, floats: DType = F32, sizes: Mapping[str, int] | None = None
+    ) -> None:
         """`hardware` has `rates` in operations a second by precision, `bandwidth` in bytes a second and `launch`.
 
-        `floats`: the type of what is not integers, as it will be.
+        `floats`: the type of what is not integers, as it will be. `sizes` of symbolic dimensions; others have typical
+        ones.
         """
         rates, self.bandwidth, self.launch = _RATES, _BANDWIDTH, 1e-6
         if hardware is not None and {"fp32", "int8"} <= set(hardware.rates) and hardware.bandwidth:
             rates, self.bandwidth, self.launch = hardware.rates, hardware.bandwidth, hardware.launch
         self.kernels = kernels
         self.floats = floats
+        self.sizes = sizes
         rate = next((rates[name] for name in _NAMES[floats] if name in rates), rates["fp32"])
         self._float = CostModel(Machine(rate, self.bandwidth, 0.0))
         self._integer = CostModel(Machine(rates["int8"], self.bandwidth, 0.0))
@@ -41,12 +46,18 @@ class IntegerSpeed:
             table = node.inputs[0]
             return (1 - U8.bits / self.floats.bits) * self._float_bytes(table) / self.bandwidth
         values = [value for value in (*node.inputs, *node.outputs) if value is not None]
-        floats: dict[Value, Type | None] = {v: sized(v, self.floats if v.dtype is F32 else v.dtype) for v in values}
-        codes = {**floats, **{v: sized(v, dtype) for v, dtype in zip(node.inputs[:2], (U8, I8)) if v is not None}}
+        floats = {v: self._sized(v, self.floats if v.dtype is F32 else v.dtype) for v in values}
+        codes = {**floats, **{v: self._sized(v, dtype) for v, dtype in zip(node.inputs[:2], (U8, I8)) if v is not None}}
         if node.op.key in self.kernels.closed:
-            codes[node.output] = sized(node.output, U8)
+            codes[node.output] = self._sized(node.output, U8)
         before, after = self._float.seconds(node, floats), self._integer.seconds(node, codes)
-        return 0.0 if before is None or after is None else before - after
+        return 0.0 if before is None or after is None else before - after - self._apart(node)
+
+    def _apart(self, node: Node) -> float:
+        """Seconds for its share in the kernel that quantizes what it reads, as others may read that too."""
+        x = node.inputs[0]
+        readers = 1 if x is None else sum(user.op.key in self.kernels.layers for user in x.users)
+        return FUSED * self.launch / max(1, readers) if self.kernels.fused else 0.0
 
     def switch(self, node: Node) -> float:
         """Seconds that it takes to quantize, or to dequantize, what a layer reads, where the layer before does other
@@ -59,5 +70,8 @@ class IntegerSpeed:
     def _float_bytes(self, value: Value | None) -> float:
         if value is None:
             return 0.0
-        shape = self._float.shape(value, {value: sized(value, value.dtype)})
+        shape = self._float.shape(value, {value: self._sized(value, value.dtype)})
         return 0.0 if shape is None else prod(shape) * self.floats.bits / 8
+
+    def _sized(self, value: Value, dtype: DType | None) -> Type | None:
+        return sized(value, dtype, self.sizes)

@@ -12,6 +12,7 @@ from geoc.ir.infer import infer_graph
 from geoc.ir.text import parse_model
 from geoc.lowering.estimate import Estimate, estimate_model
 from geoc.lowering.targets import get_target
+from geoc.passes.quantize.kernels import FUSED
 from geoc.tools.cli import main
 
 HEADER = 'geoc 1\nir_version 10\nopset "" 21\n\n'
@@ -94,12 +95,16 @@ def test_quantization_is_a_part_of_the_kernels_around_it_where_a_runtime_fuses_i
     rows, weights = 64 * 1024, 1024 * 1024
     assert [(n.node.op.key, n.bytes) for n in found.nodes] == [
         ("MatMul", 2 * rows + 2 * weights + rows),
+        ("QuantizeLinear", 0),
         ("MatMul", rows + weights + 2 * rows),
         ("QuantizeLinear", rows),
         ("MatMul", rows + weights + 2 * rows),
     ]
-    launches = [LAUNCH if n.node.op.key == "MatMul" else 0.0 for n in found.nodes]
-    seconds = [launch + n.bytes / BANDWIDTH for launch, n in zip(launches, found.nodes)]  # memory takes longest
+    seconds = [
+        (LAUNCH if n.node.op.key == "MatMul" else FUSED * LAUNCH) + max(n.bytes / BANDWIDTH, n.flops / 312e12)
+        for n in found.nodes
+    ]
+    seconds[1] = FUSED * LAUNCH + 3 * rows / 19.5e12
     assert [n.seconds for n in found.nodes] == pytest.approx(seconds)
     apart = estimate(QUANTIZED.replace("f16", "f32"), "cpu-vnni")
     kinds = [n.node.op.key for n in apart.nodes]
