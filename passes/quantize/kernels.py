@@ -8,7 +8,7 @@ from typing import Any
 from ...ir.types import I8, U8, DType
 
 FUSED = 0.5
-"""Of the launch of a kernel, what quantization takes where it is fused: much of it is, not all, and nobody can tell which.
+"""Of the launch of a kernel, what quantization takes where it is fused: some of it never is, nobody can tell which.
 
 TensorRT-RTX 1.7 has 25 kernels more for the 49 quantized tensors of a BERT, 48 for the 50 of a ResNet; TensorRT's
 developer guide has none.
