@@ -73,25 +73,37 @@ class Estimate:
 class _Fused:
     """What becomes of Q and DQ where a runtime makes them parts of other kernels.
 
-    `types`: of values that are codes where they are written and read. `free`: nodes that nothing is left of.
-    `quantizing`: what writes codes; True for those beside the floats, which others read.
+    `types`: of values that are codes where they are written and read. `free`: nodes that nothing is left of, and what
+    their results are: DQ, and factors right in front of a Q. `quantizing`: what writes codes; True for those beside the
+    floats, which others read.
     """
 
     def __init__(self, model: Model | None) -> None:
         self.types: dict[Value, Type | None] = {}
-        self.free: set[Node] = set()
+        self.free: dict[Node, Value] = {}
         self.quantizing: dict[Node, bool] = {}
         for node in () if model is None else model.walk():
             source = node.input(0)
             if source is None or node.op.name not in ("QuantizeLinear", *_BACK):
                 continue
             if node.op.name in _BACK and source.dtype is not None and not _is_result(node.output):
-                self.free.add(node)
+                self.free[node] = source
                 self.types[node.output] = tensor_type(source.dtype, node.output.shape)
             elif node.op.name == "QuantizeLinear" and source.producer is not None and node.output.dtype is not None:
-                self.quantizing[node] = source.sole_use is None
-                if source.sole_use is not None:
+                source = self._before_factors(source)
+                self.quantizing[node] = source.sole_use is None or source.producer is None
+                if not self.quantizing[node]:
                     self.types[source] = tensor_type(node.output.dtype, source.shape)
+
+    def _before_factors(self, value: Value) -> Value:
+        """What a value is behind products with constants that nothing else reads."""
+        while value.producer is not None and value.producer.op.key == "Mul" and value.sole_use is not None:
+            varying = [operand for operand in value.producer.inputs if operand is not None and operand.const is None]
+            if len(varying) != 1 or varying[0].shape != value.shape:
+                break
+            self.free[value.producer] = varying[0]
+            value = varying[0]
+        return value
 
 
 def _is_result(value: Value) -> bool:
@@ -196,8 +208,8 @@ def _peak(graph: Graph, sizes: CostModel, inner: dict[Graph, tuple[float, int]],
     owners: dict[Value, Value] = {}  # the value whose memory each one is in
     last: dict[Value, int] = {}  # by owner
     for node, index in place.items():
-        is_view = node.op.base_key in ALIASES or node in fused.free or fused.quantizing.get(node) is False
-        source = node.input(0) if is_view else None
+        is_view = node.op.base_key in ALIASES or fused.quantizing.get(node) is False
+        source = fused.free.get(node, node.input(0) if is_view else None)
         for value in node.outputs:
             owner = owners[value] = value if source is None else owners.get(source, source)
             last[owner] = max(last.get(owner, index), _last_use(value, graph, place))

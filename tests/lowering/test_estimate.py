@@ -111,6 +111,27 @@ def test_quantization_is_a_part_of_the_kernels_around_it_where_a_runtime_fuses_i
     assert kinds.count("QuantizeLinear") == 2 and kinds.count("DequantizeLinear") == 3
 
 
+def test_factors_in_front_of_quantization_are_a_part_of_it() -> None:
+    """Not where something else reads the product, or where both operands vary."""
+    text = """graph @main(%x: f16[64,1024]) -> (%q, %r) {
+      weight %s: f16[] = 0.5
+      weight %v: f16[1024] = splat(2.0)
+      %a = Relu(%x)
+      %b = Mul(%v, %a)
+      %q = QuantizeLinear(%b, %s)
+      %c = Relu(%x)
+      %d = Mul(%c, %x)
+      %r = QuantizeLinear(%d, %s)
+    }"""
+    rows = 64 * 1024
+    found = [(n.node.op.key, n.bytes) for n in estimate(text).nodes]
+    assert found == [
+        ("Relu", 3 * rows), ("QuantizeLinear", 0), ("Relu", 4 * rows), ("Mul", 5 * rows), ("QuantizeLinear", 0),
+    ]  # fmt: skip
+    read = text.replace("(%q, %r)", "(%q, %r, %b)")
+    assert [n.node.op.key for n in estimate(read).nodes].count("Mul") == 2
+
+
 def test_what_is_no_product_runs_at_the_rate_of_fp32() -> None:
     found = estimate("graph @main(%x: f32[10]) -> (%y) {\n  %y = Exp(%x)\n}")
     assert found.nodes[0].bound == "launch"
