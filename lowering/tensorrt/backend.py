@@ -48,8 +48,8 @@ class TensorRT(Backend):
         """Small numbers where products are, half precision around them: else each boundary is a conversion."""
         around = "autocast{to=fp16},trt-half,fold,views,transposes,identity,cse,dce"
         if precision == "w8a8":
-            passes = f"smooth,quantize{{method=percentile,weights=mse,correct=16}},{around}"
-            return Quantization(last=passes, samples=True)
+            options = "method=percentile,weights=mse,rounding=gptq,correct=16"
+            return Quantization(last=f"smooth,quantize{{{options}}},{around}", samples=True)
         if precision == "w8a16":
             rounding = "gptq" if has_samples else "nearest"
             passes = f"quantize{{static=false,weights=mse,rounding={rounding},keep=[Conv]}},{around}"
