@@ -23,12 +23,13 @@ class IntegerSpeed:
     """Seconds by roofline."""
 
     def __init__(
-        self, kernels: Integers, hardware: Any = None, floats: DType = F32, sizes: Mapping[str, int] | None = None
-    ) -> None:
+        self, kernels: Integers, hardware: Any = None, floats: DType = F32, sizes: Mapping[str, int] | None = None,
+        counts_launches: bool = False,
+    ) -> None:  # fmt: skip
         """`hardware` has `rates` in operations a second by precision, `bandwidth` in bytes a second and `launch`.
 
         `floats`: the type of what is not integers, as it will be. `sizes` of symbolic dimensions; others have typical
-        ones.
+        ones. `counts_launches`: what is not fused of quantization takes time, too (`FUSED`).
         """
         rates, self.bandwidth, self.launch = _RATES, _BANDWIDTH, 1e-6
         if hardware is not None and {"fp32", "int8"} <= set(hardware.rates) and hardware.bandwidth:
@@ -36,6 +37,7 @@ class IntegerSpeed:
         self.kernels = kernels
         self.floats = floats
         self.sizes = sizes
+        self._quantizing = FUSED * self.launch if counts_launches and kernels.fused else 0.0
         rate = next((rates[name] for name in _NAMES[floats] if name in rates), rates["fp32"])
         self._float = CostModel(Machine(rate, self.bandwidth, 0.0))
         self._integer = CostModel(Machine(rates["int8"], self.bandwidth, 0.0))
@@ -57,7 +59,7 @@ class IntegerSpeed:
         """Seconds for its share in the kernel that quantizes what it reads, as others may read that too."""
         x = node.inputs[0]
         readers = 1 if x is None else sum(user.op.key in self.kernels.layers for user in x.users)
-        return FUSED * self.launch / max(1, readers) if self.kernels.fused else 0.0
+        return self._quantizing / max(1, readers)
 
     def switch(self, node: Node) -> float:
         """Seconds that it takes to quantize, or to dequantize, what a layer reads, where the layer before does other

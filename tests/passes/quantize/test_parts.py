@@ -105,8 +105,10 @@ def test_gains_by_roofline() -> None:
     symbolic = text.replace("[64,512]", "[B,512]")
     (product,) = model_of(symbolic).graph
     hardware = SimpleNamespace(rates=rates, bandwidth=1e15, launch=1e-6)
-    fused = IntegerSpeed(get_target("a100").integers, hardware, F16, {"B": 32})
-    assert fused.gain(product) == pytest.approx(arithmetic / 2 / 4e9 - FUSED * 1e-6)
+    fused = get_target("a100").integers
+    for counts in (False, True):
+        gain = IntegerSpeed(fused, hardware, F16, {"B": 32}, counts).gain(product)
+        assert gain == pytest.approx(arithmetic / 2 / 4e9 - counts * FUSED * 1e-6)
     convolution = by_output(list(model_of(CONVOLUTIONS).graph), "c3")
     elements = np.prod([1, 32, 8, 8])  # of a batch of one
     assert speed.switch(convolution) == pytest.approx(1e-6 + 5 * elements / 1e9)
