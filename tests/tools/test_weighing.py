@@ -53,6 +53,16 @@ def test_all_of_it_inside_a_larger_budget(tmp_path: Path) -> None:
     assert not report.refused
 
 
+def test_its_engine_multiplies_as_many_in_int8(tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    source, data = network(tmp_path / "m.onnx", 3), samples(tmp_path / "s.npz")
+    made = tmp_path / "o.rtx.engine"
+    options = {"target": SLOW, "level": 3, "calib": data, "max_error": 0.02, "shape": "N=1:8:8", "fallback": "none"}
+    report = geoc.compile(source, made, emit="rtx-engine", **options)
+    assert report.precision == "w8a8" and any("at N=8" in note for note in report.notes)
+    assert 0 < report.engine["int8_products"] == report.after.coded < 6
+
+
 def test_what_saves_no_time_stays_in_half_precision(tmp_path: Path) -> None:
     """Launches are all that counts for so small a model."""
     report, *_, made = compiled(tmp_path, "a100", max_error=0.1)
