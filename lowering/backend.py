@@ -116,11 +116,13 @@ class Quantization(NamedTuple):
     """The passes that bring a model to integers for a runtime: pipelines as text.
 
     `first` stand before the target's forms of operators, `last` behind all. `samples`: they need samples to measure on.
+    `note`: what the user should know of them.
     """
 
     first: str = ""
     last: str = ""
     samples: bool = False
+    note: str = ""
 
 
 def weights_alone(precision: str, has_samples: bool, last: str) -> Quantization | None:

@@ -70,6 +70,7 @@ def compile_checked(run: Compilation, model: Model, mode: str) -> Model:
     """Optimize with comparison; sets `run.report.accuracy` and the repairs. Returns the model to keep."""
     judge = _judge(run, model)
     if judge is None:
+        run.choose_unchecked()
         return run.optimize(model, run.final_instruments())
     was_lossy = run.is_lossy
     chosen = within_budget(run, judge, model)

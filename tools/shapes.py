@@ -33,6 +33,11 @@ class Shapes:
     inputs: dict[str, tuple[Size, ...]] = field(default_factory=dict)
     symbols: dict[str, Size] = field(default_factory=dict)
 
+    @property
+    def best(self) -> dict[str, int]:
+        """The size of each symbol that was given one, of a range the one in the middle."""
+        return {name: _end(size, 1) for name, size in self.symbols.items()}
+
 
 def read_shapes(texts: Iterable[str], model: Model) -> Shapes:
     """Read --shape values against a model's inputs and symbols. Raises UsageError."""

@@ -49,11 +49,15 @@ class TensorRT(Backend):
         """Small numbers where products are, half precision around them: else each boundary is a conversion."""
         around = ",".join(("autocast{to=fp16},trt-half,fold,views,transposes,identity,cse,dce", *self.finished))
         if precision == "w8a8":
-            passes = f"smooth,quantize{{method=percentile,weights=mse,correct=16}},{around}"
-            return Quantization(last=passes, samples=True)
+            options = "method=percentile,weights=mse,rounding=gptq,correct=16"
+            return Quantization(last=f"smooth,quantize{{{options}}},{around}", samples=True)
+        if precision == "w8a16":
+            rounding = "gptq" if has_samples else "nearest"
+            passes = f"quantize{{static=false,weights=mse,rounding={rounding},keep=[Conv]}},{around}"
+            return Quantization(last=passes)
         if precision == "w4a16":
-            # One scale above 0 for 128 inputs, as its parser takes and its kernels read. It has no kernels that read
-            # weights of 8 bits beside half precision, so that heads stay.
+            # One scale above 0 for 128 inputs, as its parser takes and its kernels read. It has none for blocks of
+            # 8 bits, so that heads stay.
             method = "gptq" if has_samples else "rtn"
             first = f"quantize-weights{{block=128,method={method},kind=positive,head_bits=0}}"
             return Quantization(first, around)
@@ -62,10 +66,12 @@ class TensorRT(Backend):
         return None
 
     def lacks(self, precision: str, hardware: Hardware) -> str:
-        if precision != "w4a16":
+        if precision not in ("w4a16", "w8a16"):
             return ""
         if hardware.dla:
-            return "a DLA reads no weights of 4 bits"
+            return "a DLA reads no weights that alone are integers; w8a8 is for it"
+        if precision == "w8a16":
+            return ""
         known = hardware.compute_capability
         return "" if known is None or float(known) >= 8 else f"compute capability {known} has no INT4 kernels"
 

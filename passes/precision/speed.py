@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import prod
 from typing import Any
 
@@ -71,11 +71,16 @@ class HalfSpeed:
         return min(self.launch / 2, SHARE * sum(max(0.0, self.gain(node)) for node in nodes))
 
 
-def sized(value: Value, dtype: DType | None) -> Type | None:
-    """The type of a value in which every symbol has a typical size, those that nobody named as well."""
+def sized(value: Value, dtype: DType | None, sizes: Mapping[str, int] | None = None) -> Type | None:
+    """The type of a value in which every symbol has the size that it is given, or a typical one, whoever named it."""
     if dtype is None or value.shape is None:
         return value.type
-    return tensor_type(dtype, tuple(substitute(dim, typical) for dim in value.shape))
+    known = sizes or {}
+
+    def size(name: str) -> int:
+        return known.get(name) or typical(name)
+
+    return tensor_type(dtype, tuple(substitute(dim, size) for dim in value.shape))
 
 
 def _has_one_channel(node: Node) -> bool:
