@@ -204,8 +204,11 @@ class Backend:
 
         return Floats()
 
-    def quantization(self, precision: str, has_samples: bool) -> Quantization | None:
-        """What brings a model to ``w8a8``, ``w8a16``, ``w4a16`` or ``fp8``; None for what it does not run."""
+    def quantization(self, precision: str, has_samples: bool, rows: str = "few") -> Quantization | None:
+        """What brings a model to ``w8a8``, ``w8a16``, ``w4a16`` or ``fp8``; None for what it does not run.
+
+        `rows`: what it is made fast for, where forms differ: ``few``, as of single tokens, or ``many``.
+        """
         return None
 
     def lacks(self, precision: str, hardware: Hardware) -> str:

@@ -43,6 +43,9 @@ OPTIONS: tuple[Option, ...] = (
            "gives a number, run(arrays by input) the outputs in order; both the source and the result are measured"),
     Option(("--max-drop",), "0.01|1%", "text", "how much of --metric a lower precision may lose, in the metric's units "
            "or as a share of the source's"),
+    Option(("--goal",), "latency|throughput|size|cost", "latency|throughput|size|cost", "what to prefer where no form "
+           "is the best at everything: one token after the other, many rows at once, few bytes, or the price of many "
+           "rows (default latency)"),
     Option(("--measure",), "", "switch", "decide by timing on this machine, layer by layer, instead of by estimate, "
            "and time the result"),
     Option(("--calib",), "FILE.npz|DIR|FILE.py:FUNCTION", "text", "samples to measure numbers on: arrays INPUT/0, "

@@ -28,6 +28,7 @@ from ..passes.registry import Registry
 from .calibration import RANDOM, Calibration
 from .emitting import FASTEST, outputs_of
 from .files import files_of, load_any, need_folders, protect, weight_bytes
+from .goal import GOALS
 from .precision import Attempt, attempts
 from .progress import Progress
 from .report import NOT_CHECKED, Accuracy, GraphSize, Report, group_refusals
@@ -125,7 +126,9 @@ class Compilation:
         self.registry = Registry(self.target.rule_sets)
         self.registry.add_user_code(settings.plugin, settings.rules)
         level = None if settings.passes else settings.level
-        self.attempts = attempts(self.target, settings.precision, level, settings.io_precision, settings.calib)
+        self.attempts = self._attempts(level, settings.goal)
+        if settings.goal is not None and all(self._attempts(level, goal) == self.attempts for goal in GOALS):
+            self.report.notes.append(f"--goal={settings.goal} decides nothing here: all goals have the same form")
         self.choose(self.attempts[0])
         if settings.level == 3 and settings.passes is None and len(self.attempts) == 1 and not settings.precision:
             note = f"-O3 is -O2 here: geoc brings nothing to a lower precision for {settings.target} yet"
@@ -139,6 +142,10 @@ class Compilation:
             report.output = settings.output
         need_folders(settings.output, settings.report)
         self._plan_metric()
+
+    def _attempts(self, level: int | None, goal: str | None) -> list[Attempt]:
+        settings = self.settings
+        return attempts(self.target, settings.precision, level, settings.io_precision, settings.calib, goal)
 
     def _plan_metric(self) -> None:
         settings = self.settings
@@ -307,8 +314,7 @@ class Compilation:
     def _write(self, model: Model) -> None:
         report = self.report
         report.rewrites = {
-            f"{name}.{rule}" if rule else name: count
-            for (name, rule), count in sorted(self.tally.counts.items())
+            f"{name}.{rule}" if rule else name: count for (name, rule), count in sorted(self.tally.counts.items())
         }
         report.refused += group_refusals(self.refusals)
         if self.timing is not None:

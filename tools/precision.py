@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..ir.errors import UsageError
 from ..passes.pipelines import Item, parse
+from .goal import rows_for
 
 if TYPE_CHECKING:
     from ..lowering.targets import Target
@@ -40,14 +41,17 @@ def attempts(
     level: int | None,
     interface: str | None = None,
     calib: str | None = None,
+    goal: str | None = None,
 ) -> list[Attempt]:
     """What to try, the fastest first; the last one is always taken when no budget forbids it.
 
     `precision` None is that of the source, and at -O3 the same as "auto": the fastest that the target has, and the
     source's where that is too inexact. `interface`: what ``--io-precision`` declares inputs and outputs as; `calib`:
-    the samples that were given. Raises UsageError for what the target lacks, and where samples are needed.
+    the samples that were given; `goal`: what ``--goal`` prefers. Raises UsageError for what the target lacks, where
+    samples are needed, and for a goal that there is not.
     """
     plain = Attempt("", ())
+    rows = rows_for(goal)
     if precision is None:
         precision = "auto" if level == 3 else "fp32"
     elif precision not in ("auto", *ALIASES, *QUANTIZED):
@@ -57,18 +61,18 @@ def attempts(
         _check(target, precision)
     precision = ALIASES.get(precision, precision)
     if precision in (*QUANTIZED, *FLOATS):
-        return [_quantized(target, precision, calib)]
+        return [_quantized(target, precision, calib, rows)]
     if precision == "auto":
         integers = target.backend.quantization("w8a8", True) is not None and calib is not None
         lower = [p for p in _FASTEST_FIRST if p in target.precisions]
         found = [attempt for p in lower for attempt in _half(target, p, interface)] + [plain]
-        return [_quantized(target, "w8a8", calib), *found] if integers and not lower else found
+        return [_quantized(target, "w8a8", calib, rows), *found] if integers and not lower else found
     return _half(target, precision, interface)[:1] if precision in _HALVES else [plain]
 
 
-def _quantized(target: Target, precision: str, calib: str | None) -> Attempt:
-    """The attempt at integers or small floats, from samples where there are any."""
-    chosen = target.backend.quantization(precision, calib is not None)
+def _quantized(target: Target, precision: str, calib: str | None, rows: str) -> Attempt:
+    """The attempt at integers or small floats, from samples where there are any, fast for so many `rows`."""
+    chosen = target.backend.quantization(precision, calib is not None, rows)
     if chosen is None:
         raise UsageError(f"geoc does not bring models to {precision} for {target.name} yet", source="--precision")
     reason = target.backend.lacks(precision, target.hardware)

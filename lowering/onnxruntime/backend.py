@@ -38,12 +38,13 @@ class OnnxRuntime(Backend):
 
         return integers(features)
 
-    def quantization(self, precision: str, has_samples: bool) -> Quantization | None:
+    def quantization(self, precision: str, has_samples: bool, rows: str = "few") -> Quantization | None:
         if precision == "w8a8":
             options = "method=percentile,weights=mse,rounding=gptq,correct=40"
             passes = f"smooth,quantize{{{options}}},ort-quantized,fold,cse,dce"
             return Quantization(last=passes, samples=True)
-        return weights_alone(precision, has_samples, "nbits-rows,share-weights{transposed=false},cse,dce")
+        last = f"nbits-rows{{rows={rows}}},share-weights{{transposed=false}},cse,dce"
+        return weights_alone(precision, has_samples, last)
 
     def emitters(self) -> dict[str, Emitter]:
         return {

@@ -32,7 +32,7 @@ class OpenVino(Backend):
 
         return INTEGERS
 
-    def quantization(self, precision: str, has_samples: bool) -> Quantization | None:
+    def quantization(self, precision: str, has_samples: bool, rows: str = "few") -> Quantization | None:
         if precision == "w8a8":
             passes = "smooth,quantize{method=percentile,weights=mse,correct=16},fold,cse,dce"
             return Quantization(last=passes, samples=True)
