@@ -1,10 +1,10 @@
-"""Key-value caches: inputs [batch, heads, past, size] that an output continues, by an Attention or a Concat."""
+"""Key-value caches: inputs [batch, heads, past, size] that an output continues, by an attention or a Concat."""
 
 from __future__ import annotations
 
 from ..ir.core import Graph, Value
 
-_PAST_KEY = 4  # the operand of Attention
+_PAST_KEY = 4  # the operand of Attention; one earlier in GroupQueryAttention
 
 
 def caches(graph: Graph) -> dict[int, int]:
@@ -24,6 +24,8 @@ def _continued(output: Value) -> Value | None:
         return None
     if node.op.key == "Attention" and output.index in (1, 2):
         return node.input(_PAST_KEY - 1 + output.index)
+    if node.op.key == "com.microsoft::GroupQueryAttention" and output.index in (1, 2):
+        return node.input(_PAST_KEY - 2 + output.index)
     if node.op.key == "Concat" and len(node.inputs) == 2 and output.rank == 4 and node.attr("axis") in (2, -2):
         return node.inputs[0]
     return None

@@ -12,9 +12,9 @@ from .goal import rows_for
 if TYPE_CHECKING:
     from ..lowering.targets import Target
 
-NAMES = ("auto", "fp32", "tf32", "bf16", "fp16", "fp8", "w8a8", "w8a16", "w4a16")
-ALIASES = {"int8": "w8a8", "int4": "w4a16"}
-QUANTIZED = ("w8a8", "w8a16", "w4a16")
+NAMES = ("auto", "fp32", "tf32", "bf16", "fp16", "fp8", "w8a8", "w8a16", "w4a16", "kv8", "w8a16kv8", "w4a16kv8")
+ALIASES = {"int8": "w8a8", "int4": "w4a16", "int4kv8": "w4a16kv8"}
+QUANTIZED = ("w8a8", "w8a16", "w4a16", "kv8", "w8a16kv8", "w4a16kv8")
 FLOATS = ("fp8",)
 MAX_ERROR = 0.01  # mean relative L2 error of an output that -O3 allows
 _HALVES = ("fp16", "bf16")

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..ir.ops.cost_table import MATRIX_UNITS
-from ..ir.types import BF16, F16
+from ..ir.types import BF16, F16, I8
+from ..passes.caches import caches
 
 if TYPE_CHECKING:
     from ..ir.core import Model, Node
@@ -46,6 +47,7 @@ class GraphSize:
     products: int = 0  # matrix products, convolutions, attention and recurrent layers
     low: int = 0  # those of them that compute in half precision or with integers
     casts: int = 0
+    caches: int = 0  # of keys and values, as i8
 
     @classmethod
     def of(cls, model: Model, size: int) -> GraphSize:
@@ -59,7 +61,8 @@ class GraphSize:
         products = [node for node in model.walk() if node.op.base_key in MATRIX_UNITS]
         low = sum(node.output.dtype in (F16, BF16) or _reads_integers(node) for node in products)
         casts = sum(len(nodes) for graph in model.graphs() for op, nodes in graph.index.items() if op.key == "Cast")
-        return cls(model.node_count, size, found, len(products), low, casts)
+        coded = sum(model.graph.inputs[place].dtype is I8 for place in caches(model.graph))
+        return cls(model.node_count, size, found, len(products), low, casts, coded)
 
 
 @dataclass
@@ -324,6 +327,7 @@ class Report:
         found = self.after
         line = f"{self.precision} in {found.low} of {found.products} products"
         line = f"{line}, {found.casts} casts"
+        line += f", {found.caches} caches in i8" if found.caches else ""
         return line if self.stays is None else f"{line}; {self.stays.line()}"
 
     def _accuracy_line(self, paint: Any) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ...ir.core import Model
-from ..backend import Backend, Emitter, Lazy, Quantization, Unsupported, in_main_graph, weights_alone
+from ..backend import CACHES, Backend, Emitter, Lazy, Quantization, Unsupported, in_main_graph, weights_alone
 
 if TYPE_CHECKING:
     from ...passes.quantize.kernels import Integers
@@ -30,7 +30,7 @@ class OnnxRuntime(Backend):
     def rule_sets(self) -> dict[str, tuple[str, str]]:
         return {
             f"ort-{name}": (str(_FOLDER / f"{name}.rules"), f"geoc.lowering.onnxruntime.{name}")
-            for name in ("forms", "projections", "quantized", "residuals", "tokens", "blocks")
+            for name in ("forms", "caches", "projections", "quantized", "residuals", "tokens", "blocks")
         }
 
     def integers(self, features: Iterable[str]) -> Integers:
@@ -39,6 +39,9 @@ class OnnxRuntime(Backend):
         return integers(features)
 
     def quantization(self, precision: str, has_samples: bool, rows: str = "few") -> Quantization | None:
+        if precision.endswith(CACHES):
+            plain = self.quantization(precision.removesuffix(CACHES), has_samples, rows) or Quantization()
+            return Quantization(f"{plain.first},kv-cache".lstrip(","), plain.last, samples=True)
         if precision == "w8a8":
             options = "method=percentile,weights=mse,rounding=gptq,correct=40"
             passes = f"smooth,quantize{{{options}}},ort-quantized,fold,cse,dce"

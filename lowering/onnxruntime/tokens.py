@@ -14,7 +14,7 @@ from ...ir.rewrite.instances import Pick, instance_for
 from ...ir.tensor import Array
 from ...ir.types import F32
 
-_PAST = 4  # the operand of Attention
+_PAST = {"Attention": 4, "com.microsoft::GroupQueryAttention": 3}  # the operand
 _FEW = 16  # rows up to which reading the weights is what a product costs
 _MOST = 3072  # inputs: the more there are, the more a convolution of many rows loses
 _ELEMENTWISE = frozenset(("Add", "Mul", "Gelu", "Relu", "Sigmoid", "Tanh"))
@@ -42,10 +42,9 @@ def token_rows(x: Value) -> bool:
 def _query_lengths(graph: Graph) -> set[DimLike]:
     """The lengths of what all attention in a graph appends to its cache. No rule here changes them."""
     found: set[DimLike] = set()
-    for node in graph.nodes_of([op for op in graph.index if op.key == "Attention"]):
+    for node in graph.nodes_of([op for op in graph.index if op.key in _PAST]):
         new = node.inputs[1]  # queries may have more rows: several heads on the same keys
-        has_past = len(node.inputs) > _PAST and node.inputs[_PAST] is not None
-        if has_past and new is not None and new.shape is not None:
+        if node.input(_PAST[node.op.key]) is not None and new is not None and new.shape is not None:
             found.add(new.shape[-2])
     return found
 

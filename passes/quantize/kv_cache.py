@@ -66,6 +66,10 @@ class KVCache(Pass):
         seen = {cache.append.output: Magnitudes() for cache in wanted}
         ctx.observe(model, seen)
         for cache in wanted:
+            batch = cache.past.shape[0] if cache.past.shape else None
+            if batch != 1:
+                slower = "made floats as a whole at each step: attention that reads codes takes one sequence at a time"
+                ctx.decline("refused", self.name, "", cache.append, slower, unlock=f"--shape {batch}=1")
             self._quantize(model.graph, cache, seen[cache.append.output].largest, ctx)
         return bool(wanted)
 
@@ -126,6 +130,7 @@ def _appended(graph: Graph) -> list[Cache]:
         if append is None or append.op.key != "Concat" or past.dtype is not F32 or past.shape is None:
             continue
         heads, size = past.shape[1], past.shape[3]
-        if isinstance(heads, int) and isinstance(size, int) and past.sole_use is not None:
+        has_others = any(user is not append and user.op.key != "Shape" for user in past.users)
+        if isinstance(heads, int) and isinstance(size, int) and not has_others:
             found.append(Cache(past, append, output, heads, size))
     return found
