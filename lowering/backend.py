@@ -206,8 +206,9 @@ class Backend:
         return Floats()
 
     def quantization(self, precision: str, has_samples: bool, rows: str = "few") -> Quantization | None:
-        """What brings a model to ``w8a8``, ``w8a16``, ``w4a16`` or ``fp8``; None for what it does not run. With ``kv8`` at
-        the end, or alone, caches of keys and values are in 8 bits as well.
+        """What brings a model to ``w8a8``, ``w8a16``, ``w4a16`` or ``fp8``; None for what it does not run.
+
+        With ``kv8`` at the end, or alone, caches of keys and values are in 8 bits as well.
 
         `rows`: what it is made fast for, where forms differ: ``few``, as of single tokens, or ``many``.
         """

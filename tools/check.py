@@ -30,10 +30,10 @@ from ..ir.tensor import Tensor
 from ..ir.types import F16, F32, F64
 from ..lowering.onnxruntime.runnable import make_runnable
 from .declared import Declared
-from .float_caches import with_float_caches
 from .differences import difference, l2_error
 from .emulate import emulated, has_bfloat16
 from .exactness import QUANTIZING, float_limit, quantizes, random_outputs
+from .float_caches import with_float_caches
 from .inputs import InputMaker, Sizes
 from .samples import OPTION, Samples
 from .sessions import CannotCheck, first_line, folds, refusals, unoptimized_session

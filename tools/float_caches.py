@@ -14,7 +14,7 @@ _PAST, _SCALE = 3, 12  # operands of com.microsoft::GroupQueryAttention: keys, a
 
 
 def with_float_caches(model: Model) -> Model:
-    """A copy that is called with floats for caches of codes and gives floats back; the model where it has no such caches."""
+    """A copy that takes and gives floats for caches of codes; the model itself where it has none."""
     if not _coded(model.graph):
         return model
     copy, _ = clone_model(model)

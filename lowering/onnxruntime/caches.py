@@ -1,37 +1,51 @@
-"""Instances of the rules for caches in 8 bits."""
+"""Instances of the rules for caches in 8 bits; their natives are those of masks."""
 
 from __future__ import annotations
 
 from ...ir.rewrite.instances import Pick, instance_for
+from .. import masks  # noqa: F401 (its natives)
 
 
-@instance_for("attention_of_codes")
-def attention_of_codes(pick: Pick) -> str:
-    """Attention that grows a cache of codes, with a mask or without, for one token or several."""
-    length, past, heads, groups, size = pick(1, 3), pick(4, 1), pick(2, 4), pick(2, 1), 8
-    mask = pick("", f"%m: f32[1,{pick(1, heads)},{length},{past + length}]")
-    scales = ", ".join(f"{(3 + i % 5) / 64}" for i in range(groups * size))
-    other = ", ".join(f"{(9 - i % 7) / 64}" for i in range(groups * size))
-    cache, new = f"i8[1,{groups},{past},{size}]", f"f32[1,{length},{groups},{size}]"
-    body = ""
-    for name in "kv":
-        body += f"""
-      %t{name} = Transpose(%{name}4) {{perm=[0, 2, 1, 3]}}
-      %r{name} = Div(%t{name}, %s{name})
+def _codes(groups: int, name: str, new: str) -> str:
+    """What keeps new keys or values as codes behind those of a cache, and reads all of them."""
+    scales = ", ".join(f"{(3 + i % 5) / 64}" for i in range(groups * 8))
+    return f"""
+      weight %s{name}: f32[1,{groups},1,8] = [{scales}]
+      %r{name} = Div({new}, %s{name})
       %n{name} = QuantizeLinear(%r{name}, %one, %zero)
       %{name}s = Concat(%p{name}, %n{name}) {{axis=2}}
       %f{name} = Cast(%{name}s) {{to=1}}
       %{name} = Mul(%f{name}, %s{name})"""
-    options = pick("", " {scale=0.25}")
-    inputs = [f"%q4: f32[1,{length},{heads},{size}]", f"%k4: {new}", f"%v4: {new}", f"%pk: {cache}", f"%pv: {cache}"]
-    inputs += [mask] if mask else []
-    return f"""
-    graph @main({", ".join(inputs)}) -> (%y, %ks, %vs) {{
-      weight %sk: f32[1,{groups},1,{size}] = [{scales}]
-      weight %sv: f32[1,{groups},1,{size}] = [{other}]
-      weight %one: f32[] = 1.0
-      weight %zero: i8[] = 0{body}
-      %tq = Transpose(%q4) {{perm=[0, 2, 1, 3]}}
-      %o = Attention(%tq, %k, %v{", %m" if mask else ""}){options}
-      %y = Transpose(%o) {{perm=[0, 2, 1, 3]}}
-    }}"""
+
+
+def _graph(inputs: list[str], body: str) -> str:
+    weights = "\n      weight %one: f32[] = 1.0\n      weight %zero: i8[] = 0"
+    lines = body.split("\n")
+    weights += "".join(f"\n{line}" for line in lines if "weight " in line)
+    nodes = "\n".join(line for line in lines if "weight " not in line)
+    return f"graph @main({', '.join(inputs)}) -> (%y, %ks, %vs) {{{weights}{nodes}\n    }}"
+
+
+@instance_for("attention_of_codes")
+def attention_of_codes(pick: Pick) -> str:
+    """Attention that grows caches of codes, with a mask or without, for one token or several."""
+    length, past, heads, groups = pick(1, 3), pick(4, 1), pick(2, 4), pick(2, 1)
+    mask = pick("", f"%m: f32[1,{pick(1, heads)},{length},{past + length}]")
+    new, cache = f"f32[1,{length},{groups},8]", f"i8[1,{groups},{past},8]"
+    inputs = [f"%q4: f32[1,{length},{heads},8]", f"%k4: {new}", f"%v4: {new}", f"%pk: {cache}", f"%pv: {cache}"]
+    body = "".join(f"\n      %t{name} = Transpose(%{name}4) {{perm=[0, 2, 1, 3]}}" for name in "qkv")
+    body += _codes(groups, "k", "%tk") + _codes(groups, "v", "%tv")
+    body += f"\n      %o = Attention(%tq, %k, %v{', %m' if mask else ''}){pick('', ' {scale=0.25}')}"
+    body += "\n      %y = Transpose(%o) {perm=[0, 2, 1, 3]}"
+    return _graph([*inputs, mask] if mask else inputs, body)
+
+
+@instance_for("mask_of_codes")
+def mask_of_codes(pick: Pick) -> str:
+    """The same before the Transposes are seen, with a mask of one row or too few columns."""
+    length, past, groups = pick(3, 2), pick(4, 1), pick(2, 1)
+    rows, columns = pick((1, past + length), (length, past + length - 1), (1, past))
+    new, cache = f"f32[2,{groups},{length},8]", f"i8[2,{groups},{past},8]"
+    inputs = [f"%q: f32[2,4,{length},8]", f"%nk4: {new}", f"%nv4: {new}", f"%pk: {cache}", f"%pv: {cache}"]
+    body = _codes(groups, "k", "%nk4") + _codes(groups, "v", "%nv4") + "\n      %y = Attention(%q, %k, %v, %m)"
+    return _graph([*inputs, f"%m: f32[{rows},{columns}]"], body)

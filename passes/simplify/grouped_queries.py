@@ -219,6 +219,4 @@ def _reordered(tensor: Tensor, axis: int, repeats: int, groups: int) -> Tensor:
         return Tensor(tensor.dtype, tensor.shape, data=data.reshape(-1).data)
     # Computed when the file is written, so that large weights need no memory.
     recipe = f"heads {axis} {repeats} {groups}"
-    return DeferredTensor(
-        tensor.dtype, tensor.shape, tensor, recipe, lambda array: turned(array).reshape(tensor.shape)
-    )
+    return DeferredTensor(tensor.dtype, tensor.shape, tensor, recipe, lambda array: turned(array).reshape(tensor.shape))

@@ -121,6 +121,7 @@ def test_other_graphs_stay(old: str, new: str) -> None:
     text = LAYER.replace(old, new)
     if "Slice" in new:
         text = text.replace("Slice(%kk, 0, 32, 2)", "Slice(%kk, %from, %to, %two)").replace(
-            "  weight %wo", "  weight %from: i64[1] = [0]\n  weight %to: i64[1] = [32]\n  weight %two: i64[1] = [2]\n  weight %wo"
+            "  weight %wo",
+            "  weight %from: i64[1] = [0]\n  weight %to: i64[1] = [32]\n  weight %two: i64[1] = [2]\n  weight %wo",
         )
     assert not changed(model_of(text))
