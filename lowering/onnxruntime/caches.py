@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from ...ir.core import Value
+from ...ir.rewrite import ABSENT, native
 from ...ir.rewrite.instances import Pick, instance_for
 from .. import masks  # noqa: F401 (its natives)
+
+
+@native
+def leading_axes(m: Value | None) -> Any:
+    """The axes that a mask lacks to four; absent for none, and where it has them."""
+    rank = 4 if m is None else m.rank
+    if rank is None or rank > 4:
+        return None
+    return tuple(range(4 - rank)) or ABSENT
 
 
 def _codes(groups: int, name: str, new: str) -> str:
@@ -30,7 +43,7 @@ def _graph(inputs: list[str], body: str) -> str:
 def attention_of_codes(pick: Pick) -> str:
     """Attention that grows caches of codes, with a mask or without, for one token or several."""
     length, past, heads, groups = pick(1, 3), pick(4, 1), pick(2, 4), pick(2, 1)
-    mask = pick("", f"%m: f32[1,{pick(1, heads)},{length},{past + length}]")
+    mask = pick("", f"%m: f32[{pick('1,1,', f'1,{heads},', '')}{length},{past + length}]")
     new, cache = f"f32[1,{length},{groups},8]", f"i8[1,{groups},{past},8]"
     inputs = [f"%q4: f32[1,{length},{heads},8]", f"%k4: {new}", f"%v4: {new}", f"%pk: {cache}", f"%pv: {cache}"]
     body = "".join(f"\n      %t{name} = Transpose(%{name}4) {{perm=[0, 2, 1, 3]}}" for name in "qkv")
