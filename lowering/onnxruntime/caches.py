@@ -8,6 +8,7 @@ from ...ir.core import Value
 from ...ir.rewrite import ABSENT, native
 from ...ir.rewrite.instances import Pick, instance_for
 from .. import masks  # noqa: F401 (its natives)
+from . import lowest  # noqa: F401 (its natives)
 
 
 @native
@@ -43,10 +44,13 @@ def _graph(inputs: list[str], body: str) -> str:
 def attention_of_codes(pick: Pick) -> str:
     """Attention that grows caches of codes, with a mask or without, for one token or several."""
     length, past, heads, groups = pick(1, 3), pick(4, 1), pick(2, 4), pick(2, 1)
-    mask = pick("", f"%m: f32[{pick('1,1,', f'1,{heads},', '')}{length},{past + length}]")
+    mask = pick("", f"%hidden: bool[{pick('1,1,', f'1,{heads},', '')}{length},{past + length}]")
     new, cache = f"f32[1,{length},{groups},8]", f"i8[1,{groups},{past},8]"
     inputs = [f"%q4: f32[1,{length},{heads},8]", f"%k4: {new}", f"%v4: {new}", f"%pk: {cache}", f"%pv: {cache}"]
     body = "".join(f"\n      %t{name} = Transpose(%{name}4) {{perm=[0, 2, 1, 3]}}" for name in "qkv")
+    if mask:
+        body += "\n      weight %seen: f32[] = 0.0\n      weight %away: f32[] = -10000.0"
+        body += "\n      %m = Where(%hidden, %away, %seen)"
     body += _codes(groups, "k", "%tk") + _codes(groups, "v", "%tv")
     body += f"\n      %o = Attention(%tq, %k, %v{', %m' if mask else ''}){pick('', ' {scale=0.25}')}"
     body += "\n      %y = Transpose(%o) {perm=[0, 2, 1, 3]}"

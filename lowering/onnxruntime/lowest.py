@@ -41,6 +41,25 @@ def lowest_beside_infinity(mask: Value) -> Any:
     return _NUMBERS[mask.dtype][0] if mask.dtype is not None and _lowest_in(mask) == "any" else ABSENT
 
 
+@native
+def is_finite(mask: Value | None) -> bool:
+    """True for no mask, and for one of finite numbers, which hides no row as a whole."""
+    if mask is None:
+        return True
+    if mask.dtype not in _NUMBERS or mask.shape is None:
+        return False
+    if _is_cured(mask, *_NUMBERS[mask.dtype]):
+        return True
+    try:
+        elements = Elements(mask)
+        tree = elements.at(mask, elements.space.indices)
+    except TooLarge:
+        return False
+    numbers: set[float] = set()
+    lowest = _NUMBERS[mask.dtype][0]
+    return all(_collect(leaf, elements.space, lowest, numbers) for leaf in leaves(tree)) and -np.inf not in numbers
+
+
 def _lowest_in(mask: Value) -> str | None:
     """ "finite" for a mask that may hold the lowest float but not -inf, "any" for one that may hold both, or None.
 

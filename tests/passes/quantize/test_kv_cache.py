@@ -13,13 +13,13 @@ import pytest
 import geoc
 from geoc.ir.core import Model
 from geoc.ir.errors import UsageError
-from geoc.ir.types import F32, I8
+from geoc.ir.types import BOOL, F32, I8
 from geoc.tools.cli import main
 
 from .running import Feeds, context, model_of, run, write
 
 HEADS, GROUPS, SIZE = 4, 2, 8
-TEXT = f"""graph @main(%x: f32[B,S,32], %m: f32[B,1,S,T], %pk: f32[B,{GROUPS},P,{SIZE}], %pv: f32[B,{GROUPS},P,{SIZE}]) -> (%y, %nk, %nv) {{
+TEXT = f"""graph @main(%x: f32[B,S,32], %seen: bool[B,1,S,T], %pk: f32[B,{GROUPS},P,{SIZE}], %pv: f32[B,{GROUPS},P,{SIZE}]) -> (%y, %nk, %nv) {{
   weight %wq: f32[32,{HEADS * SIZE}] = random
   weight %wk: f32[32,{GROUPS * SIZE}] = random
   weight %wv: f32[32,{GROUPS * SIZE}] = random
@@ -27,6 +27,9 @@ TEXT = f"""graph @main(%x: f32[B,S,32], %m: f32[B,1,S,T], %pk: f32[B,{GROUPS},P,
   weight %hq: i64[4] = [0, 0, {HEADS}, {SIZE}]
   weight %hk: i64[4] = [0, 0, {GROUPS}, {SIZE}]
   weight %rows: i64[3] = [0, 0, {HEADS * SIZE}]
+  weight %zero: f32[] = 0.0
+  weight %low: f32[] = -10000.0
+  %m = Where(%seen, %zero, %low)
   %aq = MatMul(%x, %wq)
   %ak = MatMul(%x, %wk)
   %av = MatMul(%x, %wv)
@@ -48,10 +51,10 @@ TEXT = f"""graph @main(%x: f32[B,S,32], %m: f32[B,1,S,T], %pk: f32[B,{GROUPS},P,
 def step(batch: int, length: int, past: int, seed: int = 0) -> Feeds:
     rng = np.random.default_rng(seed)
     total = past + length
-    mask = np.where(np.tri(length, total, past, dtype=bool), 0, -1e4).astype(np.float32)
+    seen = np.broadcast_to(np.tri(length, total, past, dtype=bool), (batch, 1, length, total)).copy()
     pk, pv = (rng.normal(size=(batch, GROUPS, past, SIZE)).astype(np.float32) for _ in "kv")
     x = rng.normal(1, 1, (batch, length, 32)).astype(np.float32)  # a mean, which attention does not average away
-    return {"x": x, "m": np.broadcast_to(mask, (batch, 1, length, total)).copy(), "pk": pk, "pv": pv}
+    return {"x": x, "seen": seen, "pk": pk, "pv": pv}
 
 
 def session(path: str | Path) -> Any:
@@ -68,7 +71,7 @@ def test_codes_are_the_nearest_ones(scales: str, tmp_path: Path) -> None:
     source, model = of(model_of(TEXT), tmp_path), model_of(TEXT)
     samples = [step(1, 5, 0, 1), step(2, 3, 4, 2)]
     assert run(model, f"kv-cache{{scales={scales}}}", context(samples))
-    assert [v.dtype for v in model.graph.inputs] == [F32, F32, I8, I8]
+    assert [v.dtype for v in model.graph.inputs] == [F32, BOOL, I8, I8]
     assert [v.dtype for v in model.graph.outputs] == [F32, I8, I8]
     seen = [source.run(["nk", "nv"], feeds) for feeds in samples]
     made, given = of(model, tmp_path), step(2, 3, 4, 3)
@@ -139,7 +142,7 @@ def test_what_is_no_cache_stays() -> None:
     )
     model = model_of(text)
     assert run(model, "kv-cache", context([step(1, 3, 2)]))
-    assert [v.dtype for v in model.graph.inputs] == [F32, F32, F32, I8]  # pk is read by something else
+    assert [v.dtype for v in model.graph.inputs] == [F32, BOOL, F32, I8]  # pk is read by something else
 
 
 @pytest.mark.parametrize(
@@ -170,3 +173,24 @@ def test_a_model_without_caches_is_told_in_a_line(tmp_path: Path, capsys: pytest
     assert "there is no key-value cache to quantize" in said and not (tmp_path / "o.onnx").exists()
     assert main([str(path), "--precision=kv8", "--target=openvino-cpu", "--calib=random"]) == 2
     assert "does not bring models to kv8 for openvino-cpu" in capsys.readouterr().err
+
+
+def test_a_mask_that_may_hide_a_whole_row_keeps_the_operator_that_gives_zeros(tmp_path: Path) -> None:
+    text = TEXT.replace("%seen: bool[B,1,S,T]", "%m: f32[B,1,S,T]").replace("  %m = Where(%seen, %zero, %low)\n", "")
+    feeds = step(1, 5, 0)
+    mask = np.where(feeds.pop("seen"), 0, -np.inf).astype(np.float32)
+    mask[0, 0, 2] = -np.inf
+    write(model_of(text), str(tmp_path / "source.onnx"))
+    samples = {f"{name}/{i}": array for i in range(2) for name, array in {**feeds, "m": np.maximum(mask, -1e4)}.items()}
+    np.savez(tmp_path / "samples.npz", **samples)  # type: ignore[arg-type]
+    report = geoc.compile(
+        str(tmp_path / "source.onnx"),
+        tmp_path / "made.onnx",
+        precision="kv8",
+        calib=str(tmp_path / "samples.npz"),
+        shape="B=1",
+    )
+    assert report.ok
+    empty = {name: np.zeros((1, GROUPS, 0, SIZE), np.int8) for name in ("pk", "pv")}
+    found = session(tmp_path / "made.onnx").run(None, {**feeds, "m": mask, **empty})[0]
+    assert np.isfinite(found).all() and not found[0, 2].any() and found[0, 1].any()
