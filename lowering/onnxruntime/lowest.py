@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ...ir.core import Value
+from ...ir.core import Node, Value
 from ...ir.rewrite import ABSENT, memo, native
 from ...ir.types import F16, F32, DType
 from ...passes.fuse.elements import Expr, Space, TooLarge
@@ -48,7 +48,8 @@ def is_finite(mask: Value | None) -> bool:
         return True
     if mask.dtype not in _NUMBERS or mask.shape is None:
         return False
-    if _is_cured(mask, *_NUMBERS[mask.dtype]):
+    maker = _unmoved(mask)
+    if maker is not None and maker.op.key == "Max" and any(_number(v) > -np.inf for v in maker.inputs):
         return True
     try:
         elements = Elements(mask)
@@ -118,11 +119,17 @@ def _is_moderate(value: Value, lowest: float) -> bool:
     return bool(np.abs(table.const.array()).max() < -lowest / 2)
 
 
-def _is_cured(mask: Value, lowest: float, above: float) -> bool:
-    """True for what the rules have made, and what only moves its elements."""
+def _unmoved(mask: Value) -> Node | None:
+    """What computes the elements of a mask, behind all that only moves them."""
     node = mask.producer
     while node is not None and node.op.key in _MOVES and node.inputs[0] is not None:
         node = node.inputs[0].producer
+    return node
+
+
+def _is_cured(mask: Value, lowest: float, above: float) -> bool:
+    """True for what the rules have made, and what only moves its elements."""
+    node = _unmoved(mask)
     if node is None:
         return False
     if node.op.key == "Max":
