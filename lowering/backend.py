@@ -117,11 +117,13 @@ class Quantization(NamedTuple):
     """The passes that bring a model to integers for a runtime: pipelines as text.
 
     `first` stand before the target's forms of operators, `last` behind all. `samples`: they need samples to measure on.
+    `note`: what the user should know of them.
     """
 
     first: str = ""
     last: str = ""
     samples: bool = False
+    note: str = ""
 
 
 def weights_alone(precision: str, has_samples: bool, last: str) -> Quantization | None:
@@ -180,6 +182,7 @@ class Backend:
     precisions: ClassVar[frozenset[str]] = frozenset(("fp32",))  # what graphs for it may compute in
     lossy: ClassVar[tuple[str, ...]] = ()  # passes of its own that change numbers, before those of a lower precision
     halved: ClassVar[tuple[str, ...]] = ()  # and those that look at a graph in half precision, behind the casts
+    finished: ClassVar[tuple[str, ...]] = ()  # and the last of all, for forms that clean-up would undo
 
     def limits(self, version: str | None) -> tuple[int, int]:
         """The newest (opset of the default domain, IR version) that a version loads; None: of the newest known."""

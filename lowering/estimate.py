@@ -7,7 +7,9 @@ The time of a node is launch + max(flops / rate, bytes / bandwidth), the rooflin
 (CACM 52(4), 2009). Matrix products, convolutions and attention run at the rate of their element type (fp32 at that of
 tf32 where a GPU has it, as TensorRT does by default), everything else at the rate of fp32. Nodes follow each other; a
 branch counts as the longer one, a loop's body once. Nothing is assumed of fusion or caches beyond what an operator
-itself says, so memory-bound graphs come out slower than a runtime that fuses runs them.
+itself says, so memory-bound graphs come out slower than a runtime that fuses runs them; but for quantization, where the
+runtime says that it fuses that (`Integers.fused`): codes are written by what makes the floats, and read by what reads
+them; what is not fused after all counts as a share of a launch.
 """
 
 from __future__ import annotations
@@ -18,13 +20,15 @@ from ..ir.core import Graph, Model, Node, Value
 from ..ir.errors import UsageError
 from ..ir.ops.cost import CostModel, Machine
 from ..ir.ops.cost_table import ALIASES, MATRIX_UNITS
-from ..ir.types import BF16, F4E2M1, F16, F32, I8, U8, DType
+from ..ir.types import BF16, F4E2M1, F16, F32, I8, U8, DType, Type, tensor_type
+from ..passes.quantize.kernels import FUSED
 from .targets import Target
 
 _RATES: dict[DType, tuple[str, ...]] = {
     F32: ("tf32", "fp32"), F16: ("fp16",), BF16: ("bf16",), I8: ("int8",), U8: ("int8",),
     F4E2M1: ("fp4",),
 }  # fmt: skip
+_BACK = ("DequantizeLinear", "TRT_MXFP8DequantizeLinear")
 _MILLION = 1e6
 _HOUR = 3600.0
 
@@ -66,6 +70,46 @@ class Estimate:
         return None if memory is None else self.peak_bytes <= memory
 
 
+class _Fused:
+    """What becomes of Q and DQ where a runtime makes them parts of other kernels.
+
+    `types`: of values that are codes where they are written and read. `free`: nodes that nothing is left of, and what
+    their results are: DQ, and factors right in front of a Q. `quantizing`: what writes codes; True for those beside the
+    floats, which others read.
+    """
+
+    def __init__(self, model: Model | None) -> None:
+        self.types: dict[Value, Type | None] = {}
+        self.free: dict[Node, Value] = {}
+        self.quantizing: dict[Node, bool] = {}
+        for node in () if model is None else model.walk():
+            source = node.input(0)
+            if source is None or node.op.name not in ("QuantizeLinear", *_BACK):
+                continue
+            if node.op.name in _BACK and source.dtype is not None and not _is_result(node.output):
+                self.free[node] = source
+                self.types[node.output] = tensor_type(source.dtype, node.output.shape)
+            elif node.op.name == "QuantizeLinear" and source.producer is not None and node.output.dtype is not None:
+                source = self._before_factors(source)
+                self.quantizing[node] = source.sole_use is None or source.producer is None
+                if not self.quantizing[node]:
+                    self.types[source] = tensor_type(node.output.dtype, source.shape)
+
+    def _before_factors(self, value: Value) -> Value:
+        """What a value is behind products with constants that nothing else reads."""
+        while value.producer is not None and value.producer.op.key == "Mul" and value.sole_use is not None:
+            varying = [operand for operand in value.producer.inputs if operand is not None and operand.const is None]
+            if len(varying) != 1 or varying[0].shape != value.shape:
+                break
+            self.free[value.producer] = varying[0]
+            value = varying[0]
+        return value
+
+
+def _is_result(value: Value) -> bool:
+    return any(user.graph is not None and user is user.graph.ret for user in value.users)
+
+
 def estimate_model(model: Model, target: Target) -> Estimate:
     """The estimate for a model as it stands. Raises UsageError for a target without peak numbers."""
     hardware = target.hardware
@@ -74,9 +118,10 @@ def estimate_model(model: Model, target: Target) -> Estimate:
     vector = Machine(hardware.rates["fp32"], hardware.bandwidth, hardware.launch)
     sizes = CostModel(vector)
     result = Estimate(target)
+    fused = _Fused(model if target.integers.fused else None)
     inner: dict[Graph, tuple[float, int]] = {}  # seconds and peak bytes of the graphs done so far
     for graph in reversed(list(model.graph.graphs())):
-        inner[graph] = _time(graph, sizes, result, inner), _peak(graph, sizes, inner)
+        inner[graph] = _time(graph, sizes, result, inner, fused), _peak(graph, sizes, inner, fused)
     constants = {
         value: value.const.length
         for graph in model.graph.graphs()
@@ -93,7 +138,9 @@ def estimate_model(model: Model, target: Target) -> Estimate:
     return result
 
 
-def _time(graph: Graph, sizes: CostModel, result: Estimate, inner: dict[Graph, tuple[float, int]]) -> float:
+def _time(
+    graph: Graph, sizes: CostModel, result: Estimate, inner: dict[Graph, tuple[float, int]], fused: _Fused
+) -> float:
     """Seconds of one run of a graph; its nodes are added to the result, the last first."""
     total = 0.0
     hardware = result.target.hardware
@@ -102,16 +149,19 @@ def _time(graph: Graph, sizes: CostModel, result: Estimate, inner: dict[Graph, t
             each = [inner[region][0] for region in node.regions.values()]
             total += max(each) if node.op.key == "If" else sum(each)
             continue
-        flops, moved = sizes.flops(node), sizes.bytes(node)
+        flops, moved = sizes.flops(node), sizes.bytes(node, fused.types)
+        if node in fused.quantizing:
+            moved = sizes.bytes_of(node.output) if fused.quantizing[node] else 0
         if flops is None or moved is None or node.op.is_opaque:
             result.unknown.append(node)
             continue
-        if node.op.base_key in ALIASES:
+        if node.op.base_key in ALIASES or node in fused.free:
             continue
+        launch = FUSED * hardware.launch if node in fused.quantizing else hardware.launch
         compute = flops / hardware.rates[_rate_of(node, hardware.rates)]
         memory = moved / (hardware.bandwidth or 1.0)
-        seconds = hardware.launch + max(compute, memory)
-        longest = max((hardware.launch, "launch"), (memory, "memory"), (compute, "compute"))
+        seconds = launch + max(compute, memory)
+        longest = max((launch, "launch"), (memory, "memory"), (compute, "compute"))
         result.nodes.append(NodeEstimate(node, seconds, flops, moved, longest[1]))
         result.flops += flops
         result.bytes += moved
@@ -141,14 +191,14 @@ def _stored(value: Value | None) -> DType | None:
     """The type of the codes that a value comes back of, moved or cast since perhaps; None where it was none."""
     while value is not None and value.producer is not None:
         maker, value = value.producer, value.producer.input(0)
-        if maker.op.name in ("DequantizeLinear", "TRT_MXFP8DequantizeLinear"):
+        if maker.op.name in _BACK:
             return None if value is None else value.dtype
         if maker.op.name not in ("Cast", "Transpose", "Reshape"):
             return None
     return None
 
 
-def _peak(graph: Graph, sizes: CostModel, inner: dict[Graph, tuple[float, int]]) -> int:
+def _peak(graph: Graph, sizes: CostModel, inner: dict[Graph, tuple[float, int]], fused: _Fused) -> int:
     """The most bytes that a graph's inputs and intermediate results take at once.
 
     Inputs stay as long as the graph runs, a result until its last use. A view shares the memory of what it looks at;
@@ -158,17 +208,18 @@ def _peak(graph: Graph, sizes: CostModel, inner: dict[Graph, tuple[float, int]])
     owners: dict[Value, Value] = {}  # the value whose memory each one is in
     last: dict[Value, int] = {}  # by owner
     for node, index in place.items():
-        source = node.input(0) if node.op.base_key in ALIASES else None
+        is_view = node.op.base_key in ALIASES or fused.quantizing.get(node) is False
+        source = fused.free.get(node, node.input(0) if is_view else None)
         for value in node.outputs:
             owner = owners[value] = value if source is None else owners.get(source, source)
             last[owner] = max(last.get(owner, index), _last_use(value, graph, place))
     freed: dict[int, int] = {}  # bytes after each node
     for owner, index in last.items():
         if owners.get(owner) is owner:  # neither an input nor a constant
-            freed[index] = freed.get(index, 0) + (sizes.bytes_of(owner) or 0)
+            freed[index] = freed.get(index, 0) + (sizes.bytes_of(owner, fused.types) or 0)
     live = peak = sum(sizes.bytes_of(value) or 0 for value in graph.inputs)
     for node, index in place.items():
-        live += sum(sizes.bytes_of(value) or 0 for value in node.outputs if owners[value] is value)
+        live += sum(sizes.bytes_of(value, fused.types) or 0 for value in node.outputs if owners[value] is value)
         peak = max(peak, live + max((inner[region][1] for region in node.regions.values()), default=0))
         live -= freed.get(index, 0)
     return peak

@@ -1,6 +1,7 @@
-"""Natives about the shape of attention masks, for the rules of every runtime.
+"""Natives about the shape and the numbers of attention masks, for the rules of every runtime.
 
 By the operator a mask is broadcast to the rows; where it has fewer columns than there are keys, the others are hidden.
+A row in which -inf hides all keys gives zeros, where a softmax gives NaN; no finite mask hides all.
 """
 
 from __future__ import annotations
@@ -8,11 +9,40 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ..ir.core import Value
 from ..ir.dims import DimLike
 from ..ir.infer import content_of
 from ..ir.rewrite import ABSENT, native
 from ..ir.types import BOOL
+
+# Operators whose results are finite where what they read is: arithmetic that overflows is not thought of.
+_KEEPS_FINITE = frozenset((
+    "Reshape", "Unsqueeze", "Squeeze", "Expand", "Slice", "Transpose", "Gather", "Identity", "Cast", "Add", "Sub",
+    "Mul", "Neg", "Min", "Max", "Where", "Concat", "ScatterND", "Trilu",
+))  # fmt: skip
+_SHAPED_BY = frozenset(("Reshape", "Unsqueeze", "Squeeze", "Expand", "Slice", "Gather"))
+
+
+def is_finite(mask: Value, depth: int = 12) -> bool:
+    """True for a mask that is added and holds no infinities, as far as its producers show."""
+    if mask.dtype is None or not mask.dtype.is_float:
+        return False
+    if mask.const is not None:
+        return bool(np.isfinite(mask.const.array().astype(np.float32)).all())
+    node = mask.producer
+    if node is None or depth == 0 or node.op.key not in _KEEPS_FINITE:
+        return False
+    read = node.inputs[:1] if node.op.key in _SHAPED_BY else node.inputs
+    floats = [v for v in read if v is not None and v.dtype is not None and v.dtype.is_float]
+    return all(is_finite(value, depth - 1) for value in floats)
+
+
+@native
+def instead_of_nan(mask: Value | None) -> Any:
+    """What a row of attention gives in which all keys may be hidden; absent where none is."""
+    return ABSENT if mask is None or is_finite(mask) else 0.0
 
 
 @native

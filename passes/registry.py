@@ -44,6 +44,8 @@ BUILT_IN: dict[str, str] = {
     "quantize-floats": ".quantize.quantize_floats:QuantizeFloats",
     "equalize": ".quantize.equalize:Equalize",
     "smooth": ".quantize.smooth:Smooth",
+    "low-rank": ".lowrank.lowrank:LowRank",
+    "low-rank-conv": ".lowrank.convolutions:LowRankConv",
 }
 RULE_SETS: dict[str, str] = {
     "identity": ".simplify.arrangement",

@@ -12,6 +12,7 @@ from ..passes.pipelines import apply_edits, parse, render
 from .check import Judge, Verdict
 from .precision import MAX_ERROR, QUANTIZED, Attempt
 from .report import CHECKED, WRONG, Accuracy, Refusal
+from .weighing import Candidate, is_weighed
 
 if TYPE_CHECKING:
     from .compiler import Compilation
@@ -50,11 +51,14 @@ class Trial:
 def within_budget(run: Compilation, judge: Judge, model: Model) -> Model | None:
     """The model of the first attempt with a lower precision that stays inside the budget, in the report; None for none.
 
-    Where none does as a whole, it is as much of the first one as does. One precision that was asked for is an order:
-    without a budget its model is the result whatever comes out.
+    Where none does as a whole, it is as much of the first one as does. Numbers of 8 bits are weighed against half
+    precision where the target has both (`weighing`). One precision that was asked for is an order: without a budget its
+    model is the result whatever comes out.
     """
     automatic = len(run.attempts) > 1
     failed: list[Trial] = []
+    small: list[Candidate] = []  # in numbers of 8 bits, that fit
+    taken: Candidate | None = None
     for number, attempt in enumerate(run.attempts):
         if number and attempt.without and not any(name in attempt.without for name, _ in run.tally.counts):
             continue  # the attempt before did nothing that this one leaves out
@@ -71,16 +75,18 @@ def within_budget(run: Compilation, judge: Judge, model: Model) -> Model | None:
             failed.append(trial)
         elif automatic and not trial.lowered:
             run.report.refused.append(Refusal(attempt.precision, "it saves no time anywhere"))
+        elif is_weighed(attempt, run.attempts):
+            small.append(Candidate.of(run, trial))
         elif _pays(run, trial, automatic):
-            return _accepted(run, judge, trial)
-    part = None
-    if failed:
-        from .partly import PartSearch
-
-        part = PartSearch(run, judge, failed[0]).best()
+            taken = Candidate.of(run, trial)
+            break
+    if failed and not small:
+        taken = _in_part(run, judge, failed, small, taken)
     run.report.refused += [trial.refusal for trial in failed]
-    if part is not None and _pays(run, part, automatic):
-        return _accepted(run, judge, part)
+    if small:
+        taken = _weighed(run, small, taken)
+    if taken is not None:
+        return _accepted(run, judge, taken.choose(run))
     if failed and not failed[0].attempt.precision:  # --passes says what to run: there is no other form
         return _accepted(run, judge, failed[0])
     run.kept = dict(run.slow)
@@ -91,6 +97,39 @@ def within_budget(run: Compilation, judge: Judge, model: Model) -> Model | None:
     run.choose(Attempt("", ()))
     judge.max_error = None
     return None
+
+
+def _in_part(
+    run: Compilation, judge: Judge, failed: list[Trial], small: list[Candidate], taken: Candidate | None
+) -> Candidate | None:
+    """What to take where nothing, or half precision alone (`taken`), fits as a whole: as much of the first as does.
+
+    Of numbers of 8 bits with half precision around them, which fits then, that goes to `small` instead.
+    """
+    from .partly import PartSearch
+
+    weighed = [trial for trial in failed if is_weighed(trial.attempt, run.attempts)]
+    others = [trial for trial in failed if trial not in weighed]
+    chosen = weighed if taken is not None or not others else others
+    part = PartSearch(run, judge, chosen[0]).best() if chosen else None
+    if part is None or not _pays(run, part, len(run.attempts) > 1):
+        return taken
+    if chosen is not weighed:
+        return Candidate.of(run, part)
+    small.append(Candidate.of(run, part))
+    return taken
+
+
+def _weighed(run: Compilation, small: list[Candidate], taken: Candidate | None) -> Candidate | None:
+    from .weighing import faster
+
+    run.progress.stage("estimating", 0.9, 0.95)
+    found = faster(run, small, taken)
+    if found is not None and run.outputs.is_written:  # what is looked into is that of the model that was made last
+        found.choose(run)
+        found.trial.model = run.optimize(run.model(), run.final_instruments())
+        found.trial.watching = run.tally, run.refusals
+    return found
 
 
 def _limit(run: Compilation, automatic: bool) -> float:

@@ -6,11 +6,13 @@ pass that changed something, and runs again without a pass that fails.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from ..ir.core import Model, Node
 from ..ir.errors import UnsupportedModel, UsageError
+from ..lowering.onnx.declared import with_shapes
 from ..passes.base import Instrument, Pass, Place, place_of
 from ..passes.instruments import where
 from ..passes.manager import Repeat
@@ -18,7 +20,8 @@ from .budget import within_budget
 from .check import Judge, Verdict
 from .report import CHECKED, NOT_CHECKED, WRONG, Accuracy, Repair
 from .runtimes import REFERENCE, own_runtime
-from .sessions import CannotCheck
+from .sessions import CannotCheck, unoptimized_session
+from .shapes import fixed_shape
 
 if TYPE_CHECKING:
     from .compiler import Compilation
@@ -67,6 +70,7 @@ def compile_checked(run: Compilation, model: Model, mode: str) -> Model:
     """Optimize with comparison; sets `run.report.accuracy` and the repairs. Returns the model to keep."""
     judge = _judge(run, model)
     if judge is None:
+        run.choose_unchecked()
         return run.optimize(model, run.final_instruments())
     was_lossy = run.is_lossy
     chosen = within_budget(run, judge, model)
@@ -108,6 +112,30 @@ def _judge(run: Compilation, model: Model) -> Judge | None:
         raise UsageError(f"cannot be measured: {reason}", source="--metric")
     run.report.accuracy = Accuracy(NOT_CHECKED, reason)
     return None
+
+
+def refused_source(run: Compilation) -> str:
+    """Why onnxruntime does not load the source once its inputs have the sizes of --shape; "" where it does.
+
+    A branch that is never taken at these sizes may have no shapes at them. It tells when it knows constants: here they
+    are initializers, in the source it folds them to such by default.
+    """
+    if run.settings.path is None or run.settings.path.endswith(".gir") or not run.settings.shape:
+        return ""  # what it was loaded from is no ONNX file, or says these sizes itself
+    model = run.model()
+    sizes = {
+        name: shape
+        for name, value in zip(model.graph.input_names, model.graph.inputs)
+        if (shape := fixed_shape(value)) is not None
+    }
+    path = os.path.join(run.scratch_folder(), "declared.onnx")
+    try:
+        if not with_shapes(run.reference(model), path, sizes):
+            return ""
+        unoptimized_session(path, "it", fold=True)
+    except CannotCheck as error:
+        return str(error).removeprefix("onnxruntime does not load it: ").rpartition(f"{path} failed:")[2]
+    return ""
 
 
 class _Repair:
@@ -192,6 +220,10 @@ class _Repair:
             verdict.message += "; the target has no form of the model before it, so that no rewrite can be blamed"
             return False
         if bad == 0:
+            reason = refused_source(self.run)
+            if reason:
+                verdict.message = f"onnxruntime does not load the source itself at the sizes of --shape: {reason}"
+                return False
             declared = "" if self.run.interface is None else f"{self.run.interface} inputs and outputs, "
             verdict.message += f"; wrong before any rewrite: {declared}import, inference or export is to blame"
             return False

@@ -29,9 +29,9 @@ from .calibration import RANDOM, Calibration
 from .emitting import FASTEST, outputs_of
 from .files import files_of, load_any, need_folders, protect, weight_bytes
 from .goal import GOALS
-from .precision import Attempt, attempts
+from .precision import SMALL, Attempt, attempts, untried
 from .progress import Progress
-from .report import NOT_CHECKED, Accuracy, GraphSize, Report, group_refusals
+from .report import NOT_CHECKED, Accuracy, GraphSize, Refusal, Report, group_refusals
 from .samples import Samples, open_samples
 from .selection import selected
 from .settings import Settings
@@ -130,10 +130,10 @@ class Compilation:
         if settings.goal is not None and all(self._attempts(level, goal) == self.attempts for goal in GOALS):
             self.report.notes.append(f"--goal={settings.goal} decides nothing here: all goals have the same form")
         self.choose(self.attempts[0])
-        if settings.level == 3 and settings.passes is None and len(self.attempts) == 1 and not settings.precision:
-            note = f"-O3 is -O2 here: geoc brings nothing to a lower precision for {settings.target} yet"
-            self.report.notes.append(note)
-        self.skip = selected(self.steps, settings.skip, settings.only)
+        if settings.precision == "auto" or (level == 3 and settings.precision is None):
+            self.report.notes += untried(self.target, settings.calib)
+        every = [step for attempt in self.attempts for step in self.registry.resolve(self._items(attempt))]
+        self.skip = selected(every, settings.skip, settings.only)
         report = self.report
         report.source = settings.path or ""
         report.target = settings.target
@@ -161,14 +161,26 @@ class Compilation:
 
     def choose(self, attempt: Attempt) -> None:
         """Make the pipeline that of one of the attempts."""
-        more = attempt.items
-        if self.settings.io_precision is not None:
-            more += parse(f"interface{{to={self.settings.io_precision}}}")
-        items = plan(self.settings, self.registry, self.target.pipeline, more, attempt.first)
+        self.chosen = attempt
+        items = self._items(attempt)
         self.steps = self.registry.resolve(items)
         self.is_lossy = any(self.registry.find(step.name).lossy for step in names(items))
         self.report.pipeline = render(items)
         self.report.precision = attempt.precision
+
+    def _items(self, attempt: Attempt) -> tuple[Item, ...]:
+        more = attempt.items
+        if self.settings.io_precision is not None:
+            more += parse(f"interface{{to={self.settings.io_precision}}}")
+        return plan(self.settings, self.registry, self.target.pipeline, more, attempt.first)
+
+    def choose_unchecked(self) -> None:
+        """Where nothing is compared: the first attempt whose numbers need no budget to be trusted."""
+        first = self.attempts[0].precision
+        if len(self.attempts) > 1 and first in SMALL:
+            self.choose(next(attempt for attempt in self.attempts if attempt.precision not in SMALL))
+            why = "nothing is compared that could keep it within a budget"
+            self.report.refused.append(Refusal(first, why, 1, f"--precision {first}"))
 
     def before(self, step: Pass) -> Model:
         """The source as it is when a step of the pipeline comes to it."""
@@ -211,7 +223,8 @@ class Compilation:
             written += [*old_dumps(settings.dump_dir), os.path.join(settings.dump_dir, TRACE)]
         protect(written, self.inputs)
 
-    def _folder(self) -> str:
+    def scratch_folder(self) -> str:
+        """A folder for files that go when this is done."""
         if self.scratch is None:
             self.scratch = tempfile.mkdtemp(prefix="geoc-")
         return self.scratch
@@ -228,7 +241,7 @@ class Compilation:
         Of a large source it is a copy whose weights onnxruntime maps (`lowering.onnx.external`).
         """
         if self._reference is None:
-            path, copy = self.settings.path, os.path.join(self._folder(), "reference.onnx")
+            path, copy = self.settings.path, os.path.join(self.scratch_folder(), "reference.onnx")
             if path is None or path.endswith(".gir"):
                 self.export(model, copy)
             elif os.path.getsize(path) <= MAPPED or not with_external_weights(path, copy):
@@ -262,6 +275,8 @@ class Compilation:
                 self.report.accuracy = Accuracy(NOT_CHECKED, reason)
         elif mode == "off":
             self.report.accuracy = Accuracy(NOT_CHECKED, "--check=off")
+        if mode == "off":
+            self.choose_unchecked()
         # Who wants it run for a comparison, or gives samples, wants it measured too.
         if self.is_lossy and (weights < most or mode != "off" or self.samples is not None):
             self.calibration = Calibration(
@@ -317,6 +332,8 @@ class Compilation:
             f"{name}.{rule}" if rule else name: count for (name, rule), count in sorted(self.tally.counts.items())
         }
         report.refused += group_refusals(self.refusals)
+        if self.chosen.note:
+            report.notes.append(self.chosen.note)
         if self.timing is not None:
             report.timing = self.timing.root.to_json()
             if self.log is not None:

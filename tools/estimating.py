@@ -69,7 +69,7 @@ def estimate_verb(arguments: Arguments) -> int:
     source = one_model(arguments)
     target = get_target(arguments.get("target", "cpu"))
     model = read_model(arguments, source)
-    assumed = _assume(model)
+    assumed = assume(model)
     found = estimate_model(model, target)
     if arguments.get("json"):
         print(json.dumps({**_record(found), "assumed": assumed}))
@@ -78,7 +78,7 @@ def estimate_verb(arguments: Arguments) -> int:
     return 0
 
 
-def _assume(model: Model) -> list[str]:
+def assume(model: Model) -> list[str]:
     """Give sizes to the dimensions of inputs that have no name, and say what is assumed of those that have one.
 
     As --shape would have it: an unnamed first dimension is a batch of 1, others are `TYPICAL`.

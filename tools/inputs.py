@@ -42,6 +42,7 @@ TABLES: dict[str, tuple[int, ...]] = {
     "samples": (16000, 12800, 512, 576, 1280, 32000, 44100, 80000),
     "other": (4, 6, 2, 1, 3, 8, 16, 32),
 }
+STEPS = 1000  # of diffusion, that models are trained on (Ho et al., 2020, section 4)
 ATTEMPTS = 10  # rows of the tables that are tried, each with the wanted batch and with batch 1
 
 
@@ -250,6 +251,8 @@ def fill(
 def _floats(meaning: Meaning, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
     if meaning.rate:
         return np.full(shape, 16000.0)
+    if meaning.step:
+        return rng.integers(0, STEPS, shape).astype(np.float64)
     if meaning.additive:
         return np.where(_mask(shape, rng), 0.0, -1e4)
     if meaning.mask:
@@ -286,6 +289,8 @@ def _ints(
         return steps % bound if bound else steps
     if meaning.rate:
         return np.full(shape, 16000)
+    if meaning.step:
+        return rng.integers(0, min(bound or STEPS, STEPS), shape)
     if meaning.length:
         longest = max([size for size in sizes.values() if size > 1], default=4)
         counts = np.full(shape, longest)

@@ -16,8 +16,8 @@ class Meaning:
 
     `bounds`: its values must stay below each of these (the tables it indexes); `mask`: zeros and ones;
     `additive`: a float mask that is added (0 keeps, a large negative number hides); `size`: its values are
-    sizes or counts (a shape, k of TopK); `position`, `length`, `rate`, `choice` come from the name; `picture`:
-    nothing speaks against pixels, and the shape decides.
+    sizes or counts (a shape, k of TopK); `position`, `length`, `rate`, `choice`, `step` come from the name;
+    `picture`: nothing speaks against pixels, and the shape decides.
     """
 
     bounds: list[DimLike]
@@ -28,6 +28,7 @@ class Meaning:
     length: bool = False
     rate: bool = False
     choice: bool = False
+    step: bool = False
     picture: bool = False
 
 
@@ -125,6 +126,7 @@ _POSITION = re.compile(r"position|pos_ids|(^|[._/])pos([._/]|$)")
 _LENGTH = re.compile(r"len(gth)?s?($|[._/\d])")
 _RATE = re.compile(r"(^|[._/])sr($|[._/])|sample_?rate|sampling")
 _CHOICE = re.compile(r"type|segment")
+_STEP = re.compile(r"time_?steps?($|[._/\d])")
 _STATE = re.compile(r"past|cache|key|value|state|hidden")
 
 
@@ -138,5 +140,6 @@ def _read_name(found: Meaning, value: Value, name: str) -> None:
     found.length = bool(_LENGTH.search(name)) and value.rank in (0, 1)
     found.rate = bool(_RATE.search(name)) and value.rank in (0, 1)
     found.choice = bool(_CHOICE.search(name))
+    found.step = bool(_STEP.search(name)) and value.rank in (0, 1)
     is_number = value.dtype is not None and value.dtype.is_float
     found.picture = is_number and value.rank == 4 and not (found.mask or found.additive or _STATE.search(name))

@@ -26,6 +26,7 @@ from .mixed import Kept, measure
 from .mixed_integers import measure_integers
 from .report import Stays
 from .sessions import CannotCheck
+from .weighing import is_weighed
 
 if TYPE_CHECKING:
     from .budget import Trial
@@ -170,7 +171,10 @@ class PartSearch:
             raise CannotCheck(run.calibration.problem)
         run.kept = dict(run.slow)
         context = Context(capabilities=run.target.capabilities, observe=run.calibration.observe, kept=run.slow)
-        speed = IntegerSpeed(run.target.integers, run.target.hardware)
+        halves = [step.half for step in run.steps if isinstance(step, Autocast)]
+        around = next(filter(None, halves), F32)
+        is_weighing = is_weighed(self.whole.attempt, run.attempts)  # an order is carried out where it gains little
+        speed = IntegerSpeed(run.target.integers, run.target.hardware, around, run.shapes.best, is_weighing)
         parts: Parts | WeightParts
         if isinstance(step, QuantizeWeights):
             parts = weights = WeightParts(model, step, context)

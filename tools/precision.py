@@ -16,6 +16,8 @@ NAMES = ("auto", "fp32", "tf32", "bf16", "fp16", "fp8", "w8a8", "w8a16", "w4a16"
 ALIASES = {"int8": "w8a8", "int4": "w4a16", "int4kv8": "w4a16kv8"}
 QUANTIZED = ("w8a8", "w8a16", "w4a16", "kv8", "w8a16kv8", "w4a16kv8")
 FLOATS = ("fp8",)
+SMALL = (*QUANTIZED, *FLOATS)  # what models are brought to by measuring, rounding and correcting, not by casts
+RATES = {"w8a8": "int8", "fp8": "fp8"}  # what a target's description calls the rate of each
 MAX_ERROR = 0.01  # mean relative L2 error of an output that -O3 allows
 _HALVES = ("fp16", "bf16")
 _CLEAN_UP = "fold,views,transposes,identity,cse,dce"
@@ -26,13 +28,14 @@ class Attempt(NamedTuple):
     """One precision and the steps behind the pipeline that make it; () for the precision of the source.
 
     `without`: passes of the attempt before it that this one leaves out. Where those changed nothing, it is the same.
-    `first`: steps before the target's forms of operators.
+    `first`: steps before the target's forms of operators. `note`: what the user should know of it.
     """
 
     precision: str
     items: tuple[Item, ...]
     without: tuple[str, ...] = ()
     first: tuple[Item, ...] = ()
+    note: str = ""
 
 
 def attempts(
@@ -47,8 +50,8 @@ def attempts(
 
     `precision` None is that of the source, and at -O3 the same as "auto": the fastest that the target has, and the
     source's where that is too inexact. `interface`: what ``--io-precision`` declares inputs and outputs as; `calib`:
-    the samples that were given; `goal`: what ``--goal`` prefers. Raises UsageError for what the target lacks, where
-    samples are needed, and for a goal that there is not.
+    the samples that were given, with which "auto" tries numbers of 8 bits first; `goal`: what ``--goal`` prefers.
+    Raises UsageError for what the target lacks, where samples are needed, and for a goal that there is not.
     """
     plain = Attempt("", ())
     rows = rows_for(goal)
@@ -60,37 +63,70 @@ def attempts(
             raise UsageError(said, source="--precision")
         _check(target, precision)
     precision = ALIASES.get(precision, precision)
-    if precision in (*QUANTIZED, *FLOATS):
+    if precision in SMALL:
         return [_quantized(target, precision, calib, rows)]
     if precision == "auto":
-        integers = target.backend.quantization("w8a8", True) is not None and calib is not None
         lower = [p for p in _FASTEST_FIRST if p in target.precisions]
         found = [attempt for p in lower for attempt in _half(target, p, interface)] + [plain]
-        return [_quantized(target, "w8a8", calib, rows), *found] if integers and not lower else found
+        small = [] if calib is None else [p for p in tried_with_samples(target) if not why_untried(target, p)]
+        return [*(_quantized(target, p, calib, rows) for p in small), *found]
     return _half(target, precision, interface)[:1] if precision in _HALVES else [plain]
+
+
+def tried_with_samples(target: Target) -> list[str]:
+    """The numbers of 8 bits that "auto" tries where samples are given: those that the target computes in."""
+    has = ("w8a8", *(p for p in FLOATS if p in target.precisions))
+    return [p for p in has if target.backend.quantization(p, True) and not target.backend.lacks(p, target.hardware)]
+
+
+def why_untried(target: Target, precision: str) -> str:
+    """Why "auto" does not weigh numbers of 8 bits against half precision, although a target has both; "" if it does.
+
+    Only an estimate can tell which is faster: the target's kernels do not run on this machine.
+    """
+    if not any(half in target.precisions for half in _HALVES):
+        return ""
+    if target.hardware.dla:
+        return "nothing estimates what a DLA gains by it"
+    if target.cost_model is None or RATES[precision] not in target.hardware.rates:
+        return f"target {target.name} has no peak rates to tell by that it is faster than half precision"
+    return ""
+
+
+def untried(target: Target, calib: str | None) -> list[str]:
+    """What "auto" does not try on a target, and what it would need for that: notes for the summary."""
+    small = {p: why_untried(target, p) for p in tried_with_samples(target)}
+    if calib is not None:
+        return [f"{p} was not tried: {why}; --precision {p} orders it" for p, why in small.items() if why]
+    has_half = any(half in target.precisions for half in _HALVES)
+    here = "" if has_half else "-O3 is -O2 here: "
+    could = [p for p, why in small.items() if not why]
+    if could:
+        return [f"{here}{' and '.join(could)} would be tried with samples: --calib FILE.npz"]
+    return [] if has_half else [f"{here}geoc brings nothing to a lower precision for {target.name} yet"]
 
 
 def _quantized(target: Target, precision: str, calib: str | None, rows: str) -> Attempt:
     """The attempt at integers or small floats, from samples where there are any, fast for so many `rows`."""
-    chosen = target.backend.quantization(precision, calib is not None, rows)
-    if chosen is None:
-        raise UsageError(f"geoc does not bring models to {precision} for {target.name} yet", source="--precision")
     reason = target.backend.lacks(precision, target.hardware)
     if reason:
         raise UsageError(f"target {target.name} does not compute in {precision}: {reason}", source="--precision")
+    chosen = target.backend.quantization(precision, calib is not None, rows)
+    if chosen is None:
+        raise UsageError(f"geoc does not bring models to {precision} for {target.name} yet", source="--precision")
     if chosen.samples and calib is None:
         raise UsageError(
             f"{precision} needs samples to measure on: --calib FILE.npz, a folder, or FILE.py:FUNCTION; --calib random "
             "takes made-up inputs", source="--precision"
         )  # fmt: skip
-    return Attempt(precision, parse(chosen.last), first=parse(chosen.first))
+    return Attempt(precision, parse(chosen.last), first=parse(chosen.first), note=chosen.note)
 
 
 def _half(target: Target, precision: str, interface: str | None) -> list[Attempt]:
     """The attempts at half precision: with what the runtime does better than the source says, and without."""
     declared = f",interface={interface}" if interface == precision else ""
-    own = target.backend.lossy
-    passes = ",".join((f"autocast{{to={precision}{declared}}}", *target.backend.halved, _CLEAN_UP))
+    backend, own = target.backend, target.backend.lossy
+    passes = ",".join((f"autocast{{to={precision}{declared}}}", *backend.halved, _CLEAN_UP, *backend.finished))
     found = [Attempt(precision, parse(passes), own)]
     return [Attempt(precision, parse(",".join((*own, passes)))), *found] if own else found
 

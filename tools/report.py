@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..ir.ops.cost_table import MATRIX_UNITS
 from ..ir.types import BF16, F16, I8
 from ..passes.caches import caches
+from .precision import SMALL
 
 if TYPE_CHECKING:
     from ..ir.core import Model, Node
@@ -45,7 +46,8 @@ class GraphSize:
     bytes: int = 0
     fused: dict[str, int] = field(default_factory=dict)
     products: int = 0  # matrix products, convolutions, attention and recurrent layers
-    low: int = 0  # those of them that compute in half precision or with integers
+    low: int = 0  # those of them that compute in half precision, with integers or with small floats
+    coded: int = 0  # of these, those that read integers or small floats
     casts: int = 0
     caches: int = 0  # of keys and values, as i8
 
@@ -59,10 +61,11 @@ class GraphSize:
                 if op.name in kinds:
                     found[kinds[op.name]] += len(nodes)
         products = [node for node in model.walk() if node.op.base_key in MATRIX_UNITS]
-        low = sum(node.output.dtype in (F16, BF16) or _reads_integers(node) for node in products)
+        coded = [_reads_codes(node) for node in products]
+        low = sum(node.output.dtype in (F16, BF16) or reads for node, reads in zip(products, coded))
         casts = sum(len(nodes) for graph in model.graphs() for op, nodes in graph.index.items() if op.key == "Cast")
-        coded = sum(model.graph.inputs[place].dtype is I8 for place in caches(model.graph))
-        return cls(model.node_count, size, found, len(products), low, casts, coded)
+        kept = sum(model.graph.inputs[place].dtype is I8 for place in caches(model.graph))
+        return cls(model.node_count, size, found, len(products), low, sum(coded), casts, kept)
 
 
 @dataclass
@@ -85,8 +88,8 @@ class Accuracy:
     norm: str = "largest"  # "largest": max |difference| / max |reference|; "relative L2": its mean over the inputs
 
 
-def _reads_integers(node: Node) -> bool:
-    """True for a product with integers, or with what is dequantized right before it, turned or not."""
+def _reads_codes(node: Node) -> bool:
+    """True for a product with integers or small floats, or with what is dequantized right before it, turned or not."""
     if node.op.name in _INTEGER_PRODUCTS:
         return True
     makers = [value.producer for value in node.inputs if value is not None]
@@ -325,7 +328,10 @@ class Report:
     def _precision_line(self) -> str:
         """How many of the products are in the precision that was chosen, and how many casts it took."""
         found = self.after
-        line = f"{self.precision} in {found.low} of {found.products} products"
+        small = self.precision in SMALL
+        line = f"{self.precision} in {found.coded if small else found.low} of {found.products} products"
+        if small and found.low > found.coded:
+            line = f"{line}, {found.low - found.coded} in half precision"
         line = f"{line}, {found.casts} casts"
         line += f", {found.caches} caches in i8" if found.caches else ""
         return line if self.stays is None else f"{line}; {self.stays.line()}"

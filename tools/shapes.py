@@ -33,6 +33,11 @@ class Shapes:
     inputs: dict[str, tuple[Size, ...]] = field(default_factory=dict)
     symbols: dict[str, Size] = field(default_factory=dict)
 
+    @property
+    def best(self) -> dict[str, int]:
+        """The size of each symbol that was given one, of a range the one in the middle."""
+        return {name: _end(size, 1) for name, size in self.symbols.items()}
+
 
 def read_shapes(texts: Iterable[str], model: Model) -> Shapes:
     """Read --shape values against a model's inputs and symbols. Raises UsageError."""
@@ -155,6 +160,12 @@ def specialise(model: Model, shapes: Shapes) -> bool:
 
     infer_graph(model.graph)
     return True
+
+
+def fixed_shape(value: Value) -> tuple[int, ...] | None:
+    """The sizes of a tensor; None where not all are known."""
+    sizes = tuple(dim for dim in value.shape or () if isinstance(dim, int))
+    return sizes if value.shape is not None and len(sizes) == len(value.shape) else None
 
 
 def _values(model: Model) -> Iterable[Value]:

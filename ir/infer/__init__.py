@@ -186,6 +186,9 @@ def _settle(node: Node, value: Value, found: Type | Partial, forget: bool) -> bo
     old = None if forget else value.type
     if isinstance(found, Partial):
         new: Type | None = _filled(found, _unless_of_operands(node, old))
+    elif isinstance(found, OptionalType) and any(v is not None and v.type is found.element for v in node.inputs):
+        # An operand's own type: its unknowns are not new ones.
+        new = optional_type(complete(found.element, old.element if isinstance(old, OptionalType) else None))
     else:
         new = _keeping(found, old)
     if new is value.type:

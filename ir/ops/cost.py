@@ -84,15 +84,15 @@ class CostModel:
         """Arithmetic of one node."""
         return self._flops(node, None)
 
-    def bytes(self, node: Node) -> int | None:
-        """Bytes that one node reads and writes."""
-        return self._bytes(node, None)
+    def bytes(self, node: Node, types: Mapping[Value, Type | None] | None = None) -> int | None:
+        """Bytes that one node reads and writes; `types` as in `seconds`."""
+        return self._bytes(node, types)
 
     # Sizes
 
-    def bytes_of(self, value: Value) -> int | None:
-        """The bytes of one value; None where its size is not known."""
-        found = self._size(value, None)
+    def bytes_of(self, value: Value, types: Mapping[Value, Type | None] | None = None) -> int | None:
+        """The bytes of one value; None where its size is not known. `types` as in `seconds`."""
+        found = self._size(value, types)
         return None if found is None else found[2]
 
     def shape(self, value: Value | None, types: Mapping[Value, Type | None] | None = None) -> Sizes | None:

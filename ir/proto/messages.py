@@ -145,6 +145,12 @@ class Message(metaclass=MessageType):
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 
+def changed(message: AnyMessage, **fields: Any) -> AnyMessage:
+    """The message with other fields; the given one may be shared, and stays as it is."""
+    kept = {field.name: getattr(message, field.name) for field in message.FIELDS}
+    return type(message)(**{**kept, "unknown": message.unknown, **fields})
+
+
 class StringStringEntryProto(Message):
     key: str | None = one(1, TEXT, default=None)
     value: str | None = one(2, TEXT, default=None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ...ir.proto.messages import Span, StringStringEntryProto, TensorProto
+from ...ir.proto.messages import Span, StringStringEntryProto, TensorProto, changed
 from ...ir.proto.read import read_model
 from ...ir.proto.write import encode_model
 from ...ir.tensor import MappedFile
@@ -34,7 +34,7 @@ def with_external_weights(source: str, path: str) -> bool:
     moved = [_moved(tensor, file, data) for tensor in graph.initializer]
     if not data.size:
         return False
-    chunks = encode_model(_with(model, graph=_with(graph, initializer=moved)))
+    chunks = encode_model(changed(model, graph=changed(graph, initializer=moved)))
     rest: list[Any] = [FileSpan(file, c.offset, c.length) if isinstance(c, Span) else c for c in chunks]
     write_all([(path + ".data", data.chunks), (path, rest)])
     file.check_unchanged()
@@ -50,11 +50,4 @@ def _moved(tensor: TensorProto, file: MappedFile, data: DataFile) -> TensorProto
     offset = data.add(FileSpan(file, payload.offset, payload.length), payload.length, payload.offset)
     entries = {"location": data.location, "offset": str(offset), "length": str(payload.length)}
     external = [StringStringEntryProto(key=k, value=v) for k, v in entries.items()]
-    moved: TensorProto = _with(tensor, raw_data=None, float_data=None, external_data=external, data_location=_EXTERNAL)
-    return moved
-
-
-def _with(message: Any, **changed: Any) -> Any:
-    """The message with other fields; the given one may be shared, and stays as it is."""
-    fields = {field.name: getattr(message, field.name) for field in type(message).FIELDS}
-    return type(message)(**{**fields, "unknown": message.unknown, **changed})
+    return changed(tensor, raw_data=None, float_data=None, external_data=external, data_location=_EXTERNAL)

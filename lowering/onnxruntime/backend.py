@@ -41,7 +41,7 @@ class OnnxRuntime(Backend):
     def quantization(self, precision: str, has_samples: bool, rows: str = "few") -> Quantization | None:
         if precision.endswith(CACHES):
             plain = self.quantization(precision.removesuffix(CACHES), has_samples, rows) or Quantization()
-            return Quantization(f"{plain.first},kv-cache".lstrip(","), plain.last, samples=True)
+            return plain._replace(first=f"{plain.first},kv-cache".lstrip(","), samples=True)
         if precision == "w8a8":
             options = "method=percentile,weights=mse,rounding=gptq,correct=40"
             passes = f"smooth,quantize{{{options}}},ort-quantized,fold,cse,dce"

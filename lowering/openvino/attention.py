@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from ...ir.core import Node, Value
+from ...ir.core import Node
+from ..masks import is_finite
 from .table import NoMapping, Translation, maps
 
 
@@ -92,29 +91,7 @@ def _is_square(node: Node) -> bool:
 def _may_hide_all(node: Node) -> bool:
     """False where some key is known to be seen by every row. A row that sees none gives zeros, and NaN in openvino."""
     mask = node.input(3)
-    return node.input(6) is not None or (mask is not None and not _is_finite(mask))
-
-
-# Operators whose results are finite where what they read is: arithmetic that overflows is not thought of.
-_KEEPS_FINITE = frozenset((
-    "Reshape", "Unsqueeze", "Squeeze", "Expand", "Slice", "Transpose", "Gather", "Identity", "Cast", "Add", "Sub",
-    "Mul", "Neg", "Min", "Max", "Where", "Concat",
-))  # fmt: skip
-_SHAPED_BY = frozenset(("Reshape", "Unsqueeze", "Squeeze", "Expand", "Slice", "Gather"))
-
-
-def _is_finite(mask: Value, depth: int = 12) -> bool:
-    """True for a mask that is added and holds no infinities, as far as its producers show."""
-    if mask.dtype is None or not mask.dtype.is_float:
-        return False
-    if mask.const is not None:
-        return bool(np.isfinite(mask.const.array().astype(np.float32)).all())
-    node = mask.producer
-    if node is None or depth == 0 or node.op.key not in _KEEPS_FINITE:
-        return False
-    read = node.inputs[:1] if node.op.key in _SHAPED_BY else node.inputs
-    floats = [v for v in read if v is not None and v.dtype is not None and v.dtype.is_float]
-    return all(_is_finite(value, depth - 1) for value in floats)
+    return node.input(6) is not None or (mask is not None and not is_finite(mask))
 
 
 def _mask(t: Translation, node: Node, q: Any, k: Any, causal: bool) -> Any:

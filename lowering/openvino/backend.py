@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from ...passes.quantize.kernels import Integers
 
 
+_AT_RUN_TIME = (
+    "without samples, products quantize their rows as they run, and convolutions compute in floats; --calib FILE.npz "
+    "makes scales that are faster, and brings convolutions to integers"
+)
+
+
 class OpenVino(Backend):
     """Written by the `openvino` package; ONNX files are written no newer than its reader takes."""
 
@@ -33,9 +39,11 @@ class OpenVino(Backend):
         return INTEGERS
 
     def quantization(self, precision: str, has_samples: bool, rows: str = "few") -> Quantization | None:
+        if precision == "w8a8" and has_samples:
+            options = "method=percentile,weights=mse,rounding=gptq,correct=40"
+            return Quantization(last=f"smooth,quantize{{{options}}},fold,cse,dce")
         if precision == "w8a8":
-            passes = "smooth,quantize{method=percentile,weights=mse,correct=16},fold,cse,dce"
-            return Quantization(last=passes, samples=True)
+            return Quantization(last="quantize{static=false},fold,cse,dce", note=_AT_RUN_TIME)
         return weights_alone(precision, has_samples, "share-weights{transposed=false},cse,dce")
 
     def emitters(self) -> dict[str, Emitter]:

@@ -30,6 +30,7 @@ class TensorRT(Backend):
     precisions: ClassVar[frozenset[str]] = frozenset(("fp32", "tf32", "fp16", "bf16", "fp8"))
     lossy: ClassVar[tuple[str, ...]] = ("trt-unrounded",)
     halved: ClassVar[tuple[str, ...]] = ("trt-half",)
+    finished: ClassVar[tuple[str, ...]] = ("trt-forms", "fold", "cse", "dce")
 
     def limits(self, version: str | None) -> tuple[int, int]:
         return MAX_OPSET, MAX_IR
@@ -46,13 +47,17 @@ class TensorRT(Backend):
 
     def quantization(self, precision: str, has_samples: bool, rows: str = "few") -> Quantization | None:
         """Small numbers where products are, half precision around them: else each boundary is a conversion."""
-        around = "autocast{to=fp16},trt-half,fold,views,transposes,identity,cse,dce"
+        around = ",".join(("autocast{to=fp16},trt-half,fold,views,transposes,identity,cse,dce", *self.finished))
         if precision == "w8a8":
-            passes = f"smooth,quantize{{method=percentile,weights=mse,correct=16}},{around}"
-            return Quantization(last=passes, samples=True)
+            options = "method=percentile,weights=mse,rounding=gptq,correct=16"
+            return Quantization(last=f"smooth,quantize{{{options}}},{around}", samples=True)
+        if precision == "w8a16":
+            rounding = "gptq" if has_samples else "nearest"
+            passes = f"quantize{{static=false,weights=mse,rounding={rounding},keep=[Conv]}},{around}"
+            return Quantization(last=passes)
         if precision == "w4a16":
-            # One scale above 0 for 128 inputs, as its parser takes and its kernels read. It has no kernels that read
-            # weights of 8 bits beside half precision, so that heads stay.
+            # One scale above 0 for 128 inputs, as its parser takes and its kernels read. It has none for blocks of
+            # 8 bits, so that heads stay.
             method = "gptq" if has_samples else "rtn"
             first = f"quantize-weights{{block=128,method={method},kind=positive,head_bits=0}}"
             return Quantization(first, around)
@@ -61,10 +66,12 @@ class TensorRT(Backend):
         return None
 
     def lacks(self, precision: str, hardware: Hardware) -> str:
-        if precision != "w4a16":
+        if precision not in ("w4a16", "w8a16"):
             return ""
         if hardware.dla:
-            return "a DLA reads no weights of 4 bits"
+            return "a DLA reads no weights that alone are integers; w8a8 is for it"
+        if precision == "w8a16":
+            return ""
         known = hardware.compute_capability
         return "" if known is None or float(known) >= 8 else f"compute capability {known} has no INT4 kernels"
 
@@ -84,7 +91,7 @@ class TensorRT(Backend):
     def rule_sets(self) -> dict[str, tuple[str, str]]:
         return {
             f"trt-{name}": (str(_FOLDER / f"{name}.rules"), f"geoc.lowering.tensorrt.{name}")
-            for name in ("quantized", "symmetric", "placement", "legal", "unrounded", "half")
+            for name in ("quantized", "symmetric", "placement", "legal", "unrounded", "half", "forms")
         }
 
     def row_sets(self) -> dict[str, tuple[str, str]]:

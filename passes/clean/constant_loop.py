@@ -1,4 +1,4 @@
-"""constant-loop: a Loop of no trip or one trip is replaced by what it computes."""
+"""constant-loop: a Loop of no trip or one trip is replaced by what it computes; a start that no trip reads is zeros."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ...ir.builder import Builder
 from ...ir.core import Graph, Model, Node, Value, constant
 from ...ir.infer import infer_graph
 from ...ir.tensor import Tensor
-from ...ir.types import BOOL, I64
+from ...ir.types import BOOL, I64, STR, TensorType
 from ..base import Context, Pass
 
 
@@ -19,17 +19,21 @@ class ConstantLoop(Pass):
 
     No trip: the outputs are the initial values; a loop whose scan outputs are used stays, as these are empty
     tensors. One trip: the body moves to where the loop was, its scan outputs get a leading axis of size one.
+
+    Of a loop that is known to run, the start of a state that its body never reads may be anything: it becomes zeros of
+    the type that the body returns. Exporters write a number there, and the type of the result is lost.
     """
 
     name: ClassVar[str] = "constant-loop"
 
     def run(self, model: Model, ctx: Context) -> bool:
-        """True if any Loop was replaced."""
+        """True if any Loop was replaced, or starts otherwise."""
         changed = False
         for graph in reversed(model.graphs()):
             for node in graph:
                 trips = known_trips(node)
                 if trips is None or trips > 1:
+                    changed |= self._start(node, ctx)
                     continue
                 carried = max(len(node.inputs) - 2, 0)
                 if trips == 0 and any(value.uses for value in node.outputs[carried:]):
@@ -47,6 +51,39 @@ class ConstantLoop(Pass):
             for root in model.roots():
                 infer_graph(root)
         return changed
+
+    def _start(self, node: Node, ctx: Context) -> bool:
+        """Give what no trip reads the type of what is returned; True if anything changed."""
+        unread = _unread(node)
+        if not unread or not ctx.allow(self.name, "", node):
+            return False
+        with ctx.rewrite(self.name, "", [node], []):
+            for slot, zeros in unread.items():
+                node.set_input(slot, zeros)
+        return True
+
+
+def _unread(node: Node) -> dict[int, Value]:
+    """Operands of a Loop that nothing reads, of another type than what comes out in their place; zeros of that."""
+    if node.op.key != "Loop" or not _runs(node):
+        return {}
+    body = node.regions["body"]
+    found = {}
+    for slot in range(2, len(node.inputs)):
+        start, type = node.inputs[slot], body.outputs[slot - 1].type
+        if body.inputs[slot].uses or start is None or start.type is type or not isinstance(type, TensorType):
+            continue
+        sizes = tuple(dim for dim in type.shape or () if isinstance(dim, int))
+        if type.shape is not None and len(sizes) == len(type.shape) and type.dtype is not STR and type.dtype.bits >= 8:
+            found[slot] = constant(Tensor.of_splat(0, sizes, type.dtype))
+    return found
+
+
+def _runs(node: Node) -> bool:
+    """True if a Loop is known to make a trip."""
+    limit, start = node.input(0), node.input(1)
+    is_open = start is None or (start.const is not None and bool(start.const.item()))
+    return is_open and (limit is None or (limit.const is not None and int(limit.const.item()) > 0))
 
 
 def known_trips(node: Node) -> int | None:

@@ -40,6 +40,11 @@ class Autocast(Pass):
     limit: float = LIMIT
     interface: str = "fp32"
 
+    @property
+    def half(self) -> DType | None:
+        """The type that `to` names; None where there is no such."""
+        return _TYPES.get(self.to)
+
     def run(self, model: Model, ctx: Context) -> bool:
         """True if any node changed. Raises UsageError for another type."""
         placement = self.placement(model, ctx)
@@ -61,7 +66,7 @@ class Autocast(Pass):
 
         Raises UsageError for another type.
         """
-        half = _TYPES.get(self.to)
+        half = self.half
         if half is None:
             raise UsageError(f"autocast goes to {' or '.join(_TYPES)}, not {self.to!r}", source="--passes")
         opset = getattr(ctx.capabilities, "max_opset", None) or _NEWEST

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import prod
 from typing import Any
 
@@ -42,15 +42,20 @@ class HalfSpeed:
         self._half = CostModel(Machine(rates.get(_NAMES[half], single), bandwidth, 0.0))
 
     def gain(self, node: Node) -> float:
-        """Seconds that the node takes less in half precision; of arithmetic none where a rank is unknown."""
+        """Seconds that the node takes less in half precision; of arithmetic none where a rank is unknown.
+
+        Parts of a tensor are read where they lie, so that a cast before a Split is no dearer than one of each part.
+        """
+        if node.op.name == "Split":
+            return 0.0
         values = [value for value in (*node.inputs, *node.outputs) if value is not None]
         single = {value: sized(value, value.dtype) for value in values}
         halves = {v: sized(v, self.half if v.dtype is F32 else v.dtype) for v in values}
         on_matrix_units = node.op.base_key in MATRIX_UNITS
         before = (self._single if on_matrix_units else self._vector).seconds(node, single)
         after = (self._half if on_matrix_units else self._vector).seconds(node, halves)
-        fused = _KERNELS_OF_ATTENTION * self.launch if _is_in_attention(node) else 0.0
-        return fused + (0.0 if before is None or after is None else before - after)
+        kernels = _KERNELS_OF_ATTENTION if _is_in_attention(node) else -1 if _has_one_channel(node) else 0
+        return kernels * self.launch + (0.0 if before is None or after is None else before - after)
 
     def cast(self, value: Value) -> float:
         """Seconds to read a value in one precision and write it in the other; 0 where its rank is unknown."""
@@ -66,11 +71,26 @@ class HalfSpeed:
         return min(self.launch / 2, SHARE * sum(max(0.0, self.gain(node)) for node in nodes))
 
 
-def sized(value: Value, dtype: DType | None) -> Type | None:
-    """The type of a value in which every symbol has a typical size, those that nobody named as well."""
+def sized(value: Value, dtype: DType | None, sizes: Mapping[str, int] | None = None) -> Type | None:
+    """The type of a value in which every symbol has the size that it is given, or a typical one, whoever named it."""
     if dtype is None or value.shape is None:
         return value.type
-    return tensor_type(dtype, tuple(substitute(dim, typical) for dim in value.shape))
+    known = sizes or {}
+
+    def size(name: str) -> int:
+        return known.get(name) or typical(name)
+
+    return tensor_type(dtype, tuple(substitute(dim, size) for dim in value.shape))
+
+
+def _has_one_channel(node: Node) -> bool:
+    """True for a convolution of a picture, or a signal, with one channel, and for a transposed one that makes such.
+
+    In half precision matrix units work on 8 channels at once, and a kernel of its own fills up, or cuts out, what is
+    there; in single precision there is one less (TensorRT-RTX 1.7).
+    """
+    weights = node.input(1) if node.op.key in ("Conv", "ConvTranspose") and node.attr("group") == 1 else None
+    return weights is not None and weights.shape is not None and weights.shape[1] == 1
 
 
 def _is_in_attention(node: Node) -> bool:

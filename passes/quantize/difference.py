@@ -75,7 +75,7 @@ def distances(
     With each pair comes the axis of its channels, None where `moved` is of no interest. Nothing but sums leaves the
     runtime, which computes what the models have in common once.
     """
-    both, of = _side_by_side(original, changed)
+    both, of = side_by_side(original, changed)
     b = Builder(both.graph)
     wanted: list[Value] = []
     for pair, axis in pairs.items():
@@ -87,7 +87,7 @@ def distances(
         else:
             wanted += wanted[-1:] * _MOMENTS
     both.graph.set_outputs(wanted, [f"sum.{number}" for number in range(len(wanted))])
-    _drop_dead(both.graph)
+    drop_dead(both.graph)
     Cse().run(both, Context())
     seen = {value: _Numbers() for value in both.graph.outputs}  # equal ones are one by now
     observe(both, seen, limit)
@@ -131,7 +131,7 @@ def distance_of(off: Array, size: Array) -> Distance:
     return Distance(float(np.mean(found)) if found else 0.0, sqnr)
 
 
-def _side_by_side(original: Model, changed: Model) -> tuple[Model, dict[Value, Value]]:
+def side_by_side(original: Model, changed: Model) -> tuple[Model, dict[Value, Value]]:
     """One model with the nodes of both, and what has become of the values of either."""
     result, of = clone_model(original)
     other, of_other = clone_model(changed)
@@ -153,7 +153,8 @@ def _side_by_side(original: Model, changed: Model) -> tuple[Model, dict[Value, V
     return result, {**of, **of_other}
 
 
-def _drop_dead(graph: Graph) -> None:
+def drop_dead(graph: Graph) -> None:
+    """Erase what nothing uses."""
     for node in graph.reversed():
         if not node.in_use:
             graph.erase(node)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from typing import ClassVar
 
 from ...ir.core import Graph, Model, Node, Value
@@ -150,13 +151,26 @@ class Quantize(Pass):
         self, model: Model, graph: Graph, layers: list[Node], tables: list[Node], kernels: Integers, ctx: Context
     ) -> None:
         """Quantize layers of one graph by what is found at run time, and tables."""
-        layers = products_of(graph, [node for node in layers if node.op.key not in kernels.closed])
+        layers = [node for node in layers if node.op.key not in kernels.closed]
+        layers = products_of(graph, [node for node in layers if not self._is_narrow(node, kernels, ctx)])
         inserter = Inserter(graph, kernels, self.per_channel, self.weights)
         reference = inserter.reference(model) if self.repairs and graph is model.graph else None
         with ctx.rewrite(self.name, "", [*layers, *tables], inserter.created):
             inserter.dynamic(layers, tables)
         if reference is not None:
             self._repair(model, layers, reference, kernels, ctx)
+
+    def _is_narrow(self, node: Node, kernels: Integers, ctx: Context) -> bool:
+        """True for a layer of too few rows to read weights that alone are integers."""
+        x = node.inputs[0]
+        rows = None if x is None or x.shape is None else x.shape[:-1]
+        if node.op.key in kernels.dynamic or rows is None or not all(isinstance(size, int) for size in rows):
+            return False
+        count = prod(size for size in rows if isinstance(size, int))
+        if count < kernels.alone_rows and ctx.wants_remarks:
+            why = f"weights that alone are integers are read with {kernels.alone_rows} rows and more"
+            ctx.remark("refused", self.name, f"{node.op.name} stays in floats: {why}", node=node)
+        return count < kernels.alone_rows
 
     @property
     def repairs(self) -> bool:

@@ -36,6 +36,19 @@ def all_positive(c: Value | None) -> bool:
 
 
 @native
+def are_all_places(indices: Value, x: Value) -> bool:
+    """True for indices i64[..., k] of ScatterND that name the places of the first k axes of x, in order."""
+    const, shape = indices.const, x.shape
+    if const is None or shape is None or not const.shape or not 0 < const.shape[-1] <= len(shape):
+        return False
+    sizes = shape[: const.shape[-1]]
+    if const.shape[:-1] != sizes or const.size > _MAX_COMPARED:
+        return False
+    places = np.moveaxis(np.indices(const.shape[:-1]), 0, -1)
+    return bool((const.array() == places).all())
+
+
+@native
 def in_order(x: Value, perm: tuple[int, ...] | None) -> bool:
     """True for a permutation of x's axes that changes nothing; the default one reverses them."""
     if perm is None:

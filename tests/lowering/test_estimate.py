@@ -12,6 +12,7 @@ from geoc.ir.infer import infer_graph
 from geoc.ir.text import parse_model
 from geoc.lowering.estimate import Estimate, estimate_model
 from geoc.lowering.targets import get_target
+from geoc.passes.quantize.kernels import FUSED
 from geoc.tools.cli import main
 
 HEADER = 'geoc 1\nir_version 10\nopset "" 21\n\n'
@@ -71,6 +72,64 @@ def test_the_rate_of_what_was_quantized(x: str, w: str, target: str, rate: float
     (product,) = (n for n in found.nodes if n.node.op.key == "MatMul")
     hardware = found.target.hardware
     assert product.seconds == pytest.approx(hardware.launch + max(2 * 8192**3 / rate, product.bytes / hardware.bandwidth))
+
+
+QUANTIZED = """graph @main(%x: f16[64,1024]) -> (%y, %z) {
+  weight %s: f16[] = 0.5
+  weight %v: f16[1024,1024] = splat(1.0)
+  weight %w: i8[1024,1024] = splat(1)
+  %a = MatMul(%x, %v)
+  %q = QuantizeLinear(%a, %s)
+  %c = DequantizeLinear(%q, %s)
+  %d = DequantizeLinear(%w, %s)
+  %y = MatMul(%c, %d)
+  %p = QuantizeLinear(%y, %s)
+  %e = DequantizeLinear(%p, %s)
+  %z = MatMul(%e, %d)
+}"""
+
+
+def test_quantization_is_a_part_of_the_kernels_around_it_where_a_runtime_fuses_it() -> None:
+    """Codes are written instead of floats that nothing else reads, and beside those that something does."""
+    found = estimate(QUANTIZED)
+    rows, weights = 64 * 1024, 1024 * 1024
+    assert [(n.node.op.key, n.bytes) for n in found.nodes] == [
+        ("MatMul", 2 * rows + 2 * weights + rows),
+        ("QuantizeLinear", 0),
+        ("MatMul", rows + weights + 2 * rows),
+        ("QuantizeLinear", rows),
+        ("MatMul", rows + weights + 2 * rows),
+    ]
+    seconds = [
+        (LAUNCH if n.node.op.key == "MatMul" else FUSED * LAUNCH) + max(n.bytes / BANDWIDTH, n.flops / 312e12)
+        for n in found.nodes
+    ]
+    seconds[1] = FUSED * LAUNCH + 3 * rows / 19.5e12
+    assert [n.seconds for n in found.nodes] == pytest.approx(seconds)
+    apart = estimate(QUANTIZED.replace("f16", "f32"), "cpu-vnni")
+    kinds = [n.node.op.key for n in apart.nodes]
+    assert kinds.count("QuantizeLinear") == 2 and kinds.count("DequantizeLinear") == 3
+
+
+def test_factors_in_front_of_quantization_are_a_part_of_it() -> None:
+    """Not where something else reads the product, or where both operands vary."""
+    text = """graph @main(%x: f16[64,1024]) -> (%q, %r) {
+      weight %s: f16[] = 0.5
+      weight %v: f16[1024] = splat(2.0)
+      %a = Relu(%x)
+      %b = Mul(%v, %a)
+      %q = QuantizeLinear(%b, %s)
+      %c = Relu(%x)
+      %d = Mul(%c, %x)
+      %r = QuantizeLinear(%d, %s)
+    }"""
+    rows = 64 * 1024
+    found = [(n.node.op.key, n.bytes) for n in estimate(text).nodes]
+    assert found == [
+        ("Relu", 3 * rows), ("QuantizeLinear", 0), ("Relu", 4 * rows), ("Mul", 5 * rows), ("QuantizeLinear", 0),
+    ]  # fmt: skip
+    read = text.replace("(%q, %r)", "(%q, %r, %b)")
+    assert [n.node.op.key for n in estimate(read).nodes].count("Mul") == 2
 
 
 def test_what_is_no_product_runs_at_the_rate_of_fp32() -> None:

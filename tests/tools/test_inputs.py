@@ -237,3 +237,11 @@ def test_what_cannot_be_a_picture_is_noise(name: str, dims: list[str | int]) -> 
     array = first(single(name, TensorProto.FLOAT, dims))
     assert abs(float(array.mean())) < 0.2
     assert 0.8 < float(array.std()) < 1.2
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [(TensorProto.INT64, "i"), (TensorProto.FLOAT, "f")])
+def test_steps_of_diffusion_are_as_many_as_in_training(dtype: int, kind: str) -> None:
+    """Angles are made of them: 3 of 1,000 steps would show nothing of what they lose in half precision."""
+    array = first(single("timestep", dtype, ["batch"]))
+    assert array.dtype.kind == kind and array.min() >= 0 and 100 < array.max() < 1000
+    assert first(single("time_steps_mask", dtype, [2, 8])).max() <= 1

@@ -111,10 +111,14 @@ def test_o3_takes_int8_within_the_budget_and_says_why_not_elsewhere(model: str, 
 
 
 def test_a_target_without_integers_says_so(model: str, samples: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([model, "--target=orin", "--precision=w8a16", "--calib", samples]) == 2
-    assert "does not bring models to w8a16 for orin yet" in capsys.readouterr().err
-    for target, why in (("t4", "compute capability 7.5 has no INT4 kernels"), ("orin,dla=1", "a DLA reads no weights of 4")):
-        assert main([model, f"--target={target}", "--precision=int4"]) == 2
+    assert main([model, "--target=openvino-cpu", "--precision=fp8", "--calib", samples]) == 2
+    assert "openvino-cpu does not compute in fp8" in capsys.readouterr().err
+    for target, precision, why in (
+        ("t4", "int4", "compute capability 7.5 has no INT4 kernels"),
+        ("orin,dla=1", "int4", "a DLA reads no weights that alone are integers; w8a8 is for it"),
+        ("orin,dla=1", "w8a16", "a DLA reads no weights that alone are integers; w8a8 is for it"),
+    ):
+        assert main([model, f"--target={target}", f"--precision={precision}"]) == 2
         assert why in capsys.readouterr().err
 
 
@@ -135,6 +139,32 @@ def test_fp8_for_tensorrt(model: str, samples: str, tmp_path: Path) -> None:
     assert (report.precision, report.after.low, report.engine["fp8_products"]) == ("fp8", 2, 2)
     assert report.accuracy.error is not None and report.accuracy.error < 0.06
     assert "2 products in FP8" in report.summary()
+
+
+@pytest.mark.parametrize(("target", "with_samples"), [("t4", False), ("a100", True)])
+def test_8_bits_beside_half_precision_for_tensorrt(model: str, samples: str, tmp_path: Path, target: str, with_samples: bool) -> None:
+    """The kernel that multiplies reads the codes: there is no other one for each product, and it reads halves."""
+    pytest.importorskip("tensorrt_rtx")
+    report = geoc.compile(
+        model, tmp_path / "o.rtx.engine", target=target, precision="w8a16", calib=samples if with_samples else None,
+        emit="rtx-engine", shape="B=1:8:8",
+    )  # fmt: skip
+    assert (report.precision, report.after.coded, report.after.products) == ("w8a16", 2, 2)
+    weights = [n.inputs[0] for n in report.model.graph if n.op.key == "DequantizeLinear"]
+    assert [str(w.type) for w in weights if w is not None] == [f"i8[{SIZE},{SIZE}]"] * 2
+    kernels = report.engine["kernels"]
+    products = [k for k in kernels if k["kind"] in ("gemm", "runtime_fusion")]
+    assert len(products) == 2 and all(k["inputs"] == ("Half",) for k in products)  # constants are not listed there
+    assert all(k["inputs"] for k in kernels if k["kind"] == "kgen")  # none has nothing but constants to dequantize
+    assert report.accuracy.error is not None and 1e-3 < report.accuracy.error < 0.015
+
+
+def test_a_single_row_reads_no_weights_that_alone_are_integers(model: str, tmp_path: Path) -> None:
+    """Codes would be dequantized by a kernel of their own, which takes longer than to read halves."""
+    report = geoc.compile(model, tmp_path / "o.onnx", target="a100", precision="w8a16", shape="B=1")
+    assert report.after.coded == 0 and not any(n.op.key == "DequantizeLinear" for n in report.model.graph)
+    several = geoc.compile(model, tmp_path / "o.onnx", target="a100", precision="w8a16", shape="B=2")
+    assert several.after.coded == 2
 
 
 @pytest.mark.parametrize("with_samples", [False, True])

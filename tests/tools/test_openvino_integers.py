@@ -159,22 +159,28 @@ def test_a_budget_counts_what_the_plugin_computes(model: str, samples: str, tmp_
     assert 0 < kinds.count("i8") < PRODUCTS
 
 
-def test_int8_without_samples_says_what_to_give(model: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert main([model, "--target=openvino-cpu", "--precision", "int8", "-o", str(tmp_path / "o.xml")]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "--calib FILE.npz" in said
-    assert not (tmp_path / "o.xml").exists()
-
-
 @pytest.mark.skipif("avx512_vnni" not in Path("/proc/cpuinfo").read_text(), reason="other processors have other kernels")
-def test_int8_with_scales_found_at_run_time_needs_no_samples(model: str, tmp_path: Path) -> None:
+def test_int8_without_samples_has_scales_that_are_found_at_run_time(
+    model: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     made = tmp_path / "o.xml"
-    geoc.compile(model, made, target="openvino-cpu", passes="@O2,quantize{static=false},fold,cse,dce")
+    assert main([model, "--target=openvino-cpu", "--precision", "int8", "-o", str(made)]) == 0
+    said = capsys.readouterr().out
+    assert f"w8a8 in {PRODUCTS} of " in said and "note      without samples, products quantize their rows" in said
+    assert "--calib FILE.npz" in said
     assert [weights for _, weights in products(made)] == ["i8"] * PRODUCTS
     # Rows are quantized as they run, which shows in the results.
     exact = program(made, DYNAMIC_QUANTIZATION_GROUP_SIZE=0)
     assert np.abs(exact(feeds(0))[0] - program(made)(feeds(0))[0]).max() > 0
     assert error(made, model) < 0.02
+
+
+def test_o3_without_samples_stays_in_floats(model: str, tmp_path: Path) -> None:
+    """An order alone takes what nothing was measured for."""
+    made = tmp_path / "o.xml"
+    report = geoc.compile(model, made, target="openvino-cpu", level=3)
+    assert report.precision == "" and {weights for _, weights in products(made)} == {"f32"}
+    assert any("-O3 is -O2 here: w8a8 would be tried with samples" in note for note in report.notes)
 
 
 @pytest.mark.parametrize(("precision", "weights", "limit"), [("int4", "i4", 0.15), ("w8a16", "i8", 0.01)])

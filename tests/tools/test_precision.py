@@ -129,7 +129,7 @@ def test_what_a_runtime_does_better_comes_before_what_the_source_says() -> None:
     first = [step.name for step in tried[0].items]  # type: ignore[union-attr]
     assert first[0] == "trt-unrounded" and [s.name for s in tried[1].items] == first[1:]  # type: ignore[union-attr]
     assert [(a.precision, a.without) for a in tried[:2]] == [("fp16", ()), ("fp16", ("trt-unrounded",))]
-    assert tried[-1] == ("", (), (), ())
+    assert tried[-1] == ("", (), (), (), "")
     assert [a.items for a in attempts(get_target("a100"), "fp16", 2)] == [tried[0].items]
 
 

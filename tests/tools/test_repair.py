@@ -8,7 +8,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper
 
+from geoc.lowering.onnx.declared import with_shapes
 from geoc.tools.api import compile, load, optimize
 
 from .toys import WRONG_PASS, relu_chain
@@ -97,3 +99,38 @@ def test_bisect_limit_counts_as_the_repair_does(
     out = tmp_path / "out.onnx"
     compile(chain_file, out, passes="wrong", plugin=str(wrong_plugin), check="off", bisect_limit=limit)
     assert ops(out).count("Max") == min(limit, 4)
+
+
+def two_sizes() -> onnx.ModelProto:
+    """x [A,8] with the sign turned; where `flag` is true, what is right for one row alone."""
+    turned = helper.make_graph([helper.make_node("Neg", ["x"], ["t"])], "else", [], [onnx.ValueInfoProto(name="t")])
+    joined = helper.make_graph([helper.make_node("Concat", ["x", "row"], ["e"], axis=1)], "then", [], [onnx.ValueInfoProto(name="e")])
+    graph = helper.make_graph(
+        [helper.make_node("If", ["flag"], ["y"], then_branch=joined, else_branch=turned)],
+        "main",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["A", 8]), helper.make_tensor_value_info("flag", TensorProto.BOOL, [])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [helper.make_tensor("row", TensorProto.FLOAT, [1, 8], [0.5] * 8)],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_a_source_that_does_not_load_at_the_sizes_given_is_said_to(tmp_path: Path) -> None:
+    source = tmp_path / "two.onnx"
+    onnx.save(two_sizes(), source)
+    assert compile(source, tmp_path / "one.onnx", shape=["A=1"]).ok
+    report = compile(source, tmp_path / "two-rows.onnx", shape=["A=2"])
+    assert not report.ok
+    assert report.accuracy.reason.startswith("onnxruntime does not load the source itself at the sizes of --shape: Node () Op (If)")
+
+
+def test_a_copy_declares_other_sizes_and_nothing_else(tmp_path: Path) -> None:
+    source, copy = tmp_path / "two.onnx", tmp_path / "copy.onnx"
+    onnx.save(two_sizes(), source)
+    assert with_shapes(str(source), str(copy), {"x": (5, 8), "absent": (1,)})
+    expected = two_sizes()
+    expected.graph.input[0].type.tensor_type.shape.dim[0].Clear()
+    expected.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 5
+    assert onnx.load(copy) == expected
+    assert not with_shapes(str(source), str(tmp_path / "none.onnx"), {"absent": (1,)})
+    assert not (tmp_path / "none.onnx").exists()

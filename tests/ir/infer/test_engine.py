@@ -18,7 +18,7 @@ from geoc.ir.errors import InvalidModel
 from geoc.ir.infer import content_of, infer_graph, infer_node
 from geoc.ir.ops import op, resolve
 from geoc.ir.tensor import Tensor
-from geoc.ir.types import BOOL, F16, F32, I32, I64, U8, TensorType, tensor_type
+from geoc.ir.types import BOOL, F16, F32, I32, I64, U8, TensorType, optional_type, tensor_type
 
 B, S = symbol("B"), symbol("S")
 
@@ -148,6 +148,14 @@ def test_sizes_under_a_label_of_einsum_may_be_one() -> None:
     node = node_of("Einsum", [f32(B, S), f32(7, 4)], equation="bi,bj->bij")
     infer_node(node)
     assert node.output.shape == (7, S, 4)
+
+
+def test_an_optional_has_the_unknowns_of_what_is_in_it() -> None:
+    """Found by seed 72903 of the random graphs: a second -O2 saw another size in it than behind it."""
+    inside = fresh()
+    node = node_of("Optional", [f32(inside)], optional_type(f32(fresh())))
+    assert infer_node(node) and node.output.type is optional_type(f32(inside))
+    assert not infer_node(node)
 
 
 def test_operators_nobody_knows() -> None:

@@ -236,3 +236,34 @@ def test_quantized_as_for_x86_builds_with_int8_inside(tmp_path: Path) -> None:
     report = geoc.compile(path, tmp_path / "o.rtx.engine", target="a100")
     assert report.ok and report.accuracy.error == 0
     assert any("Int8" in kernel["inputs"] for kernel in report.engine["kernels"])
+
+
+SPECTRUM = """graph @main(%x: f32[1,1,16000]) -> (%y) {
+  weight %w: f32[64,1,128] = splat(0.5)
+  weight %v: f32[64,1,128] = splat(-0.25)
+  weight %k: f32[128,64,3] = splat(0.01)
+  weight %axes: i64[1] = [2]
+  %a = Conv(%x, %w) {kernel_shape=[128], strides=[32]}
+  %b = Conv(%x, %v) {kernel_shape=[128], strides=[32]}
+  %c = Mul(%a, %a)
+  %d = Mul(%b, %b)
+  %e = Add(%c, %d)
+  %f = Conv(%e, %k) {kernel_shape=[3]}
+  weight %q: f32[128,8] = splat(0.5)
+  %m = ReduceMax(%f, %axes) {keepdims=0}
+  %y = MatMul(%m, %q)
+}"""
+
+
+@needs_rtx
+def test_forms_make_fewer_kernels(tmp_path: Path) -> None:
+    """Two convolutions of a signal are one kernel, and the largest of each channel is one with the move before it."""
+
+    def kernels(**options: str) -> list[str]:
+        model = parse_model(f'geoc 1\nopset "" 21\n\n{SPECTRUM}\n')
+        report = geoc.compile(model, tmp_path / "out.rtx.engine", target="a100", emit="rtx-engine", check="off", **options)
+        return [kernel["kind"] for kernel in report.engine["kernels"]]
+
+    with_forms, without = kernels(), kernels(skip="trt-forms")
+    assert with_forms.count("correlation") == without.count("correlation") - 1
+    assert with_forms.count("kgen") == without.count("kgen") - 1

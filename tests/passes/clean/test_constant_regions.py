@@ -123,3 +123,39 @@ def test_no_trip_gives_the_initial_values(trips: int, going: str, gir: Any, ops:
 
 def test_more_trips_stay(gir: Any, apply: Any) -> None:
     assert not apply(ConstantLoop(), gir(LOOP.format(trips=2, going="true")), {"x": X})
+
+
+def unread_start(limit: str, body: str = "%w: f32[3,4] = Add(%v, %v)") -> str:
+    """A loop whose second state starts as a number, and is a matrix after each trip."""
+    return f"""graph @main(%x: f32[3,4], %n: i64[], %c: bool[]) -> (%y: f32[*]) {{
+      weight %three: i64[] = 3
+      weight %true: bool[] = true
+      weight %zero: f32[] = 0.0
+      %z: f32[3,4], %y: f32[*] = Loop({limit}, %x, %zero)
+        with body = (%k: i64[], %go: bool[], %v: f32[3,4], %unread: f32[*]) -> (%less, %w, %s) {{
+          %less: bool[] = Less(%k, %n)
+          {body}
+          %s: f32[3,4] = Sin(%w)
+        }}
+    }}"""
+
+
+def test_a_start_that_no_trip_reads_has_the_type_of_what_comes_out(gir: Any, apply: Any) -> None:
+    model = gir(unread_start("%three, %true"))
+    feeds = [{"x": X, "n": np.array(n), "c": np.array(True)} for n in (0, 1, 5)]
+    assert apply(ConstantLoop(), model, *feeds)
+    (loop,) = (node for node in model.graph if node.op.key == "Loop")
+    assert str(loop.inputs[3].type) == str(loop.outputs[1].type) == "f32[3,4]"  # type: ignore[union-attr]
+    assert not ConstantLoop().run(model, Context())
+
+
+@pytest.mark.parametrize(
+    ("limit", "body"),
+    [
+        ("%n, %true", "%w: f32[3,4] = Add(%v, %v)"),  # perhaps no trip at all
+        ("%three, %c", "%w: f32[3,4] = Add(%v, %v)"),
+        ("%three, %true", "%w: f32[3,4] = Add(%v, %unread)"),
+    ],
+)
+def test_a_start_that_may_be_read_or_returned_stays(limit: str, body: str, gir: Any) -> None:
+    assert not ConstantLoop().run(gir(unread_start(limit, body)), Context())

@@ -113,3 +113,36 @@ def test_attention_in_half_precision_is_one_kernel() -> None:
     speed = HalfSpeed(F16, a100)
     softmaxes = [node for node in model_of(body).graph if node.op.key == "Softmax"]
     assert [speed.gain(node) > a100.launch for node in softmaxes] == [True, False, False]
+
+
+def test_one_channel_takes_a_kernel_more_in_half_precision() -> None:
+    """It is filled up, or cut out, by a kernel of its own, which is longer than the convolution of a short signal."""
+    body = """graph @main(%x: f32[1,1,400], %z: f32[1,8,400]) -> (%y, %w, %v) {
+  weight %one: f32[8,1,5] = splat(0.5)
+  weight %many: f32[8,8,5] = splat(0.5)
+  weight %each: f32[8,1,5] = splat(0.5)
+  %y = Conv(%x, %one)
+  %b = Conv(%z, %many)
+  %w = Conv(%b, %each) {group=8}
+  %v = ConvTranspose(%b, %one) {strides=[2]}
+}"""
+    a100 = get_target("a100").hardware
+    one, many, each, last = map(HalfSpeed(F16, a100).gain, Network.of(model_of(body), HALF, 21).nodes)
+    assert one < -0.9 * a100.launch and last < -0.9 * a100.launch
+    assert 0 < many < a100.launch and 0 < each < a100.launch
+
+
+def test_what_is_split_is_cast_once() -> None:
+    body = """graph @main(%x: f32[1,512,9000]) -> (%y, %z) {
+  weight %w: f32[64,512,25] = splat(0.5)
+  weight %sizes: i64[2] = [40, 24]
+  %c = Conv(%x, %w)
+  %a, %b = Split(%c, %sizes) {axis=1}
+  %y = Exp(%a)
+  %z = Exp(%b)
+}"""
+    network = Network.of(model_of(body), HALF, 21)
+    speed = HalfSpeed(F16, get_target("a100").hardware)
+    conv, _, first, second = network.nodes
+    found = halved(network, [first, second], speed.gain, speed.cast, speed.overhead([conv]))
+    assert found == {conv}

@@ -10,8 +10,10 @@ import pytest
 
 from geoc.ir.core import Node
 from geoc.ir.text import print_model
+from geoc.ir.types import F16
 from geoc.lowering.targets import get_target
 from geoc.passes.base import place_of
+from geoc.passes.quantize.kernels import FUSED
 from geoc.passes.quantize.quantize import Quantize
 from geoc.passes.quantize.sensitivity import Parts
 from geoc.passes.quantize.speed import IntegerSpeed
@@ -95,6 +97,18 @@ def test_gains_by_roofline() -> None:
     assert speed.switch(product) == 0  # it quantizes its operand anyway
     slow = IntegerSpeed(kernels, SimpleNamespace(rates={"fp32": 1e15, "int8": 4e15}, bandwidth=1e9, launch=1e-6))
     assert slow.gain(product) == pytest.approx(3 * (64 * 512 + 512 * 512) / 1e9)  # its result stays in floats
+    rates = {"fp32": 1e9, "fp16": 2e9, "int8": 4e9}
+    half = IntegerSpeed(kernels, SimpleNamespace(rates=rates, bandwidth=1e9, launch=1e-6), F16)
+    assert half.gain(product) == pytest.approx(arithmetic / 2e9 - arithmetic / 4e9)
+    half = IntegerSpeed(kernels, SimpleNamespace(rates={"fp32": 1e15, "int8": 4e15}, bandwidth=1e9, launch=1e-6), F16)
+    assert half.gain(product) == pytest.approx((64 * 512 + 512 * 512) / 1e9)
+    symbolic = text.replace("[64,512]", "[B,512]")
+    (product,) = model_of(symbolic).graph
+    hardware = SimpleNamespace(rates=rates, bandwidth=1e15, launch=1e-6)
+    fused = get_target("a100").integers
+    for counts in (False, True):
+        gain = IntegerSpeed(fused, hardware, F16, {"B": 32}, counts).gain(product)
+        assert gain == pytest.approx(arithmetic / 2 / 4e9 - counts * FUSED * 1e-6)
     convolution = by_output(list(model_of(CONVOLUTIONS).graph), "c3")
     elements = np.prod([1, 32, 8, 8])  # of a batch of one
     assert speed.switch(convolution) == pytest.approx(1e-6 + 5 * elements / 1e9)

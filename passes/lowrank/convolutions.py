@@ -1,0 +1,243 @@
+"""low-rank-conv: convolutions with large kernels become chains of smaller ones, where that costs less."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from math import prod
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from ...ir.builder import Builder
+from ...ir.core import Model, Node, Value
+from ...ir.errors import UsageError
+from ...ir.ops.cost import CostModel
+from ...ir.tensor import Tensor
+from ...ir.types import F32
+from ..base import Context, Pass, place_of
+from ..repair.refit import Original, refit
+from .factors import Moments
+from .ranks import Choice, allocate
+from .tensors import Form, Ranks, Spatial, Tucker
+
+PARAMETERS, TIME = "parameters", "time"
+TUCKER, SPATIAL = "tucker", "spatial"
+
+
+@dataclass(frozen=True)
+class LowRankConv(Pass):
+    """Convolutions of two dimensions with a kernel larger than 1 x 1, not in groups, become two or three smaller ones.
+
+    `form` is tucker (1 x 1 to fewer channels, the kernel between those, 1 x 1 to all channels; with samples from
+    --calib the channels that vary most count most) or spatial (3 x 1, then 1 x 3). `left` is the share of the `of`
+    (parameters, or time by the target's estimate) of all these convolutions that is left; each gets the ranks that lose
+    the least of its weights for what they cost. With samples the last convolution of a tucker chain is fitted, in the
+    order of the graph and on at most `repair` samples, to what the original gives.
+
+    A convolution whose chain would take as long by the target's estimate stays whole, unless `slower` allows it for the
+    sake of size, and so does what `keep` names; `layers`, if given, names the only ones that are split.
+    """
+
+    name: ClassVar[str] = "low-rank-conv"
+    lossy: ClassVar[bool] = True
+    settles: ClassVar[bool] = True
+    form: str = TUCKER
+    left: float = 0.5
+    of: str = PARAMETERS
+    multiple: int = 8
+    repair: int = 16
+    slower: bool = False
+    layers: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    least: int = 1 << 12
+
+    def run(self, model: Model, ctx: Context) -> bool:
+        """True if a convolution was split. Raises UsageError for bad options."""
+        self._check()
+        nodes = self._chosen(model, ctx)
+        if not nodes:
+            return False
+        kernels = [_Kernel(node, self._form(node, moments)) for node, moments in self._seen(model, nodes, ctx)]
+        options = [list(kernel.form.candidates(self.multiple)) for kernel in kernels]
+        choices = [self._choice(kernel, ranks, ctx.cost) for kernel, ranks in zip(kernels, options)]
+        limit = self.left * sum(each.costs[0] for each in choices)
+        original = Original(model) if ctx.observe is not None and self.repair and self.form == TUCKER else None
+        last: list[Node] = []
+        for kernel, ranks, each, index in zip(kernels, options, choices, allocate(choices, limit)):
+            wanted = ranks[each.ranks[index] - 1] if index else None
+            if self._profitable(kernel, wanted, ctx) and ctx.allow(self.name, "", kernel.node):
+                assert wanted is not None
+                last.append(self._split(kernel, wanted, ctx))
+        if original is not None and last:
+            refit(model, last, original, ctx, self.repair)
+        return bool(last)
+
+    def _check(self) -> None:
+        for option, word, known in (("form", self.form, (TUCKER, SPATIAL)), ("of", self.of, (PARAMETERS, TIME))):
+            if word not in known:
+                raise UsageError(f"{option} of {self.name} is {' or '.join(known)}, not {word!r}", source="--passes")
+        if not 0 < self.left <= 1:
+            raise UsageError(f"left={self.left:g} of {self.name} is no share above 0, up to 1", source="--passes")
+        if self.multiple < 1:
+            raise UsageError(f"multiple={self.multiple} of {self.name} is less than 1", source="--passes")
+
+    def _chosen(self, model: Model, ctx: Context) -> list[Node]:
+        found = []
+        for node in model.graph:
+            reason = _refusal(node, self.least)
+            if reason:
+                ctx.decline("missed", self.name, "", node, f"a convolution stays whole: {reason}")
+            elif reason is not None:
+                found.append(node)
+        for option, patterns in (("layers", self.layers), ("keep", self.keep)):
+            for pattern in patterns:
+                if not any(_is_named(node, (pattern,)) for node in found):
+                    raise UsageError(f"{option} of {self.name}: {pattern!r} names no convolution", source="--passes")
+        chosen = []
+        for node in found:
+            budget = ctx.kept.get(place_of(self.name, "", node))
+            if budget is not None:
+                ctx.decline("refused", self.name, "", node, f"it stays whole: {budget}")
+            elif (not self.layers or _is_named(node, self.layers)) and not _is_named(node, self.keep):
+                chosen.append(node)
+        return chosen
+
+    def _seen(self, model: Model, nodes: list[Node], ctx: Context) -> list[tuple[Node, Moments | None]]:
+        """Each convolution with what is known of the channels that it reads."""
+        if ctx.observe is None or self.form != TUCKER:
+            return [(node, None) for node in nodes]
+        seen: dict[Value, Moments] = {}
+        for node in nodes:
+            x, weight = node.inputs[:2]
+            assert x is not None and weight is not None and weight.const is not None
+            seen[x] = Moments(weight.const.shape[1], axis=1)
+        ctx.observe(model, seen)
+        return [(node, seen[x]) for node in nodes if (x := node.inputs[0]) is not None]
+
+    def _form(self, node: Node, moments: Moments | None) -> Form:
+        weight = node.inputs[1]
+        assert weight is not None and weight.const is not None
+        array = weight.const.read()
+        if self.form == SPATIAL:
+            return Spatial(array)
+        # Borders are padded with zeros, not with the mean: squares about zero, not about the mean, are what counts.
+        return Tucker(array, None if moments is None else moments.products / max(1, moments.rows))
+
+    def _choice(self, kernel: _Kernel, options: list[Ranks], cost: CostModel) -> Choice:
+        def of(ranks: Ranks | None) -> float:
+            return float(kernel.size(ranks)) if self.of == PARAMETERS else kernel.seconds(cost, ranks)
+
+        whole = of(None)
+        fit = [(number, price) for number, ranks in enumerate(options, 1) if (price := of(ranks)) < whole]
+        losses = [0.0, *(kernel.form.loss(options[number - 1]) for number, _ in fit)]
+        return Choice(
+            np.array([0, *(n for n, _ in fit)]), np.array([whole, *(price for _, price in fit)]), np.array(losses)
+        )
+
+    def _profitable(self, kernel: _Kernel, ranks: Ranks | None, ctx: Context) -> bool:
+        if ranks is None:
+            said = "it stays whole: its weights lose too much for what it saves"
+            ctx.decline("refused", self.name, "", kernel.node, said)
+            return False
+        before, after = kernel.seconds(ctx.cost, None), kernel.seconds(ctx.cost, ranks)
+        if after >= before and not self.slower:
+            named = " and ".join(map(str, ranks))
+            said = f"ranks {named} take {after / before:.2f} of its time by the target's estimate"
+            ctx.decline("refused", self.name, "", kernel.node, said)
+            return False
+        return True
+
+    def _split(self, kernel: _Kernel, ranks: Ranks, ctx: Context) -> Node:
+        """Put the chain in the place of a convolution, which becomes its last one."""
+        node, created = kernel.node, list[Node]()
+        assert node.graph is not None
+        with ctx.rewrite(self.name, "", [node], created):
+            b = Builder(node.graph, node, node.loc)
+            weight = node.inputs[1]
+            assert weight is not None and weight.const is not None
+            value, attrs = node.inputs[0], _placement(node)
+            *before, last = kernel.form.stages(ranks)
+            for number, stage in enumerate(before):
+                w = b.const(Tensor.from_array(np.ascontiguousarray(stage.kernel), F32), hint=f"{weight.hint}.{number}")
+                value = b.op("Conv", value, w, **_along(attrs, stage.axes))
+            w = b.const(Tensor.from_array(np.ascontiguousarray(last.kernel), F32), hint=f"{weight.hint}.{len(before)}")
+            node.set_inputs([value, w, *node.inputs[2:]])
+            for name in ("strides", "pads", "dilations", "kernel_shape", "auto_pad"):
+                node.attrs.pop(name, None)
+            node.attrs.update(_along(attrs, last.axes))
+            created += b.created
+        if ctx.wants_remarks:
+            size = f"{kernel.size(ranks) / kernel.size(None):.0%} of its size"
+            lost = f"{kernel.form.loss(ranks):.2%} of its weights' squares lost"
+            text = f"%{weight.hint}: ranks {' and '.join(map(str, ranks))}, {size}, {lost}"
+            ctx.remark("applied", self.name, text, node=node)
+        return node
+
+
+class _Kernel(NamedTuple):
+    """A convolution and how it may be taken apart."""
+
+    node: Node
+    form: Form
+
+    def _shapes(self, ranks: Ranks | None) -> list[tuple[int, ...]]:
+        weight = self.node.inputs[1]
+        assert weight is not None and weight.const is not None
+        return [weight.const.shape] if ranks is None else self.form.shapes(ranks)
+
+    def size(self, ranks: Ranks | None) -> int:
+        """Weights of the chain, of the whole for None."""
+        return sum(prod(shape) for shape in self._shapes(ranks))
+
+    def seconds(self, cost: CostModel, ranks: Ranks | None) -> float:
+        """The time of the chain by an estimate. What stands before the stride runs at the size of the input."""
+        given, made = (cost.shape(value) for value in (self.node.inputs[0], self.node.output))
+        machine, total = cost.machine, 0.0
+        shapes = self._shapes(ranks)
+        for number, (outputs, inputs, *kernel) in enumerate(shapes):
+            is_before = number == 0 and len(shapes) == 3
+            places = [prod(s[2:]) * s[0] if s else 1 for s in (given if is_before or not number else made, made)]
+            if is_before:
+                places[1] = places[0]
+            work = 2.0 * places[1] * outputs * inputs * prod(kernel)
+            moved = 4.0 * (places[0] * inputs + places[1] * outputs + outputs * inputs * prod(kernel))
+            total += machine.launch + max(work / machine.flops, moved / machine.bandwidth)
+        return total
+
+
+def _refusal(node: Node, least: int) -> str | None:
+    """Why a convolution stays whole, "" for one that may be split, None for what is not asked about."""
+    weight = node.inputs[1] if node.op.key == "Conv" else None
+    if weight is None or weight.const is None or len(weight.const.shape) != 4:
+        return None
+    if weight.const.dtype is not F32 or weight.const.size < least or all(k == 1 for k in weight.const.shape[2:]):
+        return None
+    if node.attr("group") != 1:
+        return "its channels are in groups"
+    if node.attr("auto_pad") not in ("NOTSET", "VALID"):
+        return "its padding depends on the size of its input"
+    return "other nodes read its weights as well" if len(weight.uses) > 1 else ""
+
+
+def _is_named(node: Node, patterns: tuple[str, ...]) -> bool:
+    weight = node.inputs[1]
+    names = {*node.loc, *([weight.hint] if weight is not None else [])}
+    return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
+
+
+def _placement(node: Node) -> dict[str, tuple[int, ...]]:
+    """Strides, padding and dilations of a convolution of two dimensions."""
+    pads = node.attr("pads") if node.attr("auto_pad") == "NOTSET" else None
+    return {
+        "strides": tuple(node.attr("strides") or (1, 1)),
+        "dilations": tuple(node.attr("dilations") or (1, 1)),
+        "pads": tuple(pads or (0, 0, 0, 0)),
+    }
+
+
+def _along(attrs: dict[str, tuple[int, ...]], axes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """The part of them that a stage has which covers these spatial axes."""
+    found = {name: tuple(attrs[name][i] if i in axes else 1 for i in range(2)) for name in ("strides", "dilations")}
+    found["pads"] = tuple(pad if i % 2 in axes else 0 for i, pad in enumerate(attrs["pads"]))
+    return {name: value for name, value in found.items() if any(v != (name != "pads") for v in value)}

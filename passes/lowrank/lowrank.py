@@ -1,0 +1,322 @@
+"""low-rank: products with a large matrix become two with small ones, where that costs less and loses little."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from ...ir.core import Model, Node, Value
+from ...ir.errors import UsageError
+from ...ir.ops.cost import TYPICAL, CostModel
+from ...ir.tensor import Array
+from ..base import Context, Pass, place_of
+from ..quantize.observers import Several
+from ..repair.bias import shift_bias
+from ..repair.refit import Original, refit
+from .factors import Moments, Spectrum, square_of
+from .layers import Layer, by_operand, layers_of, put_split
+from .ranks import Choice, allocate, choice, rank_for_energy
+
+DEFAULT_LEFT = 0.75
+PARAMETERS, TIME = "parameters", "time"
+AUTO, AWARE, PLAIN = "auto", "aware", "plain"
+
+
+@dataclass(frozen=True)
+class LowRank(Pass):
+    """MatMul, Gemm and 1 x 1 convolutions with a constant matrix become two products of a lower rank.
+
+    How low is said in one of three ways. `left`: the share of the `of` (parameters, or time by the target's estimate)
+    of all layers that is left, 0.75 unless another one is given; each layer gets the rank that loses the least of its
+    outputs' variance for what it costs, and layers that read one value share their first factor where that loses less.
+    `rank`: one rank for all, a share of the smaller side below 1. `energy`: the least rank that keeps this share of
+    each layer's variance. Ranks are multiples of `multiple`.
+
+    `method` is aware (the data's directions count: the inputs of each layer are seen on samples, from --calib), plain
+    (singular values of the weights alone), or auto: aware where there are samples. With samples what the mean of the
+    outputs loses goes into the biases, and with `repair` the second factors and biases are fitted, layer by layer in
+    the order of the graph and on at most `repair` samples, to what the original gives.
+
+    A layer whose two products would take as long as the one by the target's estimate stays whole, unless `slower`
+    allows it for the sake of size, and so does what `keep` names; `layers`, if given, names the only ones that are
+    split (weights or nodes, with * and ?).
+    """
+
+    name: ClassVar[str] = "low-rank"
+    lossy: ClassVar[bool] = True
+    settles: ClassVar[bool] = True
+    left: float | None = None
+    of: str = PARAMETERS
+    rank: float | None = None
+    energy: float | None = None
+    method: str = AUTO
+    multiple: int = 16
+    repair: int = 16
+    slower: bool = False
+    layers: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    least: int = 1 << 14
+    memory: int = 256 << 20
+
+    def run(self, model: Model, ctx: Context) -> bool:
+        """True if a layer was split. Raises UsageError for bad options, and for aware without samples."""
+        self._check()
+        is_aware = self.method == AWARE or (self.method == AUTO and ctx.observe is not None)
+        if is_aware and ctx.observe is None:
+            text = f"method=aware of {self.name} needs samples (--calib); plain needs none"
+            raise UsageError(text, source="--passes")
+        layers = self._chosen(model, ctx)
+        if not layers:
+            return False
+        units = [unit for group in self._seen(model, layers, ctx if is_aware else None) for unit in self._units(group)]
+        ranks = self._ranks(units, ctx)
+        original = Original(model) if is_aware and self.repair else None
+        made: list[Node] = []
+        for unit, rank in zip(units, ranks):
+            if rank and ctx.allow(self.name, "", unit.layers[0].node):
+                self._split(unit, rank, ctx)
+                made += [layer.node for layer in unit.layers]
+        if original is not None and made:
+            refit(model, made, original, ctx, self.repair)
+        return bool(made)
+
+    def _check(self) -> None:
+        def bad(text: str) -> UsageError:
+            return UsageError(f"{text} of {self.name}", source="--passes")
+
+        given = [(n, v) for n in ("left", "rank", "energy") if (v := getattr(self, n)) is not None]
+        if len(given) > 1:
+            raise bad(f"{' and '.join(name for name, _ in given)} say the same in different ways: give one")
+        for name, value in given:
+            if not isinstance(value, (int, float)):
+                raise bad(f"{name}={value} is no number")
+            if name != "rank" and not 0 < value <= 1:
+                raise bad(f"{name}={value:g} is no share above 0, up to 1")
+            if name == "rank" and (value <= 0 or (value >= 1 and value != int(value))):
+                raise bad(f"rank={value:g} is neither a number of at least 1 nor a share below 1")
+        if self.multiple < 1:
+            raise bad(f"multiple={self.multiple} is less than 1")
+        for name, word, known in (("of", self.of, (PARAMETERS, TIME)), ("method", self.method, (AUTO, AWARE, PLAIN))):
+            if word not in known:
+                raise UsageError(f"{name} of {self.name} is {' or '.join(known)}, not {word!r}", source="--passes")
+
+    @property
+    def _left(self) -> float:
+        return DEFAULT_LEFT if self.left is None else self.left
+
+    # What is split
+
+    def _chosen(self, model: Model, ctx: Context) -> list[Layer]:
+        found, others = layers_of(model.graph, self.least)
+        for node, reason in others:
+            ctx.decline("missed", self.name, "", node, f"a weight stays whole: {reason}")
+        for option, patterns in (("layers", self.layers), ("keep", self.keep)):
+            for pattern in patterns:
+                if not any(fnmatchcase(name, pattern) for layer in found for name in layer.names):
+                    raise UsageError(f"{option} of {self.name}: {pattern!r} names no layer", source="--passes")
+        chosen = []
+        for layer in found:
+            budget = ctx.kept.get(place_of(self.name, "", layer.node))
+            if budget is not None:
+                ctx.decline("refused", self.name, "", layer.node, f"it stays whole: {budget}")
+            elif (not self.layers or _is_named(layer, self.layers)) and not _is_named(layer, self.keep):
+                chosen.append(layer)
+        return chosen
+
+    def _seen(self, model: Model, layers: list[Layer], ctx: Context | None) -> Iterator[list[_Seen]]:
+        """Layers that multiply one value, with the directions of their weights; group by group, as memory allows."""
+        for part in _within(list(by_operand(layers)), self.memory):
+            if ctx is None:
+                yield from ([_Seen(layer, None, None) for layer in group] for group in part)
+                continue
+            moments = [Moments(group[0].inputs, group[0].axis) for group in part]
+            readers: dict[Value, list[Moments]] = {}
+            for group, seen in zip(part, moments):
+                readers.setdefault(group[0].x, []).append(seen)
+            assert ctx.observe is not None
+            ctx.observe(model, {value: Several(several) for value, several in readers.items()})
+            for group, seen in zip(part, moments):
+                yield [_Seen(layer, seen.mean, seen.covariance()) for layer in group]
+
+    def _units(self, group: list[_Seen]) -> list[_Unit]:
+        """The layers of a group one by one, or together where a common factor loses less at the same size."""
+        alone = [_unit([seen]) for seen in group]
+        is_fixed = self.rank is not None or self.energy is not None
+        if is_fixed or len(group) == 1 or not _may_share([seen.layer for seen in group]):
+            return alone
+        together = _unit(group)
+        limit = self._left * sum(unit.parameters for unit in alone)
+        choices = [unit.choice(PARAMETERS, None, self.multiple) for unit in alone]
+        apart = sum(each.losses[i] * unit.energy for unit, each, i in zip(alone, choices, allocate(choices, limit)))
+        (index,) = allocate([both := together.choice(PARAMETERS, None, self.multiple)], limit)
+        is_within = both.costs[index] <= limit
+        return [together] if is_within and both.losses[index] * together.energy < apart else alone
+
+    def _ranks(self, units: list[_Unit], ctx: Context) -> list[int]:
+        """The rank of each unit, 0 where it stays whole."""
+        ranks = []
+        choices = [unit.choice(self.of, ctx.cost, self.multiple) for unit in units]
+        if self.rank is not None or self.energy is not None:  # one of them for each layer
+            for unit in units:
+                side = min(unit.inputs, unit.most, *(layer.outputs for layer in unit.layers))
+                if self.rank is None:
+                    assert self.energy is not None
+                    wanted = rank_for_energy(unit.energies, self.energy, self.multiple)
+                else:
+                    wanted = int(self.rank) if self.rank >= 1 else round(self.rank * side)
+                    wanted = max(1, round(wanted / self.multiple)) * self.multiple if self.rank < 1 else wanted
+                ranks.append(min(wanted, side))
+        else:
+            limit = self._left * sum(each.costs[0] for each in choices)
+            ranks = [int(each.ranks[i]) for each, i in zip(choices, allocate(choices, limit))]
+        return [self._profitable(unit, rank, ctx) for unit, rank in zip(units, ranks)]
+
+    def _profitable(self, unit: _Unit, rank: int, ctx: Context) -> int:
+        """The rank, or 0 with a remark where two products would not be faster, or not smaller."""
+        node = unit.layers[0].node
+        if not rank:
+            said = "it stays whole: its outputs lose too much for what it saves"
+            ctx.decline("refused", self.name, "", node, said)
+            return 0
+        before, after = unit.seconds(ctx.cost, 0), unit.seconds(ctx.cost, rank)
+        if unit.size(rank) >= unit.parameters:
+            even = unit.parameters / unit.size(1)
+            ctx.decline("refused", self.name, "", node, f"rank {rank} makes it no smaller: below {even:.0f} does")
+            return 0
+        if after >= before and not self.slower:
+            said = f"rank {rank} takes {after / before:.2f} of its time by the target's estimate"
+            ctx.decline("refused", self.name, "", node, said)
+            return 0
+        return rank
+
+    def _split(self, unit: _Unit, rank: int, ctx: Context) -> None:
+        created: list[Node] = []
+        matrix = unit.matrix().astype(np.float64)
+        left, right = unit.spectrum().factors(rank)
+        nodes = [layer.node for layer in unit.layers]
+        with ctx.rewrite(self.name, "", nodes, created):
+            put_split(unit.layers, left, right, created)
+            if unit.mean is not None:
+                _shift(unit.layers, unit.mean @ (matrix - left.astype(np.float64) @ right))
+        if ctx.wants_remarks:
+            energies = unit.energies
+            lost_share = float(energies[rank:].sum() / max(energies.sum(), 1e-300))
+            size = f"{unit.size(rank) / unit.parameters:.0%} of its size"
+            text = f"{unit}: rank {rank}, {size}, {lost_share:.2%} of its variance lost"
+            ctx.remark("applied", self.name, text, node=nodes[0])
+
+
+def _shift(layers: list[Layer], shift: Array) -> None:
+    """Add to the biases of layers, one after the other."""
+    ends = np.cumsum([layer.outputs for layer in layers])[:-1]
+    for layer, part in zip(layers, np.split(shift, ends)):
+        shift_bias(layer.node, part)
+
+
+class _Seen(NamedTuple):
+    """A layer, and the mean and covariance of what it reads, where it was seen."""
+
+    layer: Layer
+    mean: Array | None
+    covariance: Array | None
+
+
+def _unit(group: list[_Seen]) -> _Unit:
+    matrix = np.concatenate([seen.layer.matrix() for seen in group], axis=1)
+    covariance = group[0].covariance
+    square = None if covariance is None else square_of(matrix, covariance)
+    spectrum = Spectrum.of(matrix, square)
+    return _Unit([seen.layer for seen in group], group[0].mean, square, spectrum.energies, spectrum.most)
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """Layers that are split with one first factor."""
+
+    layers: list[Layer]
+    mean: Array | None
+    square: Array | None
+    energies: Array
+    most: int
+
+    def __str__(self) -> str:
+        return " and ".join(f"%{layer.weight.hint}" for layer in self.layers)
+
+    @property
+    def inputs(self) -> int:
+        return self.layers[0].inputs
+
+    @property
+    def parameters(self) -> int:
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def energy(self) -> float:
+        return float(self.energies.sum())
+
+    def matrix(self) -> Array:
+        """The weights side by side, f32 [inputs, outputs of all]."""
+        return np.concatenate([layer.matrix() for layer in self.layers], axis=1)
+
+    def spectrum(self) -> Spectrum:
+        """Found anew: what all layers together have is more than memory should hold."""
+        return Spectrum.of(self.matrix(), self.square)
+
+    def size(self, rank: int) -> int:
+        """Elements of the factors."""
+        return rank * (self.inputs + sum(layer.outputs for layer in self.layers))
+
+    def seconds(self, cost: CostModel, rank: int) -> float:
+        """The time of its products by an estimate, of the whole matrices for rank 0."""
+        machine, rows = cost.machine, _rows(self.layers[0], cost)
+
+        def product(inputs: int, outputs: int) -> float:
+            moved = 4.0 * (rows * (inputs + outputs) + inputs * outputs)
+            return float(machine.launch + max(2.0 * rows * inputs * outputs / machine.flops, moved / machine.bandwidth))
+
+        if not rank:
+            return sum(product(layer.inputs, layer.outputs) for layer in self.layers)
+        return product(self.inputs, rank) + sum(product(rank, layer.outputs) for layer in self.layers)
+
+    def choice(self, of: str, cost: CostModel | None, multiple: int) -> Choice:
+        """What it may become, at costs in elements or in seconds."""
+        if of == PARAMETERS or cost is None:
+            return choice(self.energies, self.most, float(self.parameters), self.size, multiple)
+        return choice(self.energies, self.most, self.seconds(cost, 0), partial(self.seconds, cost), multiple)
+
+
+def _rows(layer: Layer, cost: CostModel) -> int:
+    """How many vectors a layer multiplies in a run, where sizes are open a typical number."""
+    shape = cost.shape(layer.node.output)
+    if shape is None or not shape:
+        return TYPICAL
+    return max(1, int(np.prod(shape)) // max(1, layer.outputs))
+
+
+def _may_share(layers: list[Layer]) -> bool:
+    """True if what they read is read in the same way: convolutions by equal steps."""
+    return len({layer.node.attr("strides") for layer in layers}) == 1
+
+
+def _is_named(layer: Layer, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for name in layer.names for pattern in patterns)
+
+
+def _within(groups: list[list[Layer]], memory: int) -> Iterator[list[list[Layer]]]:
+    """The groups in parts whose covariances take about `memory` bytes at most."""
+    part: list[list[Layer]] = []
+    taken = 0
+    for group in groups:
+        size = group[0].inputs ** 2 * 8
+        if part and taken + size > memory:
+            yield part
+            part, taken = [], 0
+        part.append(group)
+        taken += size
+    if part:
+        yield part
