@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).parent
 ENTRY_POINTS = "geoc.backends"
+CACHES = "kv8"  # ends the name of a precision that keeps key-value caches in 8 bits
 
 
 @dataclass(frozen=True)
@@ -207,8 +208,13 @@ class Backend:
 
         return Floats()
 
-    def quantization(self, precision: str, has_samples: bool) -> Quantization | None:
-        """What brings a model to ``w8a8``, ``w8a16``, ``w4a16`` or ``fp8``; None for what it does not run."""
+    def quantization(self, precision: str, has_samples: bool, rows: str = "few") -> Quantization | None:
+        """What brings a model to ``w8a8``, ``w8a16``, ``w4a16`` or ``fp8``; None for what it does not run.
+
+        With ``kv8`` at the end, or alone, caches of keys and values are in 8 bits as well.
+
+        `rows`: what it is made fast for, where forms differ: ``few``, as of single tokens, or ``many``.
+        """
         return None
 
     def lacks(self, precision: str, hardware: Hardware) -> str:

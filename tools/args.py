@@ -35,7 +35,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--shape",), "NAME=1,3,224,224|SYM=8", "texts", "fix an input's shape or a symbolic dimension; "
            "min:opt:max keeps it symbolic and checks inside the range; repeatable"),
     Option(("--precision",), "NAME", "text", "compute in auto, fp32, tf32, bf16, fp16, fp8, int8 (w8a8), int4 (w4a16: "
-           "weights alone) or w8a16, where the target has it; an order, which --max-error limits (default: the "
+           "weights alone) or w8a16, where the target has it; with kv8 behind weights alone, or kv8 by itself, the "
+           "key-value caches that the model is called with are i8; an order, which --max-error limits (default: the "
            "source's, at -O3 auto)"),
     Option(("--max-error",), "1%", "text", "the mean relative L2 error of each output that a lower precision may "
            "make (default 1% with auto); where a precision is over it as a whole, part of the model stays as it was"),
@@ -43,6 +44,9 @@ OPTIONS: tuple[Option, ...] = (
            "gives a number, run(arrays by input) the outputs in order; both the source and the result are measured"),
     Option(("--max-drop",), "0.01|1%", "text", "how much of --metric a lower precision may lose, in the metric's units "
            "or as a share of the source's"),
+    Option(("--goal",), "latency|throughput|size|cost", "latency|throughput|size|cost", "what to prefer where no form "
+           "is the best at everything: one token after the other, many rows at once, few bytes, or the price of many "
+           "rows (default latency)"),
     Option(("--measure",), "", "switch", "decide by timing on this machine, layer by layer, instead of by estimate, "
            "and time the result"),
     Option(("--calib",), "FILE.npz|DIR|FILE.py:FUNCTION", "text", "samples to measure numbers on: arrays INPUT/0, "

@@ -33,6 +33,7 @@ from .declared import Declared
 from .differences import difference, l2_error
 from .emulate import emulated, has_bfloat16
 from .exactness import QUANTIZING, float_limit, quantizes, random_outputs
+from .float_caches import with_float_caches
 from .inputs import InputMaker, Sizes
 from .samples import OPTION, Samples
 from .sessions import CannotCheck, first_line, folds, refusals, unoptimized_session
@@ -238,6 +239,7 @@ class Judge:
             return self.compare_file(path, folds(runnable))
 
     def _in_its_runtime(self, model: Model, runtime: Own) -> Verdict:
+        model = with_float_caches(model)
         if self._declared is not None:
             model = self._declared.restored(model)
         found: list[list[Any]] = []
@@ -253,6 +255,7 @@ class Judge:
     @contextmanager
     def written(self, model: Model) -> Iterator[tuple[str, Model]]:
         """A file with `model` as onnxruntime runs it here, inputs and outputs as in the source; and what it holds."""
+        model = with_float_caches(model)
         if self._declared is not None:
             model = self._declared.restored(model)
         folder = tempfile.mkdtemp(prefix="geoc-check-")

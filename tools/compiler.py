@@ -28,6 +28,7 @@ from ..passes.registry import Registry
 from .calibration import RANDOM, Calibration
 from .emitting import FASTEST, outputs_of
 from .files import files_of, load_any, need_folders, protect, weight_bytes
+from .goal import GOALS
 from .precision import SMALL, Attempt, attempts, untried
 from .progress import Progress
 from .report import NOT_CHECKED, Accuracy, GraphSize, Refusal, Report, group_refusals
@@ -125,7 +126,9 @@ class Compilation:
         self.registry = Registry(self.target.rule_sets)
         self.registry.add_user_code(settings.plugin, settings.rules)
         level = None if settings.passes else settings.level
-        self.attempts = attempts(self.target, settings.precision, level, settings.io_precision, settings.calib)
+        self.attempts = self._attempts(level, settings.goal)
+        if settings.goal is not None and all(self._attempts(level, goal) == self.attempts for goal in GOALS):
+            self.report.notes.append(f"--goal={settings.goal} decides nothing here: all goals have the same form")
         self.choose(self.attempts[0])
         if settings.precision == "auto" or (level == 3 and settings.precision is None):
             self.report.notes += untried(self.target, settings.calib)
@@ -139,6 +142,10 @@ class Compilation:
             report.output = settings.output
         need_folders(settings.output, settings.report)
         self._plan_metric()
+
+    def _attempts(self, level: int | None, goal: str | None) -> list[Attempt]:
+        settings = self.settings
+        return attempts(self.target, settings.precision, level, settings.io_precision, settings.calib, goal)
 
     def _plan_metric(self) -> None:
         settings = self.settings
@@ -322,8 +329,7 @@ class Compilation:
     def _write(self, model: Model) -> None:
         report = self.report
         report.rewrites = {
-            f"{name}.{rule}" if rule else name: count
-            for (name, rule), count in sorted(self.tally.counts.items())
+            f"{name}.{rule}" if rule else name: count for (name, rule), count in sorted(self.tally.counts.items())
         }
         report.refused += group_refusals(self.refusals)
         if self.chosen.note:

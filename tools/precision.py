@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..ir.errors import UsageError
 from ..passes.pipelines import Item, parse
+from .goal import rows_for
 
 if TYPE_CHECKING:
     from ..lowering.targets import Target
 
-NAMES = ("auto", "fp32", "tf32", "bf16", "fp16", "fp8", "w8a8", "w8a16", "w4a16")
-ALIASES = {"int8": "w8a8", "int4": "w4a16"}
-QUANTIZED = ("w8a8", "w8a16", "w4a16")
+NAMES = ("auto", "fp32", "tf32", "bf16", "fp16", "fp8", "w8a8", "w8a16", "w4a16", "kv8", "w8a16kv8", "w4a16kv8")
+ALIASES = {"int8": "w8a8", "int4": "w4a16", "int4kv8": "w4a16kv8"}
+QUANTIZED = ("w8a8", "w8a16", "w4a16", "kv8", "w8a16kv8", "w4a16kv8")
 FLOATS = ("fp8",)
 SMALL = (*QUANTIZED, *FLOATS)  # what models are brought to by measuring, rounding and correcting, not by casts
 RATES = {"w8a8": "int8", "fp8": "fp8"}  # what a target's description calls the rate of each
@@ -43,15 +44,17 @@ def attempts(
     level: int | None,
     interface: str | None = None,
     calib: str | None = None,
+    goal: str | None = None,
 ) -> list[Attempt]:
     """What to try, the fastest first; the last one is always taken when no budget forbids it.
 
     `precision` None is that of the source, and at -O3 the same as "auto": the fastest that the target has, and the
     source's where that is too inexact. `interface`: what ``--io-precision`` declares inputs and outputs as; `calib`:
-    the samples that were given, with which "auto" tries numbers of 8 bits first. Raises UsageError for what the target
-    lacks, and where samples are needed.
+    the samples that were given, with which "auto" tries numbers of 8 bits first; `goal`: what ``--goal`` prefers.
+    Raises UsageError for what the target lacks, where samples are needed, and for a goal that there is not.
     """
     plain = Attempt("", ())
+    rows = rows_for(goal)
     if precision is None:
         precision = "auto" if level == 3 else "fp32"
     elif precision not in ("auto", *ALIASES, *QUANTIZED):
@@ -61,12 +64,12 @@ def attempts(
         _check(target, precision)
     precision = ALIASES.get(precision, precision)
     if precision in SMALL:
-        return [_quantized(target, precision, calib)]
+        return [_quantized(target, precision, calib, rows)]
     if precision == "auto":
         lower = [p for p in _FASTEST_FIRST if p in target.precisions]
         found = [attempt for p in lower for attempt in _half(target, p, interface)] + [plain]
         small = [] if calib is None else [p for p in tried_with_samples(target) if not why_untried(target, p)]
-        return [*(_quantized(target, p, calib) for p in small), *found]
+        return [*(_quantized(target, p, calib, rows) for p in small), *found]
     return _half(target, precision, interface)[:1] if precision in _HALVES else [plain]
 
 
@@ -103,12 +106,12 @@ def untried(target: Target, calib: str | None) -> list[str]:
     return [] if has_half else [f"{here}geoc brings nothing to a lower precision for {target.name} yet"]
 
 
-def _quantized(target: Target, precision: str, calib: str | None) -> Attempt:
-    """The attempt at integers or small floats, from samples where there are any."""
+def _quantized(target: Target, precision: str, calib: str | None, rows: str) -> Attempt:
+    """The attempt at integers or small floats, from samples where there are any, fast for so many `rows`."""
     reason = target.backend.lacks(precision, target.hardware)
     if reason:
         raise UsageError(f"target {target.name} does not compute in {precision}: {reason}", source="--precision")
-    chosen = target.backend.quantization(precision, calib is not None)
+    chosen = target.backend.quantization(precision, calib is not None, rows)
     if chosen is None:
         raise UsageError(f"geoc does not bring models to {precision} for {target.name} yet", source="--precision")
     if chosen.samples and calib is None:

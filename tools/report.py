@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..ir.ops.cost_table import MATRIX_UNITS
-from ..ir.types import BF16, F16
+from ..ir.types import BF16, F16, I8
+from ..passes.caches import caches
 from .precision import SMALL
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class GraphSize:
     low: int = 0  # those of them that compute in half precision, with integers or with small floats
     coded: int = 0  # of these, those that read integers or small floats
     casts: int = 0
+    caches: int = 0  # of keys and values, as i8
 
     @classmethod
     def of(cls, model: Model, size: int) -> GraphSize:
@@ -62,7 +64,8 @@ class GraphSize:
         coded = [_reads_codes(node) for node in products]
         low = sum(node.output.dtype in (F16, BF16) or reads for node, reads in zip(products, coded))
         casts = sum(len(nodes) for graph in model.graphs() for op, nodes in graph.index.items() if op.key == "Cast")
-        return cls(model.node_count, size, found, len(products), low, sum(coded), casts)
+        kept = sum(model.graph.inputs[place].dtype is I8 for place in caches(model.graph))
+        return cls(model.node_count, size, found, len(products), low, sum(coded), casts, kept)
 
 
 @dataclass
@@ -330,6 +333,7 @@ class Report:
         if small and found.low > found.coded:
             line = f"{line}, {found.low - found.coded} in half precision"
         line = f"{line}, {found.casts} casts"
+        line += f", {found.caches} caches in i8" if found.caches else ""
         return line if self.stays is None else f"{line}; {self.stays.line()}"
 
     def _accuracy_line(self, paint: Any) -> str:

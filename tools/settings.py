@@ -16,8 +16,8 @@ class Settings:
 
     `source` is a path, bytes, a ModelProto, a graphsurgeon Graph or a `Model` (optimized in place).
     `output` None writes nothing. `max_error` is the mean relative L2 error of an output that lossy passes may make,
-    `max_drop` what of the user's `metric` may be lost. `check` None chooses: "end" under 500 MB of weights (2 GB where
-    passes are lossy), else "off".
+    `max_drop` what of the user's `metric` may be lost. `goal` None is "latency". `check` None chooses: "end" under
+    500 MB of weights (2 GB where passes are lossy), else "off".
     """
 
     source: Any
@@ -35,6 +35,7 @@ class Settings:
     max_error: float | None = None
     metric: str | None = None
     max_drop: Drop | None = None
+    goal: str | None = None
     measure: bool = False
     calib: str | None = None
     cache: str | None = None  # a folder for statistics of samples; "off": none; None: where `statistics.py` says
@@ -105,6 +106,8 @@ class Settings:
             words += ["--calib", self.calib]
         if self.cache is not None:
             words += ["--cache", self.cache]
+        if self.goal is not None:
+            words.append(f"--goal={self.goal}")
         if self.measure:
             words.append("--measure")
         if self.emit:

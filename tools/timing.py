@@ -17,7 +17,7 @@ import numpy as np
 
 from ..ir.core import Model
 from ..ir.errors import UnsupportedModel
-from ..ir.types import F16, F32
+from ..ir.types import F16, F32, I8
 from ..lowering.onnxruntime.session import disabled_optimizers
 from .emitting import Output
 from .report import Speed
@@ -95,10 +95,11 @@ def shape_of(feeds: Feeds) -> str:
 
 
 def declared_feeds(model: Model, given: Feeds) -> Feeds:
-    """Inputs in the element types that a model declares."""
+    """Inputs in the element types that a model declares; caches of codes get some for floats, which take as long."""
     dtypes = {name: value.dtype for name, value in zip(model.graph.input_names, model.graph.inputs)}
     return {
-        name: value.astype(dtypes[name].numpy) if dtypes[name] in (F16, F32) else value for name, value in given.items()
+        name: value.astype(dtypes[name].numpy) if dtypes[name] in (F16, F32, I8) else value
+        for name, value in given.items()
     }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ...ir.core import Model
-from ..backend import Backend, Emitter, Lazy, Quantization, Unsupported, in_main_graph, weights_alone
+from ..backend import CACHES, Backend, Emitter, Lazy, Quantization, Unsupported, in_main_graph, weights_alone
 
 if TYPE_CHECKING:
     from ...passes.quantize.kernels import Integers
@@ -30,7 +30,7 @@ class OnnxRuntime(Backend):
     def rule_sets(self) -> dict[str, tuple[str, str]]:
         return {
             f"ort-{name}": (str(_FOLDER / f"{name}.rules"), f"geoc.lowering.onnxruntime.{name}")
-            for name in ("forms", "projections", "quantized", "residuals", "tokens", "blocks")
+            for name in ("forms", "caches", "projections", "quantized", "residuals", "tokens", "blocks")
         }
 
     def integers(self, features: Iterable[str]) -> Integers:
@@ -38,12 +38,16 @@ class OnnxRuntime(Backend):
 
         return integers(features)
 
-    def quantization(self, precision: str, has_samples: bool) -> Quantization | None:
+    def quantization(self, precision: str, has_samples: bool, rows: str = "few") -> Quantization | None:
+        if precision.endswith(CACHES):
+            plain = self.quantization(precision.removesuffix(CACHES), has_samples, rows) or Quantization()
+            return plain._replace(first=f"{plain.first},kv-cache".lstrip(","), samples=True)
         if precision == "w8a8":
             options = "method=percentile,weights=mse,rounding=gptq,correct=40"
             passes = f"smooth,quantize{{{options}}},ort-quantized,fold,cse,dce"
             return Quantization(last=passes, samples=True)
-        return weights_alone(precision, has_samples, "nbits-rows,share-weights{transposed=false},cse,dce")
+        last = f"nbits-rows{{rows={rows}}},share-weights{{transposed=false}},cse,dce"
+        return weights_alone(precision, has_samples, last)
 
     def emitters(self) -> dict[str, Emitter]:
         return {

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ...ir.core import Value
+from ...ir.core import Node, Value
 from ...ir.rewrite import ABSENT, memo, native
 from ...ir.types import F16, F32, DType
 from ...passes.fuse.elements import Expr, Space, TooLarge
@@ -39,6 +39,26 @@ def above_lowest(mask: Value) -> float | None:
 def lowest_beside_infinity(mask: Value) -> Any:
     """The lowest number of a mask's type where the mask may hold -inf as well; absent where it may not."""
     return _NUMBERS[mask.dtype][0] if mask.dtype is not None and _lowest_in(mask) == "any" else ABSENT
+
+
+@native
+def is_finite(mask: Value | None) -> bool:
+    """True for no mask, and for one of finite numbers, which hides no row as a whole."""
+    if mask is None:
+        return True
+    if mask.dtype not in _NUMBERS or mask.shape is None:
+        return False
+    maker = _unmoved(mask)
+    if maker is not None and maker.op.key == "Max" and any(_number(v) > -np.inf for v in maker.inputs):
+        return True
+    try:
+        elements = Elements(mask)
+        tree = elements.at(mask, elements.space.indices)
+    except TooLarge:
+        return False
+    numbers: set[float] = set()
+    lowest = _NUMBERS[mask.dtype][0]
+    return all(_collect(leaf, elements.space, lowest, numbers) for leaf in leaves(tree)) and -np.inf not in numbers
 
 
 def _lowest_in(mask: Value) -> str | None:
@@ -99,11 +119,17 @@ def _is_moderate(value: Value, lowest: float) -> bool:
     return bool(np.abs(table.const.array()).max() < -lowest / 2)
 
 
-def _is_cured(mask: Value, lowest: float, above: float) -> bool:
-    """True for what the rules have made, and what only moves its elements."""
+def _unmoved(mask: Value) -> Node | None:
+    """What computes the elements of a mask, behind all that only moves them."""
     node = mask.producer
     while node is not None and node.op.key in _MOVES and node.inputs[0] is not None:
         node = node.inputs[0].producer
+    return node
+
+
+def _is_cured(mask: Value, lowest: float, above: float) -> bool:
+    """True for what the rules have made, and what only moves its elements."""
+    node = _unmoved(mask)
     if node is None:
         return False
     if node.op.key == "Max":

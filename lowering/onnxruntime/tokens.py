@@ -14,7 +14,7 @@ from ...ir.rewrite.instances import Pick, instance_for
 from ...ir.tensor import Array
 from ...ir.types import F32
 
-_PAST = 4  # the operand of Attention
+_PAST = {"Attention": 4, "com.microsoft::GroupQueryAttention": 3}  # the operand
 _FEW = 16  # rows up to which reading the weights is what a product costs
 _MOST = 3072  # inputs: the more there are, the more a convolution of many rows loses
 _ELEMENTWISE = frozenset(("Add", "Mul", "Gelu", "Relu", "Sigmoid", "Tanh"))
@@ -25,7 +25,7 @@ _lengths = memo()
 
 @native
 def token_rows(x: Value) -> bool:
-    """True for f32 rows [batch, length, size] with the length of the queries of an attention that grows a cache.
+    """True for f32 rows [batch, length, size], as many as an attention appends to its cache.
 
     Such a model is run with many rows once and then with one row for each token.
     """
@@ -40,13 +40,12 @@ def token_rows(x: Value) -> bool:
 
 
 def _query_lengths(graph: Graph) -> set[DimLike]:
-    """The lengths of the queries of all attention in a graph that grows a cache. No rule here changes them."""
+    """The lengths of what all attention in a graph appends to its cache. No rule here changes them."""
     found: set[DimLike] = set()
-    for node in graph.nodes_of([op for op in graph.index if op.key == "Attention"]):
-        queries = node.inputs[0]
-        has_past = len(node.inputs) > _PAST and node.inputs[_PAST] is not None
-        if has_past and queries is not None and queries.shape is not None:
-            found.add(queries.shape[-2])
+    for node in graph.nodes_of([op for op in graph.index if op.key in _PAST]):
+        new = node.inputs[1]  # queries may have more rows: several heads on the same keys
+        if node.input(_PAST[node.op.key]) is not None and new is not None and new.shape is not None:
+            found.add(new.shape[-2])
     return found
 
 

@@ -38,7 +38,7 @@ class OpenVino(Backend):
 
         return INTEGERS
 
-    def quantization(self, precision: str, has_samples: bool) -> Quantization | None:
+    def quantization(self, precision: str, has_samples: bool, rows: str = "few") -> Quantization | None:
         if precision == "w8a8" and has_samples:
             options = "method=percentile,weights=mse,rounding=gptq,correct=40"
             return Quantization(last=f"smooth,quantize{{{options}}},fold,cse,dce")

@@ -15,6 +15,7 @@ from typing import Any
 
 from ...ir.core import Graph, Model, Node
 from ...ir.types import TensorType
+from ...passes.caches import caches
 from . import (  # noqa: F401  each fills the table
     attention,
     control,
@@ -27,7 +28,7 @@ from . import (  # noqa: F401  each fills the table
     quantized,
     recurrent,
 )
-from .stateful import caches, empty_cache
+from .stateful import empty_cache
 from .table import TABLE, NoMapping, Translation
 
 Profile = Mapping[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]
@@ -42,7 +43,7 @@ def to_openvino(model: Model, stateful: bool = False, profile: Profile | None = 
     """The model as an `openvino.Model`, which must live as long as anything that is made of it.
 
     Inputs that have defaults are constants in it: openvino has none that may be left out. `stateful`: key-value caches
-    (see `stateful.caches`) are variables in it, and an input more, ``beam_idx`` i32[batch], says which row of the last
+    (see `passes.caches`) are variables in it, and an input more, ``beam_idx`` i32[batch], says which row of the last
     run each row continues; so openvino's generators want it, and so its plugins fuse the cache with the attention.
     `profile`: the smallest, the best and the largest shape of inputs by name; the ends become bounds.
     Raises Unmapped where an operator has no mapping, UsageError where openvino is not installed.

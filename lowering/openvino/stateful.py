@@ -1,8 +1,4 @@
-"""Key-value caches that stay inside the model: variables instead of inputs and outputs.
-
-A cache is an input [batch, heads, past, size] that an output continues: along its open axis what is new is appended, by
-an Attention or a Concat.
-"""
+"""Key-value caches (`passes.caches`) that stay inside the model: variables instead of inputs and outputs."""
 
 from __future__ import annotations
 
@@ -12,28 +8,6 @@ from ...ir.core import Graph, Value
 from ...ir.tensor import Tensor
 from ...ir.types import TensorType
 from .table import NoMapping, Translation
-
-
-def caches(graph: Graph) -> dict[int, int]:
-    """The places of inputs that are caches, each with the place of the output that continues it."""
-    found = {}
-    for place, output in enumerate(graph.outputs):
-        past = _continued(output)
-        if past is not None and past.graph is graph and past not in graph.defaults:
-            found[past.index] = place
-    return found
-
-
-def _continued(output: Value) -> Value | None:
-    """What an output appends to; None where it appends nothing."""
-    node = output.producer
-    if node is None:
-        return None
-    if node.op.key == "Attention" and output.index in (1, 2):
-        return node.input(3 + output.index)
-    if node.op.key == "Concat" and len(node.inputs) == 2 and output.rank == 4 and node.attr("axis") in (2, -2):
-        return node.inputs[0]
-    return None
 
 
 def empty_cache(t: Translation, graph: Graph, value: Value, known: dict[Value, Any]) -> Any:

@@ -45,7 +45,7 @@ class TensorRT(Backend):
 
         return floats_on(hardware)
 
-    def quantization(self, precision: str, has_samples: bool) -> Quantization | None:
+    def quantization(self, precision: str, has_samples: bool, rows: str = "few") -> Quantization | None:
         """Small numbers where products are, half precision around them: else each boundary is a conversion."""
         around = ",".join(("autocast{to=fp16},trt-half,fold,views,transposes,identity,cse,dce", *self.finished))
         if precision == "w8a8":

@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 
 from geoc.ir.core import Model
+from geoc.ir.errors import UsageError
 from geoc.lowering.onnx import model_bytes
 from geoc.lowering.targets import get_target
 from geoc.passes.base import Context
@@ -99,6 +100,26 @@ def test_rows_in_8_bits_are_near(bits: int, tmp_path: Path) -> None:
     kernels = Counter(e["args"]["op_name"] for e in events if e.get("cat") == "Node" and "op_name" in e.get("args", {}))
     assert kernels["MatMulNBits"] == 4
     assert not kernels.keys() & {"MatMul", "Gemm", "Conv", "DequantizeLinear", "Cast", "Transpose"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bits", [4, 2])
+def test_codes_stored_as_8_bits_are_the_same_numbers(bits: int, kind: str) -> None:
+    model = quantized(f"bits={bits},kind={kind}", "nbits-rows{rows=many},")
+    packed = [node for node in model.walk() if node.op.key == PACKED]
+    assert len(packed) == 4 and all(node.attr("bits") == 8 and node.attr("accuracy_level") == 4 for node in packed)
+    for node in packed:
+        del node.attrs["accuracy_level"]  # rows in floats: nothing else is rounded
+    run, weights = session(model), stored(layer(SIZE, WIDE, from_ids=True)[1], bits, kind)
+    for batch, length, past in ((1, 1, 5), (2, 7, 0)):
+        given = feeds(batch, length, past)
+        for a, b in zip(run.run(None, given), expected(weights, **given), strict=True):
+            np.testing.assert_allclose(a, b, 1e-4, 1e-4)
+
+
+def test_rows_are_few_or_many() -> None:
+    with pytest.raises(UsageError, match="rows of nbits-rows is one of few, many; not all"):
+        quantized("bits=4", "nbits-rows{rows=all},")
 
 
 def test_the_table_is_stored_once() -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from geoc.ir.errors import UnsupportedModel
 from geoc.lowering.openvino.graph import to_openvino
-from geoc.lowering.openvino.stateful import caches
 from geoc.lowering.openvino.write import write_ir
+from geoc.passes.caches import caches
 
 from .running import compiled, layers
 from .test_graph import ORDER, on_onnxruntime, parsed
