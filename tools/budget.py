@@ -9,6 +9,8 @@ from ..ir.core import Model
 from ..passes.base import Instrument, Pass
 from ..passes.instruments import Refusals, Tally
 from ..passes.pipelines import apply_edits, parse, render
+from ..passes.quantize.quantize import Quantize
+from ..passes.quantize.smooth import Smooth
 from .check import Judge, Verdict
 from .precision import MAX_ERROR, QUANTIZED, Attempt
 from .report import CHECKED, WRONG, Accuracy, Refusal
@@ -173,8 +175,10 @@ def _accepted(run: Compilation, judge: Judge, trial: Trial) -> Model:
         judge.shapes, judge.notes(), judge.samples, judge.held_back, "relative L2"
     )  # fmt: skip
     if run.keep and run.report.precision:
-        edits = {"options": {name: {"keep": keep} for name, keep in run.keep.items()}}
-        run.report.pipeline = render(apply_edits(parse(run.report.pipeline), edits))
+        options = {name: {"keep": keep} for name, keep in run.keep.items()}
+        if Quantize.name in options:
+            options[Smooth.name] = options[Quantize.name]  # it leaves the same alone
+        run.report.pipeline = render(apply_edits(parse(run.report.pipeline), {"options": options}))
     if run.metric is not None and found.score is not None:
         run.report.metric = run.metric.score(judge, found.score)
     return trial.model

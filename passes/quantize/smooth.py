@@ -11,7 +11,7 @@ from ...ir.builder import Builder
 from ...ir.core import Graph, Model, Node, Value
 from ...ir.errors import UsageError
 from ...ir.tensor import Array, Tensor
-from ..base import Context, Pass
+from ..base import Context, Pass, place_of
 from .gemms import is_turned
 from .kernels import integers_of
 from .observers import Channels
@@ -23,6 +23,7 @@ _SHARES = (0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of the size of a channel that 
 _MOST = 2.0**20  # what a channel is divided by at most
 _STRIP = 256  # columns of weights
 _ROWS_RANK = 3  # of [samples, rows, channels]
+QUANTIZE = "quantize"  # the pass that this one is for
 _NORMS = ("LayerNormalization", "RMSNormalization")
 
 
@@ -34,7 +35,8 @@ class Smooth(Pass):
     codes of a tensor (G. Xiao et al., SmoothQuant). The constants are chosen between the sizes of a channel and of its
     weights so that the error expected of both, from the samples, is least; a tensor is left alone where it would not
     fall to ``least`` of what it is. The division goes into the scale of a normalization, or the weights of a product in
-    front where nothing else reads that, and is one multiplication otherwise. ``keep``: as for quantize.
+    front where nothing else reads that, and is one multiplication otherwise. ``keep``: as for quantize; what is read by
+    such layers alone is left alone.
     """
 
     name: ClassVar[str] = "smooth"
@@ -44,7 +46,10 @@ class Smooth(Pass):
 
     def run(self, model: Model, ctx: Context) -> bool:
         """True if anything was scaled. Raises UsageError without samples."""
-        groups = _readers(model.graph, layers_of(model.graph, integers_of(ctx.capabilities), self.keep))
+        kernels = integers_of(ctx.capabilities)
+        wanted = {n for n in layers_of(model.graph, kernels, self.keep) if place_of(QUANTIZE, "", n) not in ctx.kept}
+        groups = _readers(model.graph, layers_of(model.graph, kernels))
+        groups = {value: layers for value, layers in groups.items() if not wanted.isdisjoint(layers)}
         if not groups:
             return False
         if ctx.observe is None:

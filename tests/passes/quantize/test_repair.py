@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,11 @@ import pytest
 
 from geoc.ir.core import Model
 from geoc.ir.tensor import Tensor
+from geoc.lowering.targets import get_target
+from geoc.passes.base import place_of
+from geoc.passes.quantize.kernels import integers_of
 from geoc.passes.quantize.observers import Mean
+from geoc.passes.quantize.placement import layers_of
 
 from .running import CONVOLUTIONS, PRODUCTS, context, distance, feeds_of, model_of, outputs, run
 
@@ -78,6 +83,22 @@ def test_smooth_leaves_single_rows_alone() -> None:
 def test_smooth_leaves_even_channels_alone() -> None:
     model = model_of(NORMED)
     assert not run(model, "smooth", context(feeds_of(model, 4)))
+
+
+def test_smooth_leaves_alone_what_stays_in_floats() -> None:
+    """What such layers alone read, by a budget or by `keep`; it is scaled where another layer reads it."""
+    text = NORMED.replace("(%y) {", "(%y, %z) {\n  weight %u: f32[32,64] = random")
+    text = text.replace("  %m =", "  %z = MatMul(%n, %u)\n  %m =")
+
+    def smoothed(keep: str = "", kept: Sequence[int] = ()) -> bool:
+        model = with_outliers(model_of(text), "g")
+        layers = layers_of(model.graph, integers_of(get_target("cpu-vnni")))
+        assert [layer.output.hint for layer in layers] == ["z", "m", "y"]
+        places = {place_of("quantize", "", layers[number]): "for a test" for number in kept}
+        return run(model, f"smooth{{least=0.6{keep}}}", context(feeds_of(model, 8), kept=places))
+
+    assert smoothed() and smoothed(kept=[0, 2]) and smoothed(",keep=[1, 2]")
+    assert not smoothed(kept=[0, 1, 2]) and not smoothed(",keep=[0, 1, 2]") and not smoothed(",keep=[0]", [1, 2])
 
 
 def means(model: Model, ctx_feeds: list[dict[str, np.ndarray]], op: str, axis: int) -> list[np.ndarray]:
