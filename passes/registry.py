@@ -43,6 +43,7 @@ BUILT_IN: dict[str, str] = {
     "equalize": ".quantize.equalize:Equalize",
     "smooth": ".quantize.smooth:Smooth",
     "low-rank": ".lowrank.lowrank:LowRank",
+    "prune": ".prune.prune:Prune",
 }
 RULE_SETS: dict[str, str] = {
     "identity": ".simplify.arrangement",

@@ -2,16 +2,18 @@
 
     original = Original(model)
     ...                                    # change some layers
-    refit(model, layers, original, ctx, limit=16)
+    refit(model, layers, original, ctx, limit=64)
 
 Layer by layer in the order of the graph, because each reads what the changed ones before it give: with h what a layer
 reads now and r what is missing of the original's output, its weights and bias change by the (D, d) for which the
-squares of r - h D - d are least. Both models run side by side, and nothing but sums of products leaves the runtime.
+squares of r - h D - d, and a little of those of D, are least. How little is what serves best when the change is fitted
+to one half of the samples and judged by the other; where no change serves, there is none. Both models run side by side,
+and nothing but sums of products leaves the runtime.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,12 +24,23 @@ from ...ir.core import Model, Node, Value, constant
 from ...ir.tensor import Array, Tensor
 from ...ir.types import F32
 from ..base import Context
-from ..clean.cse import Cse
-from ..quantize.difference import drop_dead, side_by_side
-from ..quantize.observers import Statistics
+from ..quantize.difference import side_by_side
 from .bias import is_bias_of, shift_bias
+from .products import (
+    Halves,
+    is_convolution,
+    matrices,
+    products,
+    read_rows,
+    result_rows,
+    row_count,
+    row_sum,
+    summed,
+    weights_of,
+)
 
-RIDGE = 1e-3  # of the mean square of what a layer reads: how far directions that were hardly seen may move
+_RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the mean square of what is read: what holds directions that hardly vary
+_SUMS = 5  # for each layer
 
 
 class Original:
@@ -48,15 +61,18 @@ def result(node: Node) -> Value:
     return use[0].output if use is not None and is_bias_of(use[0], node) else node.output
 
 
-def refit(model: Model, layers: Sequence[Node], original: Original, ctx: Context, limit: int) -> None:
-    """Change weights and biases of `layers` (MatMul, Gemm, 1 x 1 Conv) of the main graph, on at most `limit` samples.
+def refit(
+    model: Model, layers: Sequence[Node], original: Original, ctx: Context, limit: int,
+    kept: Mapping[Node, Array] | None = None,
+) -> None:  # fmt: skip
+    """Change weights and biases of `layers` of the main graph (MatMul, Gemm, Conv), on at most `limit` samples.
 
-    Raises UsageError where a sample does not run.
+    `kept`: which outputs of the original a layer still has, where it has not all. Raises UsageError where a sample does
+    not run.
     """
-    assert ctx.observe is not None
     for group in depths(layers):
         pairs = {node: end for node in group if (end := original.result_of(node)) is not None}
-        for node, sums in _seen(model, original, pairs, ctx, limit).items():
+        for node, sums in _seen(model, original, pairs, kept or {}, ctx, limit).items():
             _change(node, sums)
 
 
@@ -79,84 +95,80 @@ def depths(layers: Sequence[Node]) -> list[list[Node]]:
     return [groups[number] for number in sorted(groups)]
 
 
-class _Sum(Statistics):
-    """The sum of a value over samples."""
-
-    grows = ("total",)
-
-    def __init__(self) -> None:
-        self.total: Array = np.zeros(())
-
-    def add(self, array: Array) -> None:
-        if not np.isfinite(array).all():
-            raise ValueError("it holds NaN or infinity")
-        self.total = self.total + array.astype(np.float64)
-
-
 class _Sums(NamedTuple):
-    """Over all vectors that a layer reads (h) and what is missing of its outputs (r)."""
+    """Over all vectors that a layer reads (h) and what is missing of its outputs (r), of each group of channels."""
 
-    hh: Array  # [inputs, inputs]
-    h: Array  # [inputs]
-    hr: Array  # [inputs, outputs]
-    r: Array  # [outputs]
+    hh: Array  # [groups, inputs, inputs]
+    h: Array  # [groups, inputs]
+    hr: Array  # [groups, inputs, outputs]
+    r: Array  # [groups, outputs]
     rows: Array  # how many vectors
+
+    def moments(self) -> tuple[Array, Array]:
+        """The covariance of what is read, and with what is missing."""
+        h, r = self.h / self.rows, self.r / self.rows
+        return self.hh / self.rows - h[:, :, None] * h[:, None, :], self.hr / self.rows - h[:, :, None] * r[:, None, :]
 
 
 def _seen(
-    model: Model, original: Original, pairs: dict[Node, Value], ctx: Context, limit: int
-) -> dict[Node, _Sums]:
+    model: Model, original: Original, pairs: Mapping[Node, Value], kept: Mapping[Node, Array], ctx: Context, limit: int
+) -> dict[Node, tuple[_Sums, _Sums]]:
+    """The sums over every second sample, and over the others."""
     both, of = side_by_side(original.model, model)
     b = Builder(both.graph)
     wanted: list[Value] = []
     for node, end in pairs.items():
         read = node.inputs[0]
         assert read is not None
-        wanted += _products(b, node, of[read], of[end], of[result(node)])
-    both.graph.set_outputs(wanted, [f"sum.{number}" for number in range(len(wanted))])
-    drop_dead(both.graph)
-    Cse().run(both, Context())
-    sums = {value: _Sum() for value in both.graph.outputs}
-    assert ctx.observe is not None
-    ctx.observe(both, sums, limit)
-    found = [sums[value].total for value in both.graph.outputs]
-    return {
-        node: _Sums(*found[start : start + 5]) for node, start in zip(pairs, range(0, len(found), 5))
-    }
+        aim = of[end]
+        if node in kept:
+            axis = 1 if is_convolution(node) else (aim.rank or 0) - 1
+            aim = b.op("Gather", aim, b.const(kept[node].astype(np.int64)), axis=axis)
+        wanted += _products(b, node, of[read], b.op("Sub", aim, of[result(node)]))
+    halves = summed(both, wanted, ctx, limit)
+    parts = [halves[start : start + _SUMS] for start in range(0, len(halves), _SUMS)]
+    return {node: (_sums(part, "even"), _sums(part, "odd")) for node, part in zip(pairs, parts)}
 
 
-def _products(b: Builder, node: Node, read: Value, wanted: Value, given: Value) -> list[Value]:
-    rows, missing = (_rows(b, node, value) for value in (read, b.op("Sub", wanted, given)))
-    turned = b.op("Transpose", rows, perm=(1, 0))
-    first = b.ints([0])
-    return [
-        b.op("MatMul", turned, rows), b.op("ReduceSum", rows, first, keepdims=0),
-        b.op("MatMul", turned, missing), b.op("ReduceSum", missing, first, keepdims=0),
-        b.op("Gather", b.op("Shape", rows), b.const(np.array(0, np.int64))),
-    ]  # fmt: skip
+def _sums(halves: Sequence[Halves], name: str) -> _Sums:
+    return _Sums(*(getattr(half, name) for half in halves))
 
 
-def _rows(b: Builder, node: Node, value: Value) -> Value:
-    """Vectors [rows, channels] of what a layer reads or gives."""
-    if node.op.key == "Conv":
-        rank = value.rank
-        assert rank is not None
-        value = b.op("Transpose", value, perm=(0, *range(2, rank), 1))
-    width = value.shape[-1] if value.shape is not None else None
-    assert isinstance(width, int)
-    return b.op("Reshape", value, b.ints([-1, width]))
+def _products(b: Builder, node: Node, read: Value, missing: Value) -> list[Value]:
+    h, r = read_rows(b, node, read), result_rows(b, node, missing)
+    return [products(b, h, h), row_sum(b, h), products(b, h, r), row_sum(b, r), row_count(b, h)]
 
 
-def _change(node: Node, sums: _Sums) -> None:
+def _change(node: Node, halves: tuple[_Sums, _Sums]) -> None:
     weight = node.inputs[1]
-    assert weight is not None and weight.const is not None
-    mean_h, mean_r = sums.h / sums.rows, sums.r / sums.rows
-    covariance = sums.hh / sums.rows - np.outer(mean_h, mean_h)
-    cross = sums.hr / sums.rows - np.outer(mean_h, mean_r)
-    ridge = max(RIDGE * float(np.trace(sums.hh) / sums.rows) / len(mean_h), 1e-30)
-    change = np.linalg.solve(covariance + ridge * np.eye(len(mean_h)), cross)
-    old = weight.const.array()
-    turned = change.T.reshape(old.shape) if node.op.key == "Conv" or node.attr("transB") else change
-    new = (old.astype(np.float64) + turned).astype(np.float32)
-    node.set_input(1, constant(Tensor.from_array(np.ascontiguousarray(new), F32), weight.hint))
-    shift_bias(node, mean_r - mean_h @ change)
+    assert weight is not None
+    one, other = halves
+    both = one if not other.rows else _Sums(*(a + b for a, b in zip(one, other)))
+    ridge = _RIDGES[1] if not other.rows else _best_ridge(one, other)
+    change = np.zeros_like(both.hr) if ridge is None else _solved(*both.moments(), ridge, both)
+    if ridge is not None:
+        new = weights_of(node, matrices(node) + change)
+        node.set_input(1, constant(Tensor.from_array(new, F32), weight.hint))
+    shift = both.r / both.rows - np.einsum("gi,gio->go", both.h / both.rows, change)
+    shift_bias(node, shift.reshape(-1))
+
+
+def _best_ridge(one: _Sums, other: _Sums) -> float | None:
+    """The ridge whose change takes most of what is missing on samples it was not fitted to; None where none does."""
+    fitting, judging = one.moments(), other.moments()
+    best, found = 0.0, None
+    for ridge in _RIDGES:
+        change = _solved(*fitting, ridge, one)
+        covariance, cross = judging
+        gain = 2 * np.sum(cross * change) - np.sum((covariance @ change) * change)
+        if gain > best:
+            best, found = float(gain), ridge
+    return found
+
+
+def _solved(covariance: Array, cross: Array, ridge: float, of: _Sums) -> Array:
+    """The change [groups, inputs, outputs] with the least squares."""
+    inputs = covariance.shape[-1]
+    size = np.trace(of.hh, axis1=1, axis2=2) / (of.rows * inputs)
+    held = np.maximum(ridge * size, 1e-30)[:, None, None] * np.eye(inputs)
+    return np.asarray(np.linalg.solve(covariance + held, cross))
