@@ -44,6 +44,7 @@ BUILT_IN: dict[str, str] = {
     "smooth": ".quantize.smooth:Smooth",
     "low-rank": ".lowrank.lowrank:LowRank",
     "prune": ".prune.prune:Prune",
+    "sparsify": ".prune.sparsify:Sparsify",
 }
 RULE_SETS: dict[str, str] = {
     "identity": ".simplify.arrangement",

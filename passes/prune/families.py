@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 
 import numpy as np
 
 from ...ir.core import Node
 from ...ir.ops.cost import CostModel
 from ...ir.tensor import Array
+from ..naming import names_of
 from .follow import HEAD, NORMED, STREAM, Following, fraction
 from .labels import Reason
 
@@ -44,12 +44,7 @@ class Family:
     @property
     def names(self) -> set[str]:
         """What it can be called by: the nodes that make it, and their weights."""
-        hints = {value.hint for node in self.makers for value in node.inputs if value is not None and value.const}
-        return {name for node in self.makers for name in node.loc} | hints
-
-    def is_named(self, patterns: tuple[str, ...]) -> bool:
-        """True if one of the patterns fits one of its names."""
-        return any(fnmatchcase(name, pattern) for name in self.names for pattern in patterns)
+        return names_of(self.makers)
 
     def kept_counts(self, multiple: int) -> list[int]:
         """How many units may be left: all, or what makes axes of a multiple where they are long enough for that."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +14,7 @@ from ...ir.tensor import Array
 from ...ir.types import F32
 from ..base import Context, Pass, place_of
 from ..lowrank.ranks import Choice, allocate
+from ..naming import check_patterns, is_named
 from ..repair.products import groups_of, matrices, moments
 from ..repair.refit import Original, refit
 from .cut import apply_cut
@@ -26,14 +26,15 @@ AUTO, MAGNITUDE, ACTIVATIONS, RECONSTRUCTION = "auto", "magnitude", "activations
 UNIFORM, GLOBAL = "uniform", "global"
 _LEFT = 0.75  # of the arithmetic, where nothing is said
 _STEPS = 60  # of the bisection over prices
+_WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Gather"})
 
 
 @dataclass(frozen=True)
 class Prune(Pass):
     """Channels of convolutions, attention heads and neurons of dense layers go; what is left is dense and smaller.
 
-    How much is said in one of two ways. `left`: the share of the multiplications of all layers that is left, 0.75 unless
-    another one is given; each layer gives what costs the least for what it saves. Or `channels`, `heads`, `neurons` and
+    How much is said in one of two ways. `left`: the share of the multiplications of all layers that is left, 0.75 where
+    nothing is said; each layer gives what costs the least for what it saves. Or `channels`, `heads`, `neurons` and
     `streams`: the share of each kind that is left, of every layer (`ranking` uniform) or of all together, where it
     costs least (global). Streams are the axes that residual additions and layer normalizations hold together: they are
     cut only where `streams` says so, and what a normalization computes of fewer numbers is not what it computed before.
@@ -116,14 +117,13 @@ class Prune(Pass):
     # What may go
 
     def _chosen(self, families: list[Family], ctx: Context) -> list[Family]:
+        names = {name for family in families for name in family.names}
         for option, patterns in (("layers", self.layers), ("keep", self.keep)):
-            for pattern in patterns:
-                if not any(fnmatchcase(name, pattern) for family in families for name in family.names):
-                    raise UsageError(f"{option} of {self.name}: {pattern!r} names no layer", source="--passes")
+            check_patterns(self.name, option, patterns, names)
         is_by_left = min(self.shares.values()) == 1
         chosen = []
         for family in families:
-            if (self.layers and not family.is_named(self.layers)) or family.is_named(self.keep):
+            if (self.layers and not is_named(family.names, self.layers)) or is_named(family.names, self.keep):
                 continue
             wanted = family.kind != STREAMS if is_by_left else self.shares[family.kind] < 1
             if not wanted:
@@ -150,7 +150,7 @@ class Prune(Pass):
         squares: Array = np.zeros(len(roots))
         for node, operand, axis, labels in found.cuts:
             value = node.inputs[operand]
-            if value is not None and value.const is not None and value.const.dtype.is_float:
+            if node.op.key in _WEIGHTED and operand < 2 and value is not None and value.const is not None:
                 array = np.moveaxis(value.const.read(), axis, 0).reshape(len(labels), -1)
                 np.add.at(squares, roots[labels], np.square(array, dtype=np.float64).sum(1))
         curves = [by_magnitude(squares[family.units]) for family in families]

@@ -77,18 +77,24 @@ def _reshape(f: Following, node: Node) -> None:
         own = [part for part in parts if part.before == axis]
         part = _cut_part(own, axis, x.shape, y.shape)
         others = [] if part is None else [p for p in parts if p.after == part.after]
-        if part is None or part.after in taken or not all(isinstance(p.size, int) for p in [*own, *others]):
+        before, after = _numbers(own), _numbers(others)
+        if part is None or part.after in taken or before is None or after is None:
             f.fix(labels, node, "its axis becomes parts that cannot be cut")
             continue
         taken.add(part.after)
-        rows = np.moveaxis(labels.reshape([p.size for p in own]), own.index(part), 0).reshape(part.size, -1)
+        place, where = own.index(part), others.index(part)
+        rows = np.moveaxis(labels.reshape(before), place, 0).reshape(before[place], -1)
         f.labels.unite_rows(rows)
-        inner = prod(p.size for p in others[others.index(part) + 1 :])  # type: ignore[misc]
-        outer = prod(p.size for p in others[: others.index(part)])  # type: ignore[misc]
-        axes[part.after] = np.tile(np.repeat(rows[:, 0], inner), outer)
+        axes[part.after] = np.tile(np.repeat(rows[:, 0], prod(after[where + 1 :])), prod(after[:where]))
     f.set(y, axes)
     if node.op.key == "Reshape":
         _resized(f, node, 1, axes, 0)
+
+
+def _numbers(parts: list[Factor]) -> list[int] | None:
+    """Their sizes, where all are known."""
+    found = [part.size for part in parts if isinstance(part.size, int)]
+    return found if len(found) == len(parts) else None
 
 
 def _cut_part(own: list[Factor], axis: int, before: tuple[DimLike, ...], after: tuple[DimLike, ...]) -> Factor | None:
@@ -158,11 +164,11 @@ def _split(f: Following, node: Node) -> None:
     x, along = node.inputs[0], node.attr("axis")
     axes = f.of_all(x)
     labels = axes[along] if axes else None
-    sizes = [value.shape[along] if value.shape is not None else None for value in node.outputs]
-    parts: list[Array | None] = [None] * len(sizes)
-    if labels is not None and all(isinstance(size, int) for size in sizes):
-        ends = np.cumsum(sizes)[:-1]  # type: ignore[arg-type]
-        found = np.split(labels, ends)
+    given = [value.shape[along] if value.shape is not None else None for value in node.outputs]
+    sizes = [size for size in given if isinstance(size, int)]
+    parts: list[Array | None] = [None] * len(given)
+    if labels is not None and len(sizes) == len(given):
+        found = np.split(labels, np.cumsum(np.array(sizes))[:-1])
         parts = list(found)
 
         def resplit(kept: Kept) -> None:
@@ -290,7 +296,7 @@ def _pad(f: Following, node: Node) -> None:
 
 def _reduce(f: Following, node: Node) -> None:
     x = node.inputs[0]
-    axes = list(f.of_all(x))
+    axes: Axes = list(f.of_all(x))
     along = _ints(node.input(1))
     if node.input(1) is None:
         along = () if node.attr("noop_with_empty_axes") else tuple(range(len(axes)))
@@ -298,11 +304,12 @@ def _reduce(f: Following, node: Node) -> None:
         f.fix_all(node, "a reduction along unknown axes")
         return
     for axis in along:
-        if axes and axes[axis] is not None:
-            f.labels.mark(axes[axis], NORMED)  # type: ignore[arg-type]
+        labels = axes[axis] if axes else None
+        if labels is not None:
+            f.labels.mark(labels, NORMED)
             axes[axis] = None
     if not node.attr("keepdims"):
-        axes = [labels for axis, labels in enumerate(axes) if axis not in along]
+        axes = [part for axis, part in enumerate(axes) if axis not in along]
     f.set(node.output, axes)
 
 

@@ -6,8 +6,8 @@
 
 Layer by layer in the order of the graph, because each reads what the changed ones before it give: with h what a layer
 reads now and r what is missing of the original's output, its weights and bias change by the (D, d) for which the
-squares of r - h D - d, and a little of those of D, are least. How little is what serves best when the change is fitted
-to one half of the samples and judged by the other; where no change serves, there is none. Both models run side by side,
+squares of r - h D - d, and a little of those of D, are least. How little is what serves best when changes are fitted to
+one half of the samples and judged by the other; where no change serves, there is none. Both models run side by side,
 and nothing but sums of products leaves the runtime.
 """
 
@@ -155,14 +155,15 @@ def _change(node: Node, halves: tuple[_Sums, _Sums]) -> None:
 
 def _best_ridge(one: _Sums, other: _Sums) -> float | None:
     """The ridge whose change takes most of what is missing on samples it was not fitted to; None where none does."""
-    fitting, judging = one.moments(), other.moments()
+    halves = ((one, one.moments()), (other, other.moments()))
     best, found = 0.0, None
     for ridge in _RIDGES:
-        change = _solved(*fitting, ridge, one)
-        covariance, cross = judging
-        gain = 2 * np.sum(cross * change) - np.sum((covariance @ change) * change)
+        gain = 0.0
+        for (fitting, seen), (_, (covariance, cross)) in (halves, halves[::-1]):
+            change = _solved(*seen, ridge, fitting)
+            gain += float(2 * np.sum(cross * change) - np.sum((covariance @ change) * change))
         if gain > best:
-            best, found = float(gain), ridge
+            best, found = gain, ridge
     return found
 
 
