@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ...ir.clone import clone_model
 from ...ir.core import Model, Node
 from ...ir.errors import UsageError
 from ...ir.tensor import Array
@@ -15,6 +16,7 @@ from ...ir.types import F32
 from ..base import Context, Pass, place_of
 from ..lowrank.ranks import Choice, allocate
 from ..naming import check_patterns, is_named
+from ..quantize.difference import differences
 from ..repair.products import groups_of, matrices, moments
 from ..repair.refit import Original, refit
 from .cut import apply_cut
@@ -24,6 +26,7 @@ from .scores import Curve, Reader, by_activations, by_magnitude, by_reconstructi
 
 AUTO, MAGNITUDE, ACTIVATIONS, RECONSTRUCTION = "auto", "magnitude", "activations", "reconstruction"
 UNIFORM, GLOBAL = "uniform", "global"
+_PROBED = 0.75  # of the units of a family, where its weight is measured
 _LEFT = 0.75  # of the arithmetic, where nothing is said
 _STEPS = 60  # of the bisection over prices
 _WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Gather"})
@@ -41,8 +44,10 @@ class Prune(Pass):
 
     What goes is chosen by `importance`: magnitude (the squares of all weights that go), activations (times the mean
     square of what meets them, on samples from --calib), reconstruction (what is lost once the weights that are left
-    make up for it), or auto: the last where there are samples, else the first. With samples the layers that read what
-    was cut are fitted again to the original's outputs, on at most `repair` samples; 0 leaves weights as they are.
+    make up for it), or auto: the last where there are samples, else the first. Where layers are compared with each
+    other, each is cut alone first, and what that does to the outputs is measured on `probe` samples (0: not). With
+    samples the layers that read what was cut are fitted again to the original's outputs, on at most `repair` samples; 0
+    leaves weights as they are.
 
     All that depends on a channel goes with it; numbers that are left are multiples of `multiple` where there are enough
     of them. Where a channel cannot be followed, a remark says which operator was in the way. `layers`, if given, names
@@ -61,6 +66,7 @@ class Prune(Pass):
     ranking: str = UNIFORM
     multiple: int = 8
     repair: int = 64
+    probe: int = 16
     layers: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
     memory: int = 512 << 20
@@ -79,16 +85,15 @@ class Prune(Pass):
         if not families:
             return False
         curves = self._curves(model, found, families, importance, ctx)
+        if self.probe and ctx.observe is not None and (min(self.shares.values()) == 1 or self.ranking == GLOBAL):
+            curves = [self._weighed(model, found, *pair, ctx) for pair in zip(families, curves)]
         alive = self._alive(found, families, curves, ctx)
         if alive.all():
             return False
         original = Original(model) if ctx.observe is not None and self.repair else None
         self._cut(found, families, alive, ctx)
         if original is not None:
-            layers = [read.node for read in found.reads if not alive[read.labels].all() and _is_float(read.node)]
-            cut = ((node, alive[labels]) for node, labels in found.made.items())
-            kept = {node: np.flatnonzero(left) for node, left in cut if not left.all()}
-            refit(model, layers, original, ctx, self.repair, kept)
+            _repair(model, found, alive, original, ctx, self.repair)
         return True
 
     @property
@@ -107,8 +112,9 @@ class Prune(Pass):
             raise bad("left, and shares of kinds, say the same in different ways: give one")
         if self.multiple < 1:
             raise bad(f"multiple={self.multiple} is less than 1")
-        if self.repair < 0:
-            raise bad(f"repair={self.repair} is less than 0")
+        for name, number in (("repair", self.repair), ("probe", self.probe)):
+            if number < 0:
+                raise bad(f"{name}={number} is less than 0")
         known = (AUTO, MAGNITUDE, ACTIVATIONS, RECONSTRUCTION)
         for name, word, words in (("importance", self.importance, known), ("ranking", self.ranking, (UNIFORM, GLOBAL))):
             if word not in words:
@@ -162,6 +168,26 @@ class Prune(Pass):
                 if readers[number]:
                     curves[number] = measure(readers[number], len(families[number].units))
         return curves
+
+    def _weighed(self, model: Model, found: Following, family: Family, curve: Curve, ctx: Context) -> Curve:
+        """A curve in squared relative errors of the model's outputs, by what one point of it does to them."""
+        assert ctx.observe is not None
+        count = family.nearest(_PROBED, self.multiple)
+        lost = curve.losses[len(family.units) - count]
+        if lost <= 0:
+            return curve
+        alive = _left(found, [family], [curve], [count])
+        copy, _ = clone_model(model)
+        same = follow(copy.graph)  # as deterministic as the graph is the same: labels agree
+        original = Original(copy)
+        apply_cut(same, alive)
+        _repair(copy, same, alive, original, ctx, self.probe)
+        errors = differences(model, copy, ctx.observe, self.probe)
+        error = float(np.mean(errors)) if errors else 0.0
+        if ctx.wants_remarks:
+            said = f"{error:.2%} error of the outputs with {count} of {family.total} {family.kind}"
+            ctx.remark("applied", self.name, said, node=family.node)
+        return Curve(curve.order, curve.losses * (error**2 / lost))
 
     def _readers(
         self, model: Model, found: Following, families: list[Family], ctx: Context
@@ -251,6 +277,16 @@ class Prune(Pass):
             for family in cut:
                 left = int(np.count_nonzero(alive[family.units])) + family.fixed
                 ctx.remark("applied", self.name, f"{left} of {family.total} {family.kind} are left", node=family.node)
+
+
+def _repair(
+    model: Model, found: Following, alive: Array, original: Original, ctx: Context, limit: int
+) -> None:
+    """Fit the layers that read what was cut to what the original gives."""
+    layers = [read.node for read in found.reads if not alive[read.labels].all() and _is_float(read.node)]
+    cut = ((node, alive[labels]) for node, labels in found.made.items())
+    kept = {node: np.flatnonzero(left) for node, left in cut if not left.all()}
+    refit(model, layers, original, ctx, limit, kept)
 
 
 def _is_float(node: Node) -> bool:

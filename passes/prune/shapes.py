@@ -251,7 +251,8 @@ def _expand(f: Following, node: Node) -> None:
         f.fix_all(node, "values of unknown rank")
         return
     given = f.of_all(x)
-    axes: Axes = [None] * (len(shape) - len(given)) + list(given)
+    before: Axes = [None] * (len(shape) - len(given))
+    axes = [*before, *given]
     for axis, size in enumerate(x.shape):
         if x.const is not None and x.const.dtype.is_float and isinstance(size, int) and size > 1:
             made = f.labels.fresh(size, node)
