@@ -15,6 +15,7 @@ from ...ir.ops.cost import TYPICAL, CostModel
 from ...ir.tensor import Array
 from ..base import Context, Pass, place_of
 from ..naming import check_patterns, is_named
+from ..portions import within
 from ..quantize.observers import Several
 from ..repair.bias import shift_bias
 from ..repair.refit import Original, refit
@@ -119,7 +120,7 @@ class LowRank(Pass):
 
     def _seen(self, model: Model, layers: list[Layer], ctx: Context | None) -> Iterator[list[_Seen]]:
         """Layers that multiply one value, with the directions of their weights; group by group, as memory allows."""
-        for part in _within(list(by_operand(layers)), self.memory):
+        for part in within(by_operand(layers), lambda group: group[0].inputs ** 2 * 8, self.memory):
             if ctx is None:
                 yield from ([_Seen(layer, None, None) for layer in group] for group in part)
                 continue
@@ -279,18 +280,3 @@ def _rows(layer: Layer, cost: CostModel) -> int:
 def _may_share(layers: list[Layer]) -> bool:
     """True if what they read is read in the same way: convolutions by equal steps."""
     return len({layer.node.attr("strides") for layer in layers}) == 1
-
-
-def _within(groups: list[list[Layer]], memory: int) -> Iterator[list[list[Layer]]]:
-    """The groups in parts whose covariances take about `memory` bytes at most."""
-    part: list[list[Layer]] = []
-    taken = 0
-    for group in groups:
-        size = group[0].inputs ** 2 * 8
-        if part and taken + size > memory:
-            yield part
-            part, taken = [], 0
-        part.append(group)
-        taken += size
-    if part:
-        yield part

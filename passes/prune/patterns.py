@@ -3,9 +3,9 @@
     pattern = Pattern.parse("2:4")
     pattern.violations(weights, axis=0)     # blocks that have more: 0 for what sparse kernels can multiply
 
-Along which axis, and that blocks begin at multiples of M, is what TensorRT asks for of weights of layers that its
-sparse kernels multiply (Developer Guide, Sparsity): of a convolution [K, C, R, S] every four input channels c, for each
-k, r and s, with C a multiple of 4; of a product the same along K of [K, N].
+Along which axis, and that blocks begin at multiples of M, is what TensorRT asks of weights for its sparse kernels (its
+documentation, "Structured Sparsity"): of a convolution [K, C, R, S] every four channels c, for each k, r and s, with C
+a multiple of 4; of a product [K, N] the same along K.
 """
 
 from __future__ import annotations

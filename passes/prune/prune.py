@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from ...ir.clone import clone_model
 from ...ir.core import Model, Node
 from ...ir.errors import UsageError
 from ...ir.tensor import Array
-from ...ir.types import F32
 from ..base import Context, Pass, place_of
 from ..lowrank.ranks import Choice, allocate
 from ..naming import check_patterns, is_named
-from ..quantize.difference import differences
-from ..repair.products import groups_of, matrices, moments
 from ..repair.refit import Original, refit
 from .cut import apply_cut
 from .families import CHANNELS, HEADS, NEURONS, STREAMS, Family, Work, families_of
-from .follow import Following, Read, follow
-from .scores import Curve, Reader, by_activations, by_magnitude, by_reconstruction
+from .follow import Following, follow
+from .measures import ACTIVATIONS, MAGNITUDE, RECONSTRUCTION, Measures, left_of, repaired
+from .scores import Curve
 
-AUTO, MAGNITUDE, ACTIVATIONS, RECONSTRUCTION = "auto", "magnitude", "activations", "reconstruction"
+AUTO = "auto"
 UNIFORM, GLOBAL = "uniform", "global"
 _PROBED = 0.75  # of the units of a family, where its weight is measured
 _LEFT = 0.75  # of the arithmetic, where nothing is said
 _STEPS = 60  # of the bisection over prices
-_WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Gather"})
 
 
 @dataclass(frozen=True)
@@ -84,16 +80,19 @@ class Prune(Pass):
         families = self._chosen(families_of(found), ctx)
         if not families:
             return False
-        curves = self._curves(model, found, families, importance, ctx)
+        measures = Measures(model, found, ctx, self.repair or 64, self.memory)
+        curves = measures.curves(families, importance)
         if self.probe and ctx.observe is not None and (min(self.shares.values()) == 1 or self.ranking == GLOBAL):
-            curves = [self._weighed(model, found, *pair, ctx) for pair in zip(families, curves)]
+            counts = [family.nearest(_PROBED, self.multiple) for family in families]
+            curves = [measures.weighed(*each, self.probe) for each in zip(families, curves, counts)]
         alive = self._alive(found, families, curves, ctx)
         if alive.all():
             return False
         original = Original(model) if ctx.observe is not None and self.repair else None
         self._cut(found, families, alive, ctx)
         if original is not None:
-            _repair(model, found, alive, original, ctx, self.repair)
+            layers, kept = repaired(found, alive)
+            refit(model, layers, original, ctx, self.repair, kept)
         return True
 
     @property
@@ -148,73 +147,6 @@ class Prune(Pass):
 
     # What goes
 
-    def _curves(
-        self, model: Model, found: Following, families: list[Family], importance: str, ctx: Context
-    ) -> list[Curve]:
-        """What each family loses by how many of its units go; by weights where no layer reads them that is known."""
-        roots = found.labels.roots
-        squares: Array = np.zeros(len(roots))
-        for node, operand, axis, labels in found.cuts:
-            value = node.inputs[operand]
-            if node.op.key in _WEIGHTED and operand < 2 and value is not None and value.const is not None:
-                array = np.moveaxis(value.const.read(), axis, 0).reshape(len(labels), -1)
-                np.add.at(squares, roots[labels], np.square(array, dtype=np.float64).sum(1))
-        curves = [by_magnitude(squares[family.units]) for family in families]
-        if importance == MAGNITUDE:
-            return curves
-        measure = by_activations if importance == ACTIVATIONS else by_reconstruction
-        for numbers, readers in self._readers(model, found, families, ctx):
-            for number in numbers:
-                if readers[number]:
-                    curves[number] = measure(readers[number], len(families[number].units))
-        return curves
-
-    def _weighed(self, model: Model, found: Following, family: Family, curve: Curve, ctx: Context) -> Curve:
-        """A curve in squared relative errors of the model's outputs, by what one point of it does to them."""
-        assert ctx.observe is not None
-        count = family.nearest(_PROBED, self.multiple)
-        lost = curve.losses[len(family.units) - count]
-        if lost <= 0:
-            return curve
-        alive = _left(found, [family], [curve], [count])
-        copy, _ = clone_model(model)
-        same = follow(copy.graph)  # as deterministic as the graph is the same: labels agree
-        apply_cut(same, alive)  # and not repaired: what is fitted to few samples says little of others
-        errors = differences(model, copy, ctx.observe, self.probe)
-        error = float(np.mean(errors)) if errors else 0.0
-        if ctx.wants_remarks:
-            said = f"{error:.2%} error of the outputs with {count} of {family.total} {family.kind}"
-            ctx.remark("applied", self.name, said, node=family.node)
-        return Curve(curve.order, curve.losses * (error**2 / lost))
-
-    def _readers(
-        self, model: Model, found: Following, families: list[Family], ctx: Context
-    ) -> Iterator[tuple[list[int], dict[int, list[Reader]]]]:
-        """The numbers of families, and what reads each, part by part as memory allows."""
-        roots = found.labels.roots
-        of = np.full(len(roots), -1)
-        for number, family in enumerate(families):
-            of[family.units] = number
-        reads: dict[int, list[Read]] = {number: [] for number in range(len(families))}
-        for read in found.reads:
-            if _is_float(read.node):
-                for number in np.unique(of[roots[read.labels]]).tolist():
-                    if number >= 0:
-                        reads[number].append(read)
-        for part in _within(reads, self.memory):
-            nodes = list(dict.fromkeys(read.node for number in part for read in reads[number]))
-            seen = moments(model, nodes, ctx, self.repair or 64) if nodes else {}
-            readers: dict[int, list[Reader]] = {}
-            for number in part:
-                unit = np.full(len(roots), -1)
-                unit[families[number].units] = np.arange(len(families[number].units))
-                readers[number] = [
-                    reader
-                    for read in reads[number]
-                    for reader in _readers_of(read, unit[roots[read.labels]], seen[read.node].covariance)
-                ]
-            yield part, readers
-
     def _alive(self, found: Following, families: list[Family], curves: list[Curve], ctx: Context) -> Array:
         """Which labels are left."""
         if min(self.shares.values()) == 1:
@@ -226,7 +158,7 @@ class Prune(Pass):
         for number, family in enumerate(families):
             if counts[number] < len(family.units) and not ctx.allow(self.name, "", family.node):
                 counts[number] = len(family.units)
-        return _left(found, families, curves, counts)
+        return left_of(found, families, curves, counts)
 
     def _by_kind(self, families: list[Family], curves: list[Curve]) -> list[int]:
         """Counts that lose the least, with a share of all units of each kind left."""
@@ -253,11 +185,11 @@ class Prune(Pass):
             return [int(choice.ranks[choice.best(price)]) for choice in choices]
 
         low, high = 0.0, 1e-6
-        while high < 1e9 and work.total(_left(found, families, curves, counts(high))) > limit:
+        while high < 1e9 and work.total(left_of(found, families, curves, counts(high))) > limit:
             low, high = high, high * 10
         for _ in range(_STEPS):
             middle = (low + high) / 2
-            is_within = work.total(_left(found, families, curves, counts(middle))) <= limit
+            is_within = work.total(left_of(found, families, curves, counts(middle))) <= limit
             low, high = (low, middle) if is_within else (middle, high)
         return counts(high)
 
@@ -275,53 +207,3 @@ class Prune(Pass):
             for family in cut:
                 left = int(np.count_nonzero(alive[family.units])) + family.fixed
                 ctx.remark("applied", self.name, f"{left} of {family.total} {family.kind} are left", node=family.node)
-
-
-def _repair(
-    model: Model, found: Following, alive: Array, original: Original, ctx: Context, limit: int
-) -> None:
-    """Fit the layers that read what was cut to what the original gives."""
-    layers = [read.node for read in found.reads if not alive[read.labels].all() and _is_float(read.node)]
-    cut = ((node, alive[labels]) for node, labels in found.made.items())
-    kept = {node: np.flatnonzero(left) for node, left in cut if not left.all()}
-    refit(model, layers, original, ctx, limit, kept)
-
-
-def _is_float(node: Node) -> bool:
-    weight = node.inputs[1]
-    return weight is not None and weight.dtype is F32
-
-
-def _left(found: Following, families: list[Family], curves: list[Curve], counts: list[int]) -> Array:
-    """Which labels are left when each family has so many units."""
-    roots = found.labels.roots
-    alive = np.ones(len(roots), bool)
-    for family, curve, count in zip(families, curves, counts):
-        alive[family.units[curve.order[: len(family.units) - count]]] = False
-    return alive[roots]
-
-
-def _readers_of(read: Read, units: Array, covariance: Array) -> Iterator[Reader]:
-    """A problem for each group of a layer; `units` i64 [channels]."""
-    weights, groups = matrices(read.node), groups_of(read.node)
-    size = max(float(np.einsum("gio,gij,gjo->", weights, covariance, weights, optimize=True)), 1e-300)
-    width = len(units) // groups
-    places = weights.shape[1] // width
-    for group in range(groups):
-        of_input = np.repeat(units[group * width : (group + 1) * width], places)
-        yield Reader(covariance[group], weights[group], of_input, size)
-
-
-def _within(reads: dict[int, list[Read]], memory: int) -> Iterator[list[int]]:
-    """Families in parts whose covariances take about `memory` bytes at most."""
-    part: list[int] = []
-    taken = 0
-    for number, of in reads.items():
-        size = sum(matrices(read.node).shape[1] ** 2 * groups_of(read.node) * 16 for read in of)
-        if part and taken + size > memory:
-            yield part
-            part, taken = [], 0
-        part.append(number)
-        taken += size
-    if part:
-        yield part

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,9 +13,10 @@ from ...ir.tensor import Array, Tensor
 from ...ir.types import F32
 from ..base import Context, Pass, place_of
 from ..naming import check_patterns, is_named, names_of
+from ..portions import within
 from ..quantize.gptq import compensate, inverse_factor
 from ..repair.bias import shift_bias
-from ..repair.products import Moment, groups_of, matrices, moments, weights_of
+from ..repair.products import Moment, covariance_bytes, matrices, moments, weights_of
 from .patterns import Pattern, summed_axis
 
 AUTO, MAGNITUDE, WANDA, SPARSEGPT = "auto", "magnitude", "wanda", "sparsegpt"
@@ -61,7 +61,7 @@ class Sparsify(Pass):
             raise UsageError(text, source="--passes")
         layers = self._chosen(model, pattern, ctx)
         changed = False
-        for part in _within(layers, self.memory):
+        for part in within(layers, covariance_bytes, self.memory):
             seen = moments(model, part, ctx, self.samples) if ctx.observe is not None else {}
             for node in part:
                 if ctx.allow(self.name, "", node):
@@ -192,18 +192,3 @@ def _order(node: Node) -> Array:
         return np.arange(matrices(node).shape[1])
     channels, places = weight.const.shape[1], int(np.prod(weight.const.shape[2:]))
     return np.arange(channels * places).reshape(channels, places).T.reshape(-1)
-
-
-def _within(layers: list[Node], memory: int) -> Iterator[list[Node]]:
-    """Layers in parts whose covariances take about `memory` bytes at most."""
-    part: list[Node] = []
-    taken = 0
-    for node in layers:
-        size = matrices(node).shape[1] ** 2 * groups_of(node) * 16
-        if part and taken + size > memory:
-            yield part
-            part, taken = [], 0
-        part.append(node)
-        taken += size
-    if part:
-        yield part

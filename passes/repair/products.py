@@ -36,6 +36,18 @@ def groups_of(node: Node) -> int:
     return int(node.attr("group")) if is_convolution(node) else 1
 
 
+def covariance_bytes(node: Node) -> int:
+    """What the covariance of what a layer reads takes, with what is made of it."""
+    weight = node.inputs[1]
+    assert weight is not None and weight.const is not None
+    shape = weight.const.shape
+    if is_convolution(node):
+        inputs = int(np.prod(shape[1:]))
+    else:
+        inputs = shape[1] if node.op.key == "Gemm" and node.attr("transB") else shape[0]
+    return groups_of(node) * inputs**2 * 16
+
+
 def matrices(node: Node) -> Array:
     """Its weights, f64 [groups, inputs, outputs of a group]."""
     weight = node.inputs[1]

@@ -6,9 +6,9 @@
 
 Layer by layer in the order of the graph, because each reads what the changed ones before it give: with h what a layer
 reads now and r what is missing of the original's output, its weights and bias change by the (D, d) for which the
-squares of r - h D - d, and a little of those of D, are least. How little is what serves best when changes are fitted to
-one half of the samples and judged by the other; where no change serves, there is none. Both models run side by side,
-and nothing but sums of products leaves the runtime.
+squares of r - h D - d, and a little of those of D, are least. How little is told by fitting to one half of the samples
+and judging by the other: the most that leaves hardly more missing than the best; where no change serves, there is none.
+Both models run side by side, and nothing but sums of products leaves the runtime.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ from .products import (
 )
 
 _RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the mean square of what is read: what holds directions that hardly vary
-_SUMS = 5  # for each layer
+_NEARLY = 1.1  # times what the best ridge leaves is hardly more
+_ROUNDING = 1e-6  # of what is missing
+_SUMS = 6  # for each layer
 
 
 class Original:
@@ -102,7 +104,12 @@ class _Sums(NamedTuple):
     h: Array  # [groups, inputs]
     hr: Array  # [groups, inputs, outputs]
     r: Array  # [groups, outputs]
+    rr: Array  # squares, [groups, outputs]
     rows: Array  # how many vectors
+
+    def missing(self) -> float:
+        """The variance of what is missing, of all outputs together."""
+        return float(np.sum(self.rr / self.rows - (self.r / self.rows) ** 2))
 
     def moments(self) -> tuple[Array, Array]:
         """The covariance of what is read, and with what is missing."""
@@ -136,7 +143,8 @@ def _sums(halves: Sequence[Halves], name: str) -> _Sums:
 
 def _products(b: Builder, node: Node, read: Value, missing: Value) -> list[Value]:
     h, r = read_rows(b, node, read), result_rows(b, node, missing)
-    return [products(b, h, h), row_sum(b, h), products(b, h, r), row_sum(b, r), row_count(b, h)]
+    squares = row_sum(b, b.op("Mul", r, r))
+    return [products(b, h, h), row_sum(b, h), products(b, h, r), row_sum(b, r), squares, row_count(b, h)]
 
 
 def _change(node: Node, halves: tuple[_Sums, _Sums]) -> None:
@@ -154,17 +162,21 @@ def _change(node: Node, halves: tuple[_Sums, _Sums]) -> None:
 
 
 def _best_ridge(one: _Sums, other: _Sums) -> float | None:
-    """The ridge whose change takes most of what is missing on samples it was not fitted to; None where none does."""
+    """The largest ridge that leaves hardly more missing than the best one does, None where none leaves less than all.
+
+    By samples that a change was not fitted to. What users run is less like the samples than those are like each other.
+    """
     halves = ((one, one.moments()), (other, other.moments()))
-    best, found = 0.0, None
+    missing = one.missing() + other.missing()
+    left = []
     for ridge in _RIDGES:
         gain = 0.0
         for (fitting, seen), (_, (covariance, cross)) in (halves, halves[::-1]):
             change = _solved(*seen, ridge, fitting)
             gain += float(2 * np.sum(cross * change) - np.sum((covariance @ change) * change))
-        if gain > best:
-            best, found = gain, ridge
-    return found
+        left.append(missing - gain)
+    enough = min(_NEARLY * max(min(left), 0.0) + _ROUNDING * missing, missing)
+    return max((ridge for ridge, rest in zip(_RIDGES, left) if rest < missing and rest <= enough), default=None)
 
 
 def _solved(covariance: Array, cross: Array, ridge: float, of: _Sums) -> Array:

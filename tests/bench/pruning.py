@@ -49,10 +49,9 @@ VARIANTS: dict[str, dict[str, str]] = {
     },
     "all-minilm-l6-v2-real-ts": {
         "a third of heads and neurons, by magnitude": f"prune{{{THIRD},importance=magnitude,repair=0}}",
-        "by magnitude, repaired": f"prune{{{THIRD},importance=magnitude}}",
-        "by activations, repaired": f"prune{{{THIRD},importance=activations}}",
-        "by reconstruction, not repaired": f"prune{{{THIRD},importance=reconstruction,repair=0}}",
-        "by reconstruction, repaired": f"prune{{{THIRD}}}",
+        "by activations, repaired": f"prune{{{THIRD},importance=activations,repair=32}}",
+        "by reconstruction, repaired": f"prune{{{THIRD},importance=reconstruction,repair=32}}",
+        "by magnitude, repaired": f"prune{{{THIRD},importance=magnitude,repair=32}}",
         "2:4, by magnitude": 'sparsify{pattern="2:4",method=magnitude}',
         "2:4, wanda": 'sparsify{pattern="2:4",method=wanda}',
         "2:4, sparsegpt": 'sparsify{pattern="2:4",method=sparsegpt}',

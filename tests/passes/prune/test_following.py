@@ -9,7 +9,7 @@ import pytest
 
 from geoc.ir.dims import symbol
 from geoc.passes.prune.labels import Forest
-from geoc.passes.prune.shapes import factors
+from geoc.passes.prune.reshaping import factors
 
 B, S = symbol("B"), symbol("S")
 
