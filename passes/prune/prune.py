@@ -33,10 +33,10 @@ class Prune(Pass):
     """Channels of convolutions, attention heads and neurons of dense layers go; what is left is dense and smaller.
 
     How much is said in one of two ways. `left`: the share of the multiplications of all layers that is left, 0.75 where
-    nothing is said; each layer gives what costs the least for what it saves. Or `channels`, `heads`, `neurons` and
-    `streams`: the share of each kind that is left, of every layer (`ranking` uniform) or of all together, where it
-    costs least (global). Streams are the axes that residual additions and layer normalizations hold together: they are
-    cut only where `streams` says so, and what a normalization computes of fewer numbers is not what it computed before.
+    nothing is said (0 says nothing); each layer gives what costs the least for what it saves. Or `channels`, `heads`,
+    `neurons` and `streams`: the share of each kind that is left, of every layer (`ranking` uniform) or of all together,
+    where it costs least (global). Streams are the axes that residual additions and layer normalizations hold together:
+    they are cut only where `streams` says so, and a normalization of fewer numbers computes something else.
 
     What goes is chosen by `importance`: magnitude (the squares of all weights that go), activations (times the mean
     square of what meets them, on samples from --calib), reconstruction (what is lost once the weights that are left

@@ -10,8 +10,9 @@ import pytest
 from geoc.ir.core import Model, Value
 from geoc.ir.errors import UsageError
 from geoc.ir.tensor import Tensor
+from geoc.tools.cli import main
 
-from ..quantize.running import Remarks, context, distance, feeds_of, model_of, outputs, run
+from ..quantize.running import Remarks, context, distance, feeds_of, model_of, outputs, run, write
 
 CHAIN = """
 graph @main(%x: f32[B,8,8,8]) -> (%y) {
@@ -421,3 +422,15 @@ def test_bad_settings_are_one_line(options: str, message: str) -> None:
         run(model, f"prune{{{options}}}", context(None))
     text = str(raised.value)
     assert message in text and "\n" not in text and shapes(model) == before
+
+
+def test_nothing_is_written_for_bad_settings_and_the_command_checks_what_it_cut(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = tmp_path / "m.onnx", tmp_path / "small.onnx"
+    write(model_of(CHAIN), str(source))
+    assert main([str(source), "--passes", "@O1,prune{channels=2},@O2", "-o", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert "channels=2 is no share" in said and len(said.strip().splitlines()) == 1 and not out.exists()
+    assert main([str(source), "--passes", "@O1,prune{channels=0.5},@O2", "-o", str(out), "--check=off"]) == 0
+    assert out.stat().st_size < source.stat().st_size
