@@ -100,9 +100,16 @@ def left_of(found: Following, families: Sequence[Family], curves: Sequence[Curve
     return alive[roots]
 
 
-def repaired(found: Following, alive: Array) -> tuple[list[Node], dict[Node, Array]]:
-    """The layers that read what was cut, and which outputs layers still have that lost some."""
+def repaired(found: Following, alive: Array, through: bool) -> tuple[list[Node], dict[Node, Array]]:
+    """The layers that read what was cut, and which outputs layers still have that lost some.
+
+    `through`: also all layers behind the first of them.
+    """
     layers = [read.node for read in found.reads if not alive[read.labels].all() and _is_float(read.node)]
+    if through and layers:
+        first, *_ = (node for node in found.graph if node in set(layers))
+        behind = (node for node in found.made if first.is_before(node) and _is_float(node) and _is_matrix(node))
+        layers = list(dict.fromkeys([*layers, *behind]))
     cut = ((node, alive[labels]) for node, labels in found.made.items())
     return layers, {node: np.flatnonzero(left) for node, left in cut if not left.all()}
 
@@ -110,6 +117,12 @@ def repaired(found: Following, alive: Array) -> tuple[list[Node], dict[Node, Arr
 def _is_float(node: Node) -> bool:
     weight = node.inputs[1]
     return weight is not None and weight.dtype is F32
+
+
+def _is_matrix(node: Node) -> bool:
+    """True for weights that `matrices` knows."""
+    weight = node.inputs[1]
+    return node.op.key == "Conv" or (weight is not None and weight.rank == 2)
 
 
 def _readers_of(read: Read, units: Array, covariance: Array) -> Iterator[Reader]:

@@ -43,7 +43,7 @@ class Prune(Pass):
     make up for it), or auto: the last where there are samples, else the first. Where layers are compared with each
     other, each is cut alone first, and what that does to the outputs is measured on `probe` samples (0: not). With
     samples the layers that read what was cut are fitted again to the original's outputs, on at most `repair` samples; 0
-    leaves weights as they are.
+    leaves weights as they are. `through`: so are all layers behind the first of them, which takes longer.
 
     All that depends on a channel goes with it; numbers that are left are multiples of `multiple` where there are enough
     of them. Where a channel cannot be followed, a remark says which operator was in the way. `layers`, if given, names
@@ -62,6 +62,7 @@ class Prune(Pass):
     ranking: str = UNIFORM
     multiple: int = 8
     repair: int = 64
+    through: bool = False
     probe: int = 16
     layers: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
@@ -91,7 +92,7 @@ class Prune(Pass):
         original = Original(model) if ctx.observe is not None and self.repair else None
         self._cut(found, families, alive, ctx)
         if original is not None:
-            layers, kept = repaired(found, alive)
+            layers, kept = repaired(found, alive, self.through)
             refit(model, layers, original, ctx, self.repair, kept)
         return True
 

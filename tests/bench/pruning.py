@@ -44,6 +44,7 @@ VARIANTS: dict[str, dict[str, str]] = {
     "efficientnet-lite0-real-ts": {
         "20 % fewer multiplications, by magnitude": f"prune{{left=0.8,importance=magnitude,repair=0,probe=0,{BLOCKS}}}",
         "by activations, repaired": f"prune{{left=0.8,importance=activations,repair=32,probe=8,{BLOCKS}}}",
+        "by activations, all layers repaired": f"prune{{left=0.8,importance=activations,repair=32,through=true,probe=8,{BLOCKS}}}",
         "20 % fewer of any layers, repaired": "prune{left=0.8,importance=activations,repair=32,probe=8}",
         "2:4, by magnitude": 'sparsify{pattern="2:4",method=magnitude}',
         "2:4, sparsegpt": 'sparsify{pattern="2:4",method=sparsegpt}',

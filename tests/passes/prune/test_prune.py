@@ -353,14 +353,15 @@ def test_twins_are_found_by_reconstruction_and_nothing_is_lost(tmp_path: Path) -
 
 def test_repair_takes_most_of_what_is_lost(tmp_path: Path) -> None:
     lost = {}
-    for repair in (0, 16):
+    for options in ("repair=0", "repair=16", "repair=16,through=true"):
         model = model_of(CHAIN)
         seen, unseen = feeds_of(model, 16), feeds_of(model, 4, seed=9)
         before, _ = outputs(model, tmp_path, unseen)
-        assert run(model, f"prune{{channels=0.75,importance=activations,repair={repair}}}", context(seen))
+        assert run(model, f"prune{{channels=0.75,importance=activations,{options}}}", context(seen))
         after, _ = outputs(model, tmp_path, unseen)
-        lost[repair] = distance(after, before)
-    assert lost[16] < 0.7 * lost[0]
+        lost[options] = distance(after, before)
+    assert lost["repair=16"] < 0.7 * lost["repair=0"]
+    assert lost["repair=16,through=true"] < lost["repair=16"]
 
 
 def products_of(model: Model) -> int:
