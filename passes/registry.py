@@ -46,6 +46,8 @@ BUILT_IN: dict[str, str] = {
     "smooth": ".quantize.smooth:Smooth",
     "low-rank": ".lowrank.lowrank:LowRank",
     "low-rank-conv": ".lowrank.convolutions:LowRankConv",
+    "prune": ".prune.prune:Prune",
+    "sparsify": ".prune.sparsify:Sparsify",
 }
 RULE_SETS: dict[str, str] = {
     "identity": ".simplify.arrangement",

@@ -12,12 +12,14 @@ from ...ir.core import Model, Node, Value
 from ...ir.errors import UnsupportedModel, UsageError
 from ...ir.ops.cost_table import MATRIX_UNITS
 from ...ir.types import BF16, F16
+from ...passes.prune.patterns import MULTIPLIED, Pattern, follows
 from ..backend import Order, Written
 from ..emit import write_onnx, write_text
 from ..onnx.names import node_names
 from .dla import CORE
 from .rtx import CAPABILITIES, Built, Kernel, build_apart, find_package
 
+_SPARSE = Pattern(2, 4)
 SCHEMA = 1  # of the build configuration
 _SMALL = frozenset(("Int8", "FP8", "FP4E2M1"))  # what the builder calls the types of 8 and 4 bits
 _BACK = frozenset(("DequantizeLinear", "TRT_MXFP8DequantizeLinear"))
@@ -33,15 +35,17 @@ def write_typed_onnx(model: Model, path: str, order: Order) -> Written:
         written.notes.append(f"no optimization profile for {missing}; --shape SYMBOL=min:opt:max gives one")
     written.notes += _rounded_in_floats(model)
     config = os.path.abspath(path) + ".build.json"
-    written.files[config] = write_text(config, json.dumps(configuration(path, order), indent=2) + "\n")
+    said = configuration(path, order, has_pattern(model))
+    written.files[config] = write_text(config, json.dumps(said, indent=2) + "\n")
     return written
 
 
-def configuration(path: str, order: Order) -> dict[str, Any]:
+def configuration(path: str, order: Order, sparse: bool = False) -> dict[str, Any]:
     """What `tensorrt.Builder`, or trtexec, is to be told. Precision is in the graph, so no flag for it is.
 
     TensorRT 10 needs the flag STRONGLY_TYPED, 11 has no other kind of network. TF32 is how fp32 products are computed
-    unless fp32 was asked for. What a DLA does not take runs on the GPU unless the order is strict.
+    unless fp32 was asked for. What a DLA does not take runs on the GPU unless the order is strict. `sparse`: there are
+    weights with zeros in the pattern that sparse kernels skip (`has_pattern`).
     """
     profile = {
         name: dict(zip(("min", "opt", "max"), map(list, ends))) for name, ends in sorted(order.profile.items())
@@ -59,6 +63,9 @@ def configuration(path: str, order: Order) -> dict[str, Any]:
         if not order.strict:
             words.append("--allowGPUFallback")
             flags.append("GPU_FALLBACK")
+    if sparse:
+        words.append("--sparsity=enable")
+        flags.append("SPARSE_WEIGHTS")
     return {
         "schema": SCHEMA,
         "onnx": name,
@@ -71,6 +78,11 @@ def configuration(path: str, order: Order) -> dict[str, Any]:
         "profiles": [profile] if profile else [],
         "trtexec": " ".join(words),
     }
+
+
+def has_pattern(model: Model) -> bool:
+    """True if a layer has weights of which two in four are zero along what it sums over."""
+    return any(follows(node, _SPARSE) for node in model.graph if node.op.key in MULTIPLIED)
 
 
 def check_rtx_engine(model: Model, path: str, order: Order) -> str:
@@ -105,7 +117,7 @@ def write_rtx_engine(model: Model, path: str, order: Order) -> Written:
         weights = "copy" if model.weight_bytes > _LARGE else "inline"
         write_onnx(model, source, replace(order, weights=weights))
         made = os.path.join(scratch, "model.engine")
-        built = build_apart(source, made, hardware, order.profile)
+        built = build_apart(source, made, hardware, order.profile, has_pattern(model))
         wrong = mistyped(model, built.kernels)
         if wrong:
             raise UnsupportedModel(f"the engine computes {wrong[0]} in single precision where the graph says half")

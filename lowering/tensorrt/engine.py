@@ -11,7 +11,7 @@ from ...ir.core import Model
 from ...ir.errors import UnsupportedModel, UsageError
 from ..backend import Order, Written
 from ..emit import write_bytes, write_onnx
-from .emit import configuration, need_profile
+from .emit import configuration, has_pattern, need_profile
 
 
 def check_engine(model: Model, path: str, order: Order) -> None:
@@ -40,7 +40,7 @@ def write_engine(model: Model, path: str, order: Order) -> Written:
             errors = [parser.get_error(i) for i in range(parser.num_errors)]
             raise UnsupportedModel("; ".join(f"{e.node_operator()} {e.node_name()!r}: {e.desc()}" for e in errors))
     config = builder.create_builder_config()
-    wanted = configuration(path, order)
+    wanted = configuration(path, order, has_pattern(model))
     config.clear_flag(trt.BuilderFlag.TF32)
     for flag in wanted["builder_flags"]:
         config.set_flag(getattr(trt.BuilderFlag, flag))

@@ -46,9 +46,9 @@ class Built:
     kernels: list[Kernel]
 
 
-def build_apart(path: str, output: str, capability: str, profile: Profile) -> Built:
+def build_apart(path: str, output: str, capability: str, profile: Profile, sparse: bool = False) -> Built:
     """`build` in a process of its own. Raises what it raises, and UnsupportedModel where that process dies."""
-    order = json.dumps({"path": path, "output": output, "capability": capability, "profile": profile})
+    order = json.dumps({"path": path, "output": output, "capability": capability, "profile": profile, "sparse": sparse})
     done = subprocess.run([sys.executable, "-c", _CHILD], input=order, capture_output=True, text=True)
     answer = done.stdout.rpartition(_MARK)[2]
     if done.returncode or not answer:
@@ -69,7 +69,7 @@ def serve() -> None:
     """Build what standard input orders; the answer is behind a mark, as the package prints on standard output too."""
     order = json.load(sys.stdin)
     try:
-        built = build(order["path"], order["output"], order["capability"], order["profile"])
+        built = build(order["path"], order["output"], order["capability"], order["profile"], order["sparse"])
     except GeocError as error:
         answer: dict[str, Any] = {"kind": type(error).__name__, "error": error.message}
     else:
@@ -77,10 +77,11 @@ def serve() -> None:
     print(_MARK + json.dumps(answer), flush=True)
 
 
-def build(path: str, output: str, capability: str, profile: Profile) -> Built:
+def build(path: str, output: str, capability: str, profile: Profile, sparse: bool = False) -> Built:
     """Parse an ONNX file and write an engine for a compute capability such as "8.0" to `output`.
 
-    `profile`: for each input with a dynamic shape the smallest, the best and the largest one. Raises UsageError where
+    `profile`: for each input with a dynamic shape the smallest, the best and the largest one. `sparse`: kernels may
+    skip zeros of weights that have them two in four. Raises UsageError where
     tensorrt_rtx is not installed or has no such target, UnsupportedModel with the node and the reason where the parser
     or the builder refuses.
     """
@@ -99,6 +100,8 @@ def build(path: str, output: str, capability: str, profile: Profile) -> Built:
     config.num_compute_capabilities = 1
     config.set_compute_capability(getattr(trt.ComputeCapability, CAPABILITIES[capability]), 0)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    if sparse:
+        config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
     _set_profile(builder, network, config, profile)
     plan = builder.build_serialized_network(network, config)
     if plan is None:

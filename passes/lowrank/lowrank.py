@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import partial
 from typing import ClassVar, NamedTuple
 
@@ -15,6 +14,8 @@ from ...ir.errors import UsageError
 from ...ir.ops.cost import TYPICAL, CostModel
 from ...ir.tensor import Array
 from ..base import Context, Pass, place_of
+from ..naming import check_patterns, is_named
+from ..portions import within
 from ..quantize.observers import Several
 from ..repair.bias import shift_bias
 from ..repair.refit import Original, refit
@@ -115,22 +116,21 @@ class LowRank(Pass):
         found, others = layers_of(model.graph, self.least)
         for node, reason in others:
             ctx.decline("missed", self.name, "", node, f"a weight stays whole: {reason}")
+        names = {name for layer in found for name in layer.names}
         for option, patterns in (("layers", self.layers), ("keep", self.keep)):
-            for pattern in patterns:
-                if not any(fnmatchcase(name, pattern) for layer in found for name in layer.names):
-                    raise UsageError(f"{option} of {self.name}: {pattern!r} names no layer", source="--passes")
+            check_patterns(self.name, option, patterns, names)
         chosen = []
         for layer in found:
             budget = ctx.kept.get(place_of(self.name, "", layer.node))
             if budget is not None:
                 ctx.decline("refused", self.name, "", layer.node, f"it stays whole: {budget}")
-            elif (not self.layers or _is_named(layer, self.layers)) and not _is_named(layer, self.keep):
+            elif (not self.layers or is_named(layer.names, self.layers)) and not is_named(layer.names, self.keep):
                 chosen.append(layer)
         return chosen
 
     def _seen(self, model: Model, layers: list[Layer], ctx: Context | None) -> Iterator[list[_Seen]]:
         """Layers that multiply one value, with the directions of their weights; group by group, as memory allows."""
-        for part in _within(list(by_operand(layers)), self.memory):
+        for part in within(by_operand(layers), lambda group: group[0].inputs ** 2 * 8, self.memory):
             if ctx is None:
                 yield from ([_Seen(layer, None, None) for layer in group] for group in part)
                 continue
@@ -301,22 +301,3 @@ def _rows(layer: Layer, cost: CostModel) -> int:
 def _may_share(layers: list[Layer]) -> bool:
     """True if what they read is read in the same way: convolutions by equal steps."""
     return len({layer.node.attr("strides") for layer in layers}) == 1
-
-
-def _is_named(layer: Layer, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(name, pattern) for name in layer.names for pattern in patterns)
-
-
-def _within(groups: list[list[Layer]], memory: int) -> Iterator[list[list[Layer]]]:
-    """The groups in parts whose covariances take about `memory` bytes at most."""
-    part: list[list[Layer]] = []
-    taken = 0
-    for group in groups:
-        size = group[0].inputs ** 2 * 8
-        if part and taken + size > memory:
-            yield part
-            part, taken = [], 0
-        part.append(group)
-        taken += size
-    if part:
-        yield part

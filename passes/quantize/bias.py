@@ -14,6 +14,7 @@ from ...ir.core import Model, Node, constant
 from ...ir.tensor import Array, Tensor
 from ...ir.types import F32, I32
 from ..base import Observe
+from ..depths import depths
 from .insert import Reference
 from .observers import Mean
 from .scheme import quantized_bias
@@ -28,7 +29,7 @@ def correct_biases(model: Model, layers: list[Node], reference: Reference, obser
     wanted = {node: Mean(_channels(node)) for node in layers}
     copies = {node: of[node.output] for node in layers if node.output in of}
     observe(original, {copies[node]: mean for node, mean in wanted.items() if node in copies}, samples)
-    for group in _depths(layers):
+    for group in depths(layers):
         found = {node: Mean(_channels(node)) for node in group if node in copies}
         observe(model, {node.output: mean for node, mean in found.items()}, samples)
         for node, mean in found.items():
@@ -37,25 +38,6 @@ def correct_biases(model: Model, layers: list[Node], reference: Reference, obser
 
 def _channels(node: Node) -> int:
     return 1 if node.op.key == "Conv" else -1
-
-
-def _depths(layers: list[Node]) -> list[list[Node]]:
-    """The layers in groups: each depends on earlier groups alone."""
-    if not layers:
-        return []
-    graph = layers[0].graph
-    assert graph is not None
-    chosen = set(layers)
-    depth: dict[Node, int] = {}
-    groups: dict[int, list[Node]] = {}
-    for node in graph:
-        below = [depth.get(v.producer, 0) for v in node.inputs if v is not None and v.producer is not None]
-        here = max(below, default=0)
-        if node in chosen:
-            groups.setdefault(here, []).append(node)
-            here += 1
-        depth[node] = here
-    return [groups[number] for number in sorted(groups)]
 
 
 def shift_bias(node: Node, shift: Array) -> None:

@@ -17,6 +17,7 @@ from ...ir.core import Model, Node, Value, constant
 from ...ir.tensor import Array, Tensor
 from ...ir.types import I8
 from ..base import Observe
+from ..portions import within
 from .gptq import Gram, compensate, inverse_factor
 from .insert import Reference
 from .observers import Several, Statistics
@@ -35,7 +36,7 @@ def round_weights(model: Model, layers: list[Node], reference: Reference, observ
     A layer keeps its codes where the new ones would not be nearer by the products of the samples.
     """
     _, of = reference
-    for group in _within(_wanted(layers, of), _MEMORY):
+    for group in within(_wanted(layers, of), lambda layer: layer.groups * layer.inputs**2 * 8, _MEMORY):
         grams = _seen(model, group, observe)
         for layer in group:
             scales = layer.maker.inputs[1]
@@ -191,20 +192,6 @@ def _wanted(layers: list[Node], of: dict[Value, Value]) -> Iterator[_Layer]:
             layer = _Layer(node, maker, before.const)
             if layer.inputs <= _WIDEST:
                 yield layer
-
-
-def _within(layers: Iterator[_Layer], memory: int) -> Iterator[list[_Layer]]:
-    group: list[_Layer] = []
-    taken = 0
-    for layer in layers:
-        size = layer.groups * layer.inputs**2 * 8
-        if group and taken + size > memory:
-            yield group
-            group, taken = [], 0
-        group.append(layer)
-        taken += size
-    if group:
-        yield group
 
 
 def _seen(model: Model, layers: list[_Layer], observe: Observe) -> dict[Node, Gram | Patches]:

@@ -2,17 +2,18 @@
 
     original = Original(model)
     ...                                    # change some layers
-    refit(model, layers, original, ctx, limit=16)
+    refit(model, layers, original, ctx, limit=64)
 
 Layer by layer in the order of the graph, because each reads what the changed ones before it give: with h what a layer
 reads now and r what is missing of the original's output, its weights and bias change by the (D, d) for which the
-squares of r - h D - d are least. Both models run side by side, and nothing but sums of products leaves the runtime.
+squares of r - h D - d, and a little of those of D, are least. How little is told by fitting to one half of the samples
+and judging by the other: the most that leaves hardly more missing than the best; where no change serves, there is none.
+Both models run side by side, and nothing but sums of products leaves the runtime.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,12 +24,26 @@ from ...ir.core import Model, Node, Value, constant
 from ...ir.tensor import Array, Tensor
 from ...ir.types import F32
 from ..base import Context
-from ..clean.cse import Cse
-from ..quantize.difference import drop_dead, side_by_side
-from ..quantize.observers import Statistics
+from ..depths import depths
+from ..quantize.difference import side_by_side
 from .bias import is_bias_of, shift_bias
+from .products import (
+    Halves,
+    is_convolution,
+    matrices,
+    products,
+    read_rows,
+    result_rows,
+    row_count,
+    row_sum,
+    summed,
+    weights_of,
+)
 
-RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # of the mean variance of what a layer reads: the larger, the less changes
+_RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the mean square of what is read: what holds directions that hardly vary
+_NEARLY = 1.1  # times what the best ridge leaves is hardly more
+_ROUNDING = 1e-6  # of what is missing
+_SUMS = 6  # for each layer
 
 
 class Original:
@@ -49,173 +64,106 @@ def result(node: Node) -> Value:
     return use[0].output if use is not None and is_bias_of(use[0], node) else node.output
 
 
-def refit(model: Model, layers: Sequence[Node], original: Original, ctx: Context, limit: int) -> None:
-    """Change weights and biases of `layers` (MatMul, Gemm, 1 x 1 Conv) of the main graph, on at most `limit` samples.
+def refit(
+    model: Model, layers: Sequence[Node], original: Original, ctx: Context, limit: int,
+    kept: Mapping[Node, Array] | None = None,
+) -> None:  # fmt: skip
+    """Change weights and biases of `layers` of the main graph (MatMul, Gemm, Conv), on at most `limit` samples.
 
-    Raises UsageError where a sample does not run.
+    `kept`: which outputs of the original a layer still has, where it has not all. Raises UsageError where a sample does
+    not run.
     """
     for group in depths(layers):
         pairs = {node: end for node in group if (end := original.result_of(node)) is not None}
-        for node, sums in _seen(model, original, pairs, ctx, limit):
+        for node, sums in _seen(model, original, pairs, kept or {}, ctx, limit).items():
             _change(node, sums)
 
 
-def depths(layers: Sequence[Node]) -> list[list[Node]]:
-    """The layers in groups: each depends on earlier groups alone."""
-    if not layers:
-        return []
-    graph = layers[0].graph
-    assert graph is not None
-    chosen = set(layers)
-    depth: dict[Node, int] = {}
-    groups: dict[int, list[Node]] = {}
-    for node in graph:
-        below = [depth.get(v.producer, 0) for v in node.inputs if v is not None and v.producer is not None]
-        here = max(below, default=0)
-        if node in chosen:
-            groups.setdefault(here, []).append(node)
-            here += 1
-        depth[node] = here
-    return [groups[number] for number in sorted(groups)]
+class _Sums(NamedTuple):
+    """Over all vectors that a layer reads (h) and what is missing of its outputs (r), of each group of channels."""
 
-
-class _Sum(Statistics):
-    """The sums of a value over every other sample, f64 [2, ...]."""
-
-    grows = ("totals", "count")
-
-    def __init__(self) -> None:
-        self.totals: Array = np.zeros(())
-        self.count = 0
-
-    def add(self, array: Array) -> None:
-        if not np.isfinite(array).all():
-            raise ValueError("it holds NaN or infinity")
-        if not self.count:
-            self.totals = np.zeros((2, *array.shape))
-        self.totals[self.count % 2] += array
-        self.count += 1
-
-
-class Half(NamedTuple):
-    """Sums over the vectors that a layer reads (h) and what is missing of its outputs (r)."""
-
-    hh: Array  # [inputs, inputs]
-    h: Array  # [inputs]
-    hr: Array  # [inputs, outputs]
-    r: Array  # [outputs]
+    hh: Array  # [groups, inputs, inputs]
+    h: Array  # [groups, inputs]
+    hr: Array  # [groups, inputs, outputs]
+    r: Array  # [groups, outputs]
+    rr: Array  # squares, [groups, outputs]
     rows: Array  # how many vectors
 
-    def means(self) -> tuple[Array, Array]:
-        """Of h and of r."""
-        rows = max(float(self.rows), 1.0)
-        return self.h / rows, self.r / rows
+    def missing(self) -> float:
+        """The variance of what is missing, of all outputs together."""
+        return float(np.sum(self.rr / self.rows - (self.r / self.rows) ** 2))
 
-    def covariance(self) -> Array:
-        """Of h."""
-        mean, _ = self.means()
-        return np.asarray(self.hh / max(float(self.rows), 1.0) - np.outer(mean, mean))
-
-    def cross(self) -> Array:
-        """The covariance of h and r."""
-        mean_h, mean_r = self.means()
-        return np.asarray(self.hr / max(float(self.rows), 1.0) - np.outer(mean_h, mean_r))
-
-    def change(self, ridge: float) -> Array:
-        """The D for which h D is near to r up to a constant, its squares weighed by `ridge` mean variances of h."""
-        c = self.covariance()
-        size = max(ridge * float(np.trace(c)) / len(c), 1e-30)
-        return np.linalg.solve(c + size * np.eye(len(c)), self.cross())
-
-    def loss(self, change: Array) -> float:
-        """How much of the mean square of r a D leaves, up to what is the same for all."""
-        return float(np.sum(change * (self.covariance() @ change - 2 * self.cross())))
-
-
-class Sums(NamedTuple):
-    """The same over every other sample each, so that how far the fit may go is found on samples that it did not see."""
-
-    first: Half
-    second: Half
-
-    @property
-    def all(self) -> Half:
-        """Over all samples."""
-        return Half(*(a + b for a, b in zip(self.first, self.second)))
-
-    def change(self) -> Array:
-        """The D [inputs, outputs] for which h D is as near to r as a constant added to it lets it be.
-
-        Its ridge is the one of `RIDGES` whose D of either half of the samples serves the other half best; no change at
-        all where none does.
-        """
-        halves = ((self.first, self.second), (self.second, self.first))
-        losses = [sum(other.loss(half.change(ridge)) for half, other in halves) for ridge in RIDGES]
-        least = int(np.argmin(losses))
-        return self.all.change(RIDGES[least]) if losses[least] < 0 else np.zeros_like(self.first.hr)
+    def moments(self) -> tuple[Array, Array]:
+        """The covariance of what is read, and with what is missing."""
+        h, r = self.h / self.rows, self.r / self.rows
+        return self.hh / self.rows - h[:, :, None] * h[:, None, :], self.hr / self.rows - h[:, :, None] * r[:, None, :]
 
 
 def _seen(
-    model: Model, original: Original, pairs: dict[Node, Value], ctx: Context, limit: int
-) -> Iterator[tuple[Node, Sums]]:
+    model: Model, original: Original, pairs: Mapping[Node, Value], kept: Mapping[Node, Array], ctx: Context, limit: int
+) -> dict[Node, tuple[_Sums, _Sums]]:
+    """The sums over every second sample, and over the others."""
     both, of = side_by_side(original.model, model)
     b = Builder(both.graph)
     wanted: list[Value] = []
     for node, end in pairs.items():
         read = node.inputs[0]
         assert read is not None
-        wanted += _products(b, node, _where_read(b, node, of[read]), of[end], of[result(node)])
-    both.graph.set_outputs(wanted, [f"sum.{number}" for number in range(len(wanted))])
-    drop_dead(both.graph)
-    Cse().run(both, Context())
-    sums = {value: _Sum() for value in both.graph.outputs}
-    assert ctx.observe is not None
-    ctx.observe(both, sums, limit)
-    totals = iter([sums[value].totals for value in both.graph.outputs])
-    for node in pairs:
-        part = list(islice(totals, len(Half._fields)))
-        yield node, Sums(*(Half(*(total[index] for total in part)) for index in range(2)))
+        aim = of[end]
+        if node in kept:
+            axis = 1 if is_convolution(node) else (aim.rank or 0) - 1
+            aim = b.op("Gather", aim, b.const(kept[node].astype(np.int64)), axis=axis)
+        wanted += _products(b, node, of[read], b.op("Sub", aim, of[result(node)]))
+    halves = summed(both, wanted, ctx, limit)
+    parts = [halves[start : start + _SUMS] for start in range(0, len(halves), _SUMS)]
+    return {node: (_sums(part, "even"), _sums(part, "odd")) for node, part in zip(pairs, parts)}
 
 
-def _products(b: Builder, node: Node, read: Value, wanted: Value, given: Value) -> list[Value]:
-    rows, missing = (_rows(b, node, value) for value in (read, b.op("Sub", wanted, given)))
-    turned = b.op("Transpose", rows, perm=(1, 0))
-    first = b.ints([0])
-    return [
-        b.op("MatMul", turned, rows), b.op("ReduceSum", rows, first, keepdims=0),
-        b.op("MatMul", turned, missing), b.op("ReduceSum", missing, first, keepdims=0),
-        b.op("Gather", b.op("Shape", rows), b.const(np.array(0, np.int64))),
-    ]  # fmt: skip
+def _sums(halves: Sequence[Halves], name: str) -> _Sums:
+    return _Sums(*(getattr(half, name) for half in halves))
 
 
-def _where_read(b: Builder, reader: Node, value: Value) -> Value:
-    """The places of a picture that a 1 x 1 convolution reads; all of it for others."""
-    strides = reader.attr("strides") if reader.op.key == "Conv" else None
-    if not strides or all(step == 1 for step in strides):
-        return value
-    axes = range(2, 2 + len(strides))
-    ends = [np.iinfo(np.int64).max] * len(strides)
-    return b.op("Slice", value, b.ints([0] * len(strides)), b.ints(ends), b.ints(axes), b.ints(strides))
+def _products(b: Builder, node: Node, read: Value, missing: Value) -> list[Value]:
+    h, r = read_rows(b, node, read), result_rows(b, node, missing)
+    squares = row_sum(b, b.op("Mul", r, r))
+    return [products(b, h, h), row_sum(b, h), products(b, h, r), row_sum(b, r), squares, row_count(b, h)]
 
 
-def _rows(b: Builder, node: Node, value: Value) -> Value:
-    """Vectors [rows, channels] of what a layer reads or gives."""
-    if node.op.key == "Conv":
-        rank = value.rank
-        assert rank is not None
-        value = b.op("Transpose", value, perm=(0, *range(2, rank), 1))
-    width = value.shape[-1] if value.shape is not None else None
-    assert isinstance(width, int)
-    return b.op("Reshape", value, b.ints([-1, width]))
-
-
-def _change(node: Node, sums: Sums) -> None:
+def _change(node: Node, halves: tuple[_Sums, _Sums]) -> None:
     weight = node.inputs[1]
-    assert weight is not None and weight.const is not None
-    change = sums.change()
-    old = weight.const.array()
-    turned = change.T.reshape(old.shape) if node.op.key == "Conv" or node.attr("transB") else change
-    new = (old.astype(np.float64) + turned).astype(np.float32)
-    node.set_input(1, constant(Tensor.from_array(np.ascontiguousarray(new), F32), weight.hint))
-    mean_h, mean_r = sums.all.means()
-    shift_bias(node, mean_r - mean_h @ change)
+    assert weight is not None
+    one, other = halves
+    both = one if not other.rows else _Sums(*(a + b for a, b in zip(one, other)))
+    ridge = _RIDGES[1] if not other.rows else _best_ridge(one, other)
+    change = np.zeros_like(both.hr) if ridge is None else _solved(*both.moments(), ridge, both)
+    if ridge is not None:
+        new = weights_of(node, matrices(node) + change)
+        node.set_input(1, constant(Tensor.from_array(new, F32), weight.hint))
+    shift = both.r / both.rows - np.einsum("gi,gio->go", both.h / both.rows, change)
+    shift_bias(node, shift.reshape(-1))
+
+
+def _best_ridge(one: _Sums, other: _Sums) -> float | None:
+    """The largest ridge that leaves hardly more missing than the best one does, None where none leaves less than all.
+
+    By samples that a change was not fitted to. What users run is less like the samples than those are like each other.
+    """
+    halves = ((one, one.moments()), (other, other.moments()))
+    missing = one.missing() + other.missing()
+    left = []
+    for ridge in _RIDGES:
+        gain = 0.0
+        for (fitting, seen), (_, (covariance, cross)) in (halves, halves[::-1]):
+            change = _solved(*seen, ridge, fitting)
+            gain += float(2 * np.sum(cross * change) - np.sum((covariance @ change) * change))
+        left.append(missing - gain)
+    enough = min(_NEARLY * max(min(left), 0.0) + _ROUNDING * missing, missing)
+    return max((ridge for ridge, rest in zip(_RIDGES, left) if rest < missing and rest <= enough), default=None)
+
+
+def _solved(covariance: Array, cross: Array, ridge: float, of: _Sums) -> Array:
+    """The change [groups, inputs, outputs] with the least squares."""
+    inputs = covariance.shape[-1]
+    size = np.trace(of.hh, axis1=1, axis2=2) / (of.rows * inputs)
+    held = np.maximum(ridge * size, 1e-30)[:, None, None] * np.eye(inputs)
+    return np.asarray(np.linalg.solve(covariance + held, cross))

@@ -1,0 +1,210 @@
+"""prune: channels, attention heads and neurons go, with all that depends on them; smaller dense layers are left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ...ir.core import Model, Node
+from ...ir.errors import UsageError
+from ...ir.tensor import Array
+from ..base import Context, Pass, place_of
+from ..lowrank.ranks import Choice, allocate
+from ..naming import check_patterns, is_named
+from ..repair.refit import Original, refit
+from .cut import apply_cut
+from .families import CHANNELS, HEADS, NEURONS, STREAMS, Family, Work, families_of
+from .follow import Following, follow
+from .measures import ACTIVATIONS, MAGNITUDE, RECONSTRUCTION, Measures, left_of, repaired
+from .scores import Curve
+
+AUTO = "auto"
+UNIFORM, GLOBAL = "uniform", "global"
+_PROBED = 0.75  # of the units of a family, where its weight is measured
+_LEFT = 0.75  # of the arithmetic, where nothing is said
+_STEPS = 60  # of the bisection over prices
+
+
+@dataclass(frozen=True)
+class Prune(Pass):
+    """Channels of convolutions, attention heads and neurons of dense layers go; what is left is dense and smaller.
+
+    How much is said in one of two ways. `left`: the share of the multiplications of all layers that is left, 0.75 where
+    nothing is said (0 says nothing); each layer gives what costs the least for what it saves. Or `channels`, `heads`,
+    `neurons` and `streams`: the share of each kind that is left, of every layer (`ranking` uniform) or of all together,
+    where it costs least (global). Streams are the axes that residual additions and layer normalizations hold together:
+    they are cut only where `streams` says so, and a normalization of fewer numbers computes something else.
+
+    What goes is chosen by `importance`: magnitude (the squares of all weights that go), activations (times the mean
+    square of what meets them, on samples from --calib), reconstruction (what is lost once the weights that are left
+    make up for it), or auto: the last where there are samples, else the first. Where layers are compared with each
+    other, each is cut alone first, and what that does to the outputs is measured on `probe` samples (0: not). With
+    samples the layers that read what was cut are fitted again to the original's outputs, on at most `repair` samples; 0
+    leaves weights as they are. `through`: so are all layers behind the first of them, which takes longer.
+
+    All that depends on a channel goes with it; numbers that are left are multiples of `multiple` where there are enough
+    of them. Where a channel cannot be followed, a remark says which operator was in the way. `layers`, if given, names
+    the only layers that are cut, and `keep` those that are not (nodes or weights, with * and ?).
+    """
+
+    name: ClassVar[str] = "prune"
+    lossy: ClassVar[bool] = True
+    settles: ClassVar[bool] = True
+    left: float = 0.0
+    channels: float = 1.0
+    heads: float = 1.0
+    neurons: float = 1.0
+    streams: float = 1.0
+    importance: str = AUTO
+    ranking: str = UNIFORM
+    multiple: int = 8
+    repair: int = 64
+    through: bool = False
+    probe: int = 16
+    layers: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    memory: int = 512 << 20
+
+    def run(self, model: Model, ctx: Context) -> bool:
+        """True if something was cut. Raises UsageError for bad options, and for importance that needs samples."""
+        self._check()
+        importance = self.importance
+        if importance == AUTO:
+            importance = MAGNITUDE if ctx.observe is None else RECONSTRUCTION
+        if importance != MAGNITUDE and ctx.observe is None:
+            text = f"importance={importance} of {self.name} needs samples (--calib); magnitude needs none"
+            raise UsageError(text, source="--passes")
+        found = follow(model.graph)
+        families = self._chosen(families_of(found), ctx)
+        if not families:
+            return False
+        measures = Measures(model, found, ctx, self.repair or 64, self.memory)
+        curves = measures.curves(families, importance)
+        if self.probe and ctx.observe is not None and (min(self.shares.values()) == 1 or self.ranking == GLOBAL):
+            counts = [family.nearest(_PROBED, self.multiple) for family in families]
+            curves = [measures.weighed(*each, self.probe) for each in zip(families, curves, counts)]
+        alive = self._alive(found, families, curves, ctx)
+        if alive.all():
+            return False
+        original = Original(model) if ctx.observe is not None and self.repair else None
+        self._cut(found, families, alive, ctx)
+        if original is not None:
+            layers, kept = repaired(found, alive, self.through)
+            refit(model, layers, original, ctx, self.repair, kept)
+        return True
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """What is left of each kind."""
+        return {CHANNELS: self.channels, HEADS: self.heads, NEURONS: self.neurons, STREAMS: self.streams}
+
+    def _check(self) -> None:
+        def bad(text: str) -> UsageError:
+            return UsageError(f"{text} of {self.name}", source="--passes")
+
+        for name, value in {**self.shares, "left": self.left or _LEFT}.items():
+            if not 0 < value <= 1:
+                raise bad(f"{name}={value:g} is no share above 0, of 1 at most,")
+        if self.left and min(self.shares.values()) < 1:
+            raise bad("left, and shares of kinds, say the same in different ways: give one")
+        if self.multiple < 1:
+            raise bad(f"multiple={self.multiple} is less than 1")
+        for name, number in (("repair", self.repair), ("probe", self.probe)):
+            if number < 0:
+                raise bad(f"{name}={number} is less than 0")
+        known = (AUTO, MAGNITUDE, ACTIVATIONS, RECONSTRUCTION)
+        for name, word, words in (("importance", self.importance, known), ("ranking", self.ranking, (UNIFORM, GLOBAL))):
+            if word not in words:
+                raise UsageError(f"{name} of {self.name} is {' or '.join(words)}, not {word!r}", source="--passes")
+
+    # What may go
+
+    def _chosen(self, families: list[Family], ctx: Context) -> list[Family]:
+        names = {name for family in families for name in family.names}
+        for option, patterns in (("layers", self.layers), ("keep", self.keep)):
+            check_patterns(self.name, option, patterns, names)
+        is_by_left = min(self.shares.values()) == 1
+        chosen = []
+        for family in families:
+            if (self.layers and not is_named(family.names, self.layers)) or is_named(family.names, self.keep):
+                continue
+            wanted = family.kind != STREAMS if is_by_left else self.shares[family.kind] < 1
+            if not wanted:
+                continue
+            budget = ctx.kept.get(place_of(self.name, "", family.node))
+            if budget is not None:
+                ctx.decline("refused", self.name, "", family.node, f"its {family.kind} stay whole: {budget}")
+            elif len(family.units) < 2:
+                if family.reason is not None:
+                    where = " of ".join(filter(None, [family.reason.node.op.key, *family.reason.node.loc[:1]]))
+                    said = f"its {family.kind} stay whole: {family.reason.text} ({where})"
+                    ctx.decline("missed", self.name, "", family.node, said)
+            else:
+                chosen.append(family)
+        return chosen
+
+    # What goes
+
+    def _alive(self, found: Following, families: list[Family], curves: list[Curve], ctx: Context) -> Array:
+        """Which labels are left."""
+        if min(self.shares.values()) == 1:
+            counts = self._by_work(found, families, curves, ctx)
+        elif self.ranking == GLOBAL:
+            counts = self._by_kind(families, curves)
+        else:
+            counts = [family.nearest(self.shares[family.kind], self.multiple) for family in families]
+        for number, family in enumerate(families):
+            if counts[number] < len(family.units) and not ctx.allow(self.name, "", family.node):
+                counts[number] = len(family.units)
+        return left_of(found, families, curves, counts)
+
+    def _by_kind(self, families: list[Family], curves: list[Curve]) -> list[int]:
+        """Counts that lose the least, with a share of all units of each kind left."""
+        counts = [len(family.units) for family in families]
+        for kind, share in self.shares.items():
+            numbers = [number for number, family in enumerate(families) if family.kind == kind]
+            if not numbers or share == 1:
+                continue
+            choices = [self._choice(families[n], curves[n], 1.0) for n in numbers]
+            limit = share * sum(families[n].total for n in numbers) - sum(families[n].fixed for n in numbers)
+            for number, each, index in zip(numbers, choices, allocate(choices, limit)):
+                counts[number] = int(each.ranks[index])
+        return counts
+
+    def _by_work(self, found: Following, families: list[Family], curves: list[Curve], ctx: Context) -> list[int]:
+        """Counts that lose the least, with a share of the arithmetic left."""
+        work = Work(found, ctx.cost)
+        whole = work.total(np.ones(len(found.labels.roots), bool))
+        limit = (self.left or _LEFT) * whole
+        each = [sum(work.of[node] for node in family.touched) / max(whole, 1.0) for family in families]
+        choices = [self._choice(f, curve, cost / f.total) for f, curve, cost in zip(families, curves, each)]
+
+        def counts(price: float) -> list[int]:
+            return [int(choice.ranks[choice.best(price)]) for choice in choices]
+
+        low, high = 0.0, 1e-6
+        while high < 1e9 and work.total(left_of(found, families, curves, counts(high))) > limit:
+            low, high = high, high * 10
+        for _ in range(_STEPS):
+            middle = (low + high) / 2
+            is_within = work.total(left_of(found, families, curves, counts(middle))) <= limit
+            low, high = (low, middle) if is_within else (middle, high)
+        return counts(high)
+
+    def _choice(self, family: Family, curve: Curve, cost: float) -> Choice:
+        """How many units may be left: `ranks` of the choice are counts."""
+        counts = np.array(family.kept_counts(self.multiple)[::-1])
+        return Choice(counts, counts * cost, curve.losses[len(family.units) - counts])
+
+    def _cut(self, found: Following, families: Sequence[Family], alive: Array, ctx: Context) -> None:
+        cut = [family for family in families if not alive[family.units].all()]
+        created: list[Node] = []
+        with ctx.rewrite(self.name, "", [family.node for family in cut], created):
+            created += apply_cut(found, alive)
+        if ctx.wants_remarks:
+            for family in cut:
+                left = int(np.count_nonzero(alive[family.units])) + family.fixed
+                ctx.remark("applied", self.name, f"{left} of {family.total} {family.kind} are left", node=family.node)
