@@ -184,7 +184,7 @@ NOTES = [
     "  row for each token, and for up to 3,072 inputs (tokens.rules), on x86, where this was measured (with AVX2, and with AVX-512:",
     "  1.2 to 1.3 times as fast for one token, a prompt of 512 tokens 0 to 7 % slower); `--skip=ort-tokens` leaves it out.",
     "- Over the transformer exports 43 % of the time outside products is exponentials, error functions and the sums of normalizations, which no form",
-    "  avoids (`tests/bench/arithmetic.py`, AVX-512, one thread); geoc takes 42 % of all of it and 74 % of the rest.",
+    "  avoids (`tests/bench/arithmetic.py`, AVX-512, one thread); what geoc takes of the time outside is in [fusion-speed.md](fusion-speed.md).",
     "- A bias in the normalization beside a residual wins 1 to 7 % where rows are few and narrow, and nothing on wide ones. Rows of one",
     "  token in four dimensions win 1 to 3 % over whole models: what is saved is launches, which a block alone does not show.",
     "- With AVX-512 MultiHeadAttention is ahead from a length of 512 on; `attention_tiles` begins where it is with AVX2 as well.",
