@@ -23,8 +23,10 @@ def is_named(names: Iterable[str], patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
 
-def check_patterns(pass_name: str, option: str, patterns: tuple[str, ...], names: Collection[str]) -> None:
-    """Raise UsageError for a pattern of an option that fits none of the names."""
+def check_patterns(
+    pass_name: str, option: str, patterns: tuple[str, ...], names: Collection[str], kind: str = "layer"
+) -> None:
+    """Raise UsageError for a pattern of an option that fits none of the names, which are those of a kind of nodes."""
     for pattern in patterns:
         if not is_named(names, (pattern,)):
-            raise UsageError(f"{option} of {pass_name}: {pattern!r} names no layer", source="--passes")
+            raise UsageError(f"{option} of {pass_name}: {pattern!r} names no {kind}", source="--passes")

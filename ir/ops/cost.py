@@ -53,6 +53,10 @@ class Machine:
         self.bandwidth = bandwidth
         self.launch = launch
 
+    def seconds(self, flops: float, moved: float) -> float:
+        """The time of one kernel for so many operations on so many bytes."""
+        return self.launch + max(flops / self.flops, moved / self.bandwidth)
+
 
 class CostModel:
     """Estimates for one machine; remembers the sizes of types, so keep it no longer than the models."""
@@ -77,8 +81,7 @@ class CostModel:
         flops = self._flops(node, types)
         if moved is None or flops is None:
             return None
-        machine = self.machine
-        return machine.launch + max(flops / machine.flops, moved / machine.bandwidth)
+        return self.machine.seconds(flops, moved)
 
     def flops(self, node: Node) -> float | None:
         """Arithmetic of one node."""

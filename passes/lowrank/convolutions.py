@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from math import prod
 from typing import ClassVar, NamedTuple
 
@@ -16,12 +15,12 @@ from ...ir.ops.cost import CostModel
 from ...ir.tensor import Tensor
 from ...ir.types import F32
 from ..base import Context, Pass, place_of
+from ..naming import check_patterns, is_named
 from ..repair.refit import Original, refit
 from .factors import Moments
-from .ranks import Choice, allocate
+from .ranks import PARAMETERS, TIME, Choice, allocate
 from .tensors import Form, Ranks, Spatial, Tucker
 
-PARAMETERS, TIME = "parameters", "time"
 TUCKER, SPATIAL = "tucker", "spatial"
 
 
@@ -90,16 +89,15 @@ class LowRankConv(Pass):
                 ctx.decline("missed", self.name, "", node, f"a convolution stays whole: {reason}")
             elif reason is not None:
                 found.append(node)
+        names = {name for node in found for name in _names(node)}
         for option, patterns in (("layers", self.layers), ("keep", self.keep)):
-            for pattern in patterns:
-                if not any(_is_named(node, (pattern,)) for node in found):
-                    raise UsageError(f"{option} of {self.name}: {pattern!r} names no convolution", source="--passes")
+            check_patterns(self.name, option, patterns, names, "convolution")
         chosen = []
         for node in found:
             budget = ctx.kept.get(place_of(self.name, "", node))
             if budget is not None:
                 ctx.decline("refused", self.name, "", node, f"it stays whole: {budget}")
-            elif (not self.layers or _is_named(node, self.layers)) and not _is_named(node, self.keep):
+            elif (not self.layers or is_named(_names(node), self.layers)) and not is_named(_names(node), self.keep):
                 chosen.append(node)
         return chosen
 
@@ -193,7 +191,7 @@ class _Kernel(NamedTuple):
     def seconds(self, cost: CostModel, ranks: Ranks | None) -> float:
         """The time of the chain by an estimate. What stands before the stride runs at the size of the input."""
         given, made = (cost.shape(value) for value in (self.node.inputs[0], self.node.output))
-        machine, total = cost.machine, 0.0
+        total = 0.0
         shapes = self._shapes(ranks)
         for number, (outputs, inputs, *kernel) in enumerate(shapes):
             is_before = number == 0 and len(shapes) == 3
@@ -202,7 +200,7 @@ class _Kernel(NamedTuple):
                 places[1] = places[0]
             work = 2.0 * places[1] * outputs * inputs * prod(kernel)
             moved = 4.0 * (places[0] * inputs + places[1] * outputs + outputs * inputs * prod(kernel))
-            total += machine.launch + max(work / machine.flops, moved / machine.bandwidth)
+            total += cost.machine.seconds(work, moved)
         return total
 
 
@@ -220,10 +218,10 @@ def _refusal(node: Node, least: int) -> str | None:
     return "other nodes read its weights as well" if len(weight.uses) > 1 else ""
 
 
-def _is_named(node: Node, patterns: tuple[str, ...]) -> bool:
+def _names(node: Node) -> set[str]:
+    """What a convolution can be called by: its weights, and the nodes of the source that it was made of."""
     weight = node.inputs[1]
-    names = {*node.loc, *([weight.hint] if weight is not None else [])}
-    return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
+    return {*node.loc, *([weight.hint] if weight is not None else [])}
 
 
 def _placement(node: Node) -> dict[str, tuple[int, ...]]:

@@ -21,10 +21,9 @@ from ..repair.bias import shift_bias
 from ..repair.refit import Original, refit
 from .factors import Moments, Spectrum, square_of
 from .layers import Layer, by_operand, layers_of, put_split
-from .ranks import Choice, allocate, choice, rank_for_energy
+from .ranks import PARAMETERS, TIME, Choice, allocate, choice, rank_for_energy
 
 DEFAULT_LEFT = 0.75
-PARAMETERS, TIME = "parameters", "time"
 AUTO, AWARE, PLAIN = "auto", "aware", "plain"
 
 
@@ -160,7 +159,6 @@ class LowRank(Pass):
     def _ranks(self, units: list[_Unit], ctx: Context) -> list[int]:
         """The rank of each unit, 0 where it stays whole."""
         ranks = []
-        choices = [unit.choice(self.of, ctx.cost, self.multiple) for unit in units]
         if self.rank is not None or self.energy is not None:  # one of them for each layer
             for unit in units:
                 side = min(unit.inputs, unit.most, *(layer.outputs for layer in unit.layers))
@@ -172,6 +170,7 @@ class LowRank(Pass):
                     wanted = max(1, round(wanted / self.multiple)) * self.multiple if self.rank < 1 else wanted
                 ranks.append(min(wanted, side))
         else:
+            choices = [unit.choice(self.of, ctx.cost, self.multiple) for unit in units]
             limit = self._left * sum(each.costs[0] for each in choices)
             ranks = [int(each.ranks[i]) for each, i in zip(choices, allocate(choices, limit))]
         return [self._profitable(unit, rank, ctx) for unit, rank in zip(units, ranks)]
@@ -196,13 +195,13 @@ class LowRank(Pass):
 
     def _split(self, unit: _Unit, rank: int, ctx: Context) -> None:
         created: list[Node] = []
-        matrix = unit.matrix().astype(np.float64)
-        left, right = unit.spectrum().factors(rank)
+        spectrum = Spectrum.of(_side_by_side(unit.layers), unit.square)  # found anew: all of them are too much memory
+        left, right = spectrum.factors(rank)
         nodes = [layer.node for layer in unit.layers]
         with ctx.rewrite(self.name, "", nodes, created):
             put_split(unit.layers, left, right, created)
             if unit.mean is not None:
-                _shift(unit.layers, unit.mean @ (matrix - left.astype(np.float64) @ right))
+                _shift(unit.layers, unit.mean @ (spectrum.matrix.astype(np.float64) - left.astype(np.float64) @ right))
         if ctx.wants_remarks:
             energies = unit.energies
             lost_share = float(energies[rank:].sum() / max(energies.sum(), 1e-300))
@@ -227,11 +226,11 @@ class _Seen(NamedTuple):
 
 
 def _unit(group: list[_Seen]) -> _Unit:
-    matrix = np.concatenate([seen.layer.matrix() for seen in group], axis=1)
-    covariance = group[0].covariance
+    layers = [seen.layer for seen in group]
+    matrix, covariance = _side_by_side(layers), group[0].covariance
     square = None if covariance is None else square_of(matrix, covariance)
     spectrum = Spectrum.of(matrix, square)
-    return _Unit([seen.layer for seen in group], group[0].mean, square, spectrum.energies, spectrum.most)
+    return _Unit(layers, group[0].mean, square, spectrum.energies, spectrum.most)
 
 
 @dataclass(frozen=True)
@@ -259,25 +258,17 @@ class _Unit:
     def energy(self) -> float:
         return float(self.energies.sum())
 
-    def matrix(self) -> Array:
-        """The weights side by side, f32 [inputs, outputs of all]."""
-        return np.concatenate([layer.matrix() for layer in self.layers], axis=1)
-
-    def spectrum(self) -> Spectrum:
-        """Found anew: what all layers together have is more than memory should hold."""
-        return Spectrum.of(self.matrix(), self.square)
-
     def size(self, rank: int) -> int:
         """Elements of the factors."""
         return rank * (self.inputs + sum(layer.outputs for layer in self.layers))
 
     def seconds(self, cost: CostModel, rank: int) -> float:
         """The time of its products by an estimate, of the whole matrices for rank 0."""
-        machine, rows = cost.machine, _rows(self.layers[0], cost)
+        rows = _rows(self.layers[0], cost)
 
         def product(inputs: int, outputs: int) -> float:
             moved = 4.0 * (rows * (inputs + outputs) + inputs * outputs)
-            return float(machine.launch + max(2.0 * rows * inputs * outputs / machine.flops, moved / machine.bandwidth))
+            return cost.machine.seconds(2.0 * rows * inputs * outputs, moved)
 
         if not rank:
             return sum(product(layer.inputs, layer.outputs) for layer in self.layers)
@@ -288,6 +279,11 @@ class _Unit:
         if of == PARAMETERS or cost is None:
             return choice(self.energies, self.most, float(self.parameters), self.size, multiple)
         return choice(self.energies, self.most, self.seconds(cost, 0), partial(self.seconds, cost), multiple)
+
+
+def _side_by_side(layers: list[Layer]) -> Array:
+    """The weights of layers that read one value, f32 [inputs, outputs of all]."""
+    return np.concatenate([layer.matrix() for layer in layers], axis=1)
 
 
 def _rows(layer: Layer, cost: CostModel) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 
 from ...ir.tensor import Array
 
+PARAMETERS, TIME = "parameters", "time"  # what ranks may cost
 _STEPS = 60  # of the bisection over prices
 
 
