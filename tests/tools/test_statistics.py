@@ -272,7 +272,10 @@ def test_a_run_that_is_killed_goes_on_where_it_was(how: signal.Signals, tmp_path
     words = [model, "--passes", passes, "--check=off", "--calib", data, "--cache", str(tmp_path / "cache"), "-o", str(out)]
     environment = {**os.environ, "PYTHONPATH": str(Path(geoc.__file__).parents[1])}
     command = [sys.executable, "-c", SCRIPT, *words]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # who runs the tests may have it ignored
+    ) as process:  # fmt: skip
         assert process.stdout is not None
         for _ in range(9):
             assert process.stdout.readline() == "run\n"
