@@ -50,8 +50,8 @@ def save(
     from ..lowering.onnx import save_onnx
     from ..lowering.targets import get_target
     from .emitting import outputs_of
-    from .example import example_of
-    from .shapes import Shapes
+    from .inputs.example import example_of
+    from .inputs.shapes import Shapes
 
     path = os.fspath(path)
     chosen = get_target(target or "cpu")

@@ -25,23 +25,23 @@ from ..passes.manager import run_pipeline
 from ..passes.pipelines import Item, before_forms, level_items, names, parse, render, with_rules
 from ..passes.precision.interface import Interface
 from ..passes.registry import Registry
-from .calibration import RANDOM, Calibration
+from .calibration.calibration import RANDOM, Calibration
+from .calibration.samples import Samples, open_samples
+from .calibration.statistics import open_cache
 from .emitting import FASTEST, outputs_of
 from .files import files_of, load_any, need_folders, protect, weight_bytes
 from .goal import GOALS
+from .inputs.shapes import read_shapes, specialise
 from .precision import SMALL, Attempt, attempts, untried
 from .progress import Progress
 from .report import NOT_CHECKED, Accuracy, GraphSize, Refusal, Report, group_refusals
-from .samples import Samples, open_samples
 from .selection import selected
 from .settings import Settings
-from .shapes import read_shapes, specialise
-from .statistics import open_cache
 from .watch import TRACE, Outputs, old_dumps
 
 if TYPE_CHECKING:
     from ..passes.quantize.placement import Keep
-    from .check import Judge
+    from .comparing.check import Judge
     from .metric import Metric
 
 # Bytes of weights up to which the default is to compare. What changes results beyond rounding is compared, and measured
@@ -98,7 +98,7 @@ class Compilation:
             self.outputs = stack.enter_context(Outputs(self.settings, self.log))
             model = self._compile(model)
             if settings.measure and self.report.ok:
-                from .profit import measure_result
+                from .search.profit import measure_result
 
                 measure_result(self, model)
             self._write(model)
@@ -285,7 +285,7 @@ class Compilation:
             )  # fmt: skip
         if mode == "off":
             return self.optimize(model, self.final_instruments())
-        from .checked import compile_checked
+        from .comparing.checked import compile_checked
 
         return compile_checked(self, model, mode)
 
@@ -383,7 +383,7 @@ def _replace(model: Model, new: Model) -> None:
 def compile_settings(settings: Settings, log: TextIO | None = None) -> Report:
     """Run one compilation, or those that ``fastest-cpu`` chooses between."""
     if settings.target == FASTEST:
-        from .fastest import compile_fastest
+        from .search.fastest import compile_fastest
 
         return compile_fastest(settings, log)
     return Compilation(settings, log).run()

@@ -91,7 +91,7 @@ def rule_called(registry: Registry, wanted: str, option: str) -> tuple[str, Rule
 def read_model(arguments: Arguments, source: str) -> Model:
     """The model with the sizes of --shape."""
     from .files import load_any
-    from .shapes import read_shapes, specialise
+    from .inputs.shapes import read_shapes, specialise
 
     model = load_any(source)
     specialise(model, read_shapes(arguments.get("shape", ()), model))

@@ -16,12 +16,12 @@ import numpy as np
 
 from ..ir.errors import UsageError
 from .report import Score
-from .timing import RUNNERS
+from .running.timing import RUNNERS
 from .userfile import located, user_function
 
 if TYPE_CHECKING:
     from ..ir.core import Model
-    from .check import Judge, Verdict
+    from .comparing.check import Judge, Verdict
 
 OPTION, DROP = "--metric", "--max-drop"
 _DIGITS = 4  # of what a drop is rounded up to

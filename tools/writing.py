@@ -13,10 +13,10 @@ from ..lowering.backend import Order, Unsupported, in_main_graph
 from ..lowering.parts import describe, write_parts
 from ..passes.base import Remark
 from .emitting import Output, make_folder
-from .example import example_of
 from .files import reused_spans
+from .inputs.example import example_of
+from .inputs.shapes import profile
 from .report import Device, Refusal
-from .shapes import profile
 from .versions import geoc_version
 
 if TYPE_CHECKING:

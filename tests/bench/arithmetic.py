@@ -19,8 +19,8 @@ from commands import default_folder
 from fusion import ATTENTION, as_values, attention_products, cells, session
 
 import geoc
-from geoc.tools.inputs import InputMaker
-from geoc.tools.shapes import Shapes
+from geoc.tools.inputs.maker import InputMaker
+from geoc.tools.inputs.shapes import Shapes
 
 ARITHMETIC = frozenset((
     "Softmax", "Exp", "Erf", "Gelu", "BiasGelu", "FastGelu", "QuickGelu", "Sigmoid", "Tanh", "LayerNormalization", "ReduceMean",

@@ -20,8 +20,8 @@ import numpy as np
 
 import geoc
 from geoc.tools.files import files_of
-from geoc.tools.inputs import InputMaker
-from geoc.tools.shapes import read_shapes
+from geoc.tools.inputs.maker import InputMaker
+from geoc.tools.inputs.shapes import read_shapes
 
 # Each method in the pipeline that the order is; VmHWM as in tests/tools/test_memory.py.
 PIPELINE = "@O2,smooth,quantize{method=METHOD,weights=mse,rounding=gptq,correct=40},ort-quantized,fold,cse,dce"

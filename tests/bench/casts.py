@@ -34,13 +34,13 @@ from geoc.lowering.targets import get_target
 from geoc.passes.precision.casts import Rewriter
 from geoc.passes.precision.islands import LARGEST, LIMIT, Islands
 from geoc.passes.precision.network import FIXED, Network
-from geoc.tools.differences import l2_error
-from geoc.tools.emulate import emulated
-from geoc.tools.inputs import InputMaker
+from geoc.tools.calibration.ranges import Watcher, scaled
+from geoc.tools.comparing.differences import l2_error
+from geoc.tools.inputs.maker import InputMaker
+from geoc.tools.inputs.shapes import Shapes
 from geoc.tools.precision import MAX_ERROR
-from geoc.tools.ranges import Watcher, scaled
-from geoc.tools.sessions import CannotCheck, unoptimized_session
-from geoc.tools.shapes import Shapes
+from geoc.tools.running.emulate import emulated
+from geoc.tools.running.sessions import CannotCheck, unoptimized_session
 
 TABLE = Path(__file__).parents[2] / "docs" / "casts.md"
 Feeds = dict[str, Any]

@@ -23,8 +23,8 @@ CODE = 32.0  # codes of a made-up cache for 1.0
 def feeds_for(source: Path, past: int, length: int) -> dict[str, Any]:
     """Made-up inputs of the source for so many new tokens of one sequence behind so many old ones."""
     import geoc
-    from geoc.tools.inputs import InputMaker
-    from geoc.tools.shapes import Shapes
+    from geoc.tools.inputs.maker import InputMaker
+    from geoc.tools.inputs.shapes import Shapes
 
     maker = InputMaker(geoc.load(str(source)), Shapes())
     of = {"batch": 1, "sequence": length, "past": past, "total": past + length}

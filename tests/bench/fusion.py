@@ -237,8 +237,8 @@ def largest_error(wanted: list[Any], found: list[Any]) -> float:
 def measure_model(source: Path, options: argparse.Namespace) -> Iterator[Record]:
     """All cells of one model."""
     import geoc
-    from geoc.tools.inputs import InputMaker
-    from geoc.tools.shapes import Shapes
+    from geoc.tools.inputs.maker import InputMaker
+    from geoc.tools.inputs.shapes import Shapes
 
     with tempfile.TemporaryDirectory(prefix="fusion-", dir=options.scratch) as folder:
         result = Path(folder) / source.name

@@ -38,10 +38,10 @@ from geoc.passes.base import Context, Observer
 from geoc.passes.manager import run_pipeline
 from geoc.passes.pipelines import level_items, parse
 from geoc.passes.registry import Registry
-from geoc.tools.inputs import InputMaker
-from geoc.tools.observing import observe
-from geoc.tools.samples import Samples, open_samples
-from geoc.tools.shapes import read_shapes
+from geoc.tools.calibration.observing import observe
+from geoc.tools.calibration.samples import Samples, open_samples
+from geoc.tools.inputs.maker import InputMaker
+from geoc.tools.inputs.shapes import read_shapes
 
 LOWER = "ort-quantized,fold,cse,dce"
 FORMS = {

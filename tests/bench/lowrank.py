@@ -22,7 +22,7 @@ import numpy as np
 from integers import error, session_of
 
 import geoc
-from geoc.tools.samples import open_samples
+from geoc.tools.calibration.samples import open_samples
 
 DOCS = Path(__file__).parents[2] / "docs"
 TABLE, PLOT = DOCS / "low-rank.md", DOCS / "low-rank.svg"

@@ -100,8 +100,8 @@ def measure(path: Path, budget: float) -> dict[str, Any]:
     from geoc.lowering.backend import Order
     from geoc.lowering.openvino.write import write_ir
     from geoc.lowering.targets import get_target
-    from geoc.tools.inputs import InputMaker
-    from geoc.tools.shapes import Shapes
+    from geoc.tools.inputs.maker import InputMaker
+    from geoc.tools.inputs.shapes import Shapes
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -32,7 +32,7 @@ from geoc.lowering.emit import write_onnx
 from geoc.lowering.installed import runtime_version
 from geoc.lowering.targets import get_target
 from geoc.lowering.tensorrt.emit import write_rtx_engine
-from geoc.tools.emulate import emulated
+from geoc.tools.running.emulate import emulated
 
 TABLE = Path(__file__).parents[2] / "docs" / "precisions.md"
 MODELS = ["resnet50-ts", "bert-base-ts", "vit-base-ts"]

@@ -27,9 +27,9 @@ from weights import score, session
 import geoc
 from geoc.ir.ops.cost import CostModel
 from geoc.lowering.targets import get_target
-from geoc.tools.inputs import InputMaker
-from geoc.tools.samples import open_samples
-from geoc.tools.shapes import Shapes
+from geoc.tools.calibration.samples import open_samples
+from geoc.tools.inputs.maker import InputMaker
+from geoc.tools.inputs.shapes import Shapes
 
 TABLE = Path(__file__).parents[2] / "docs" / "pruning.md"
 ROUNDS, SECONDS = 9, 20.0  # runs of a pair at most, and what they may take

@@ -23,7 +23,7 @@ from tensorrt import plain, untouched
 import geoc
 from geoc.ir.errors import GeocError
 from geoc.lowering.installed import runtime_version
-from geoc.tools.differences import l2_error
+from geoc.tools.comparing.differences import l2_error
 
 TABLE = Path(__file__).parents[2] / "docs" / "quantized.md"
 MODELS = [

@@ -25,7 +25,7 @@ from geoc.lowering.installed import runtime_version
 from geoc.lowering.tensorrt.emit import is_attention
 from geoc.lowering.tensorrt.rtx import build_apart
 from geoc.passes.pipelines import level_items, render
-from geoc.tools.sessions import CannotCheck
+from geoc.tools.running.sessions import CannotCheck
 
 NOTES = """
 ## Why some rows are as they are

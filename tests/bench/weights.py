@@ -52,8 +52,8 @@ def compiled(source: Path, result: Path, options: str, calib: str | None, count:
     from geoc.passes.manager import run_pipeline
     from geoc.passes.pipelines import before_forms, level_items, parse
     from geoc.passes.registry import Registry
-    from geoc.tools.observing import observe
-    from geoc.tools.samples import open_samples
+    from geoc.tools.calibration.observing import observe
+    from geoc.tools.calibration.samples import open_samples
 
     target = get_target("cpu")
     model = geoc.load(str(source))
@@ -119,8 +119,8 @@ def seconds_of_token(source: Path, results: dict[str, Path], threads: int) -> di
     import onnxruntime
 
     import geoc
-    from geoc.tools.inputs import InputMaker
-    from geoc.tools.shapes import Shapes
+    from geoc.tools.inputs.maker import InputMaker
+    from geoc.tools.inputs.shapes import Shapes
 
     maker = InputMaker(geoc.load(str(source)), Shapes())
     of = {"batch": 1, "sequence": 1, "past": PAST, "total": PAST + 1}

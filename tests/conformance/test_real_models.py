@@ -25,8 +25,8 @@ from geoc.ir.types import F16
 from geoc.ir.verify import verify
 from geoc.lowering.onnx import save_onnx
 from geoc.lowering.targets import get_target
-from geoc.tools.inputs import InputMaker
-from geoc.tools.shapes import Shapes
+from geoc.tools.inputs.maker import InputMaker
+from geoc.tools.inputs.shapes import Shapes
 
 LIMIT = 60_000_000  # bytes of file and weights
 SHAPES = 2

@@ -18,9 +18,9 @@ import pytest
 import geoc
 from geoc.ir.types import BF16, F16
 from geoc.lowering.targets import Target, get_target, list_targets
-from geoc.tools.inputs import InputMaker
+from geoc.tools.inputs.maker import InputMaker
+from geoc.tools.inputs.shapes import Shapes
 from geoc.tools.precision import attempts
-from geoc.tools.shapes import Shapes
 
 ARCHIVE = Path(__file__).parents[1] / "models" / "exports.zip"
 with zipfile.ZipFile(ARCHIVE) as _archive:

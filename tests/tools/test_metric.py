@@ -10,11 +10,11 @@ import pytest
 
 import geoc
 from geoc.ir.errors import UsageError
-from geoc.tools import partly
 from geoc.tools.cli import main
 from geoc.tools.metric import Drop, read_drop
+from geoc.tools.search import partly
 
-from .test_mixed_integers import WIDTH, network, products, samples
+from .search.test_mixed_integers import WIDTH, network, products, samples
 
 METRIC = f"""
 import numpy as np

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...ir.core import Model
 from ...ir.errors import UsageError
-from ..sessions import CannotCheck
+from ..running.sessions import CannotCheck
 from .data import report_of
 from .errors import measure
 from .layers import quantized_layers

@@ -13,11 +13,11 @@ from ...lowering.backend import Order
 from ...lowering.emit import write_onnx, write_text
 from ...lowering.targets import get_target
 from ..args import Arguments
-from ..calibration import RANDOM, Calibration
+from ..calibration.calibration import RANDOM, Calibration
+from ..calibration.samples import open_samples
 from ..files import load_any, protect
+from ..inputs.shapes import read_shapes, specialise
 from ..progress import Progress
-from ..samples import open_samples
-from ..shapes import read_shapes, specialise
 from .data import report_of
 from .errors import measure
 from .layers import quantized_layers

@@ -22,8 +22,8 @@ from geoc.lowering.targets import get_target, list_targets
 from geoc.lowering.tensorrt.emit import configuration, is_attention, mistyped
 from geoc.lowering.tensorrt.rtx import CAPABILITIES, Kernel, _kernels, build_apart
 from geoc.tools.cli import main
-from geoc.tools.inputs import InputMaker
-from geoc.tools.shapes import Shapes
+from geoc.tools.inputs.maker import InputMaker
+from geoc.tools.inputs.shapes import Shapes
 
 needs_rtx = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None,

@@ -18,8 +18,8 @@ from geoc.passes.base import Context
 from geoc.passes.manager import run_pipeline
 from geoc.passes.precision.autocast import Autocast
 from geoc.passes.precision.ranges import Range
-from geoc.tools.emulate import emulated
-from geoc.tools.ranges import Watcher
+from geoc.tools.calibration.ranges import Watcher
+from geoc.tools.running.emulate import emulated
 
 # A machine on which arithmetic decides and nothing is lost by casting what is small.
 FAST = SimpleNamespace(

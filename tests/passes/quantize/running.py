@@ -23,7 +23,7 @@ from geoc.passes.instruments import Verify
 from geoc.passes.manager import run_pipeline
 from geoc.passes.pipelines import parse
 from geoc.passes.registry import Registry
-from geoc.tools.observing import observe
+from geoc.tools.calibration.observing import observe
 
 Feeds = dict[str, np.ndarray]
 

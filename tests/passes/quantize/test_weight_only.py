@@ -21,7 +21,7 @@ from geoc.lowering.emit import write_onnx
 from geoc.lowering.targets import get_target
 from geoc.passes.base import Context
 from geoc.passes.quantize.weight_only import QuantizeWeights
-from geoc.tools.observing import observe
+from geoc.tools.calibration.observing import observe
 
 TEXT = """graph @main(%ids: i64[B,S]) -> (%y) {
   weight %table: f32[40,64] = splat(1.0)

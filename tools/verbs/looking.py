@@ -1,0 +1,102 @@
+"""The verbs that show: dump, passes, rules."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from ...ir.errors import UsageError
+from ..args import Arguments
+from ..library import all_rows, all_rules, one_model, read_model, registry_of, resolved
+
+if TYPE_CHECKING:
+    from ...ir.rewrite import Rule
+    from ...passes.registry import Registry
+
+
+def dump_verb(arguments: Arguments) -> int:
+    """``geoc dump MODEL``: the model as text."""
+    from ...ir.text import print_model
+    from ...lowering.emit import write_text
+    from ..files import format_of, protect
+
+    source = one_model(arguments)
+    output = arguments.get("output")
+    if output is not None and format_of(output) != "gir":
+        raise UsageError("dump writes text; give a name that ends in .gir", source=output)
+    model = read_model(arguments, source)
+    folder = None if output is None else os.path.dirname(os.path.abspath(output))
+    weights = "inline" if arguments.get("weights") == "inline" else "auto"
+    text = print_model(model, weights=weights, full=bool(arguments.get("full")), folder=folder)  # type: ignore[arg-type]
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        protect([output], [source])
+        write_text(output, text)
+    return 0
+
+
+def passes_verb(arguments: Arguments) -> int:
+    """``geoc passes``: the list, or with -O or --passes the resolved pipeline on one line."""
+    from ...passes.pipelines import render
+
+    registry = registry_of(arguments)
+    if any(key in arguments.values for key in ("level", "passes", "target", "skip", "only")):
+        print(render(resolved(arguments, registry)))
+        return 0
+    names = arguments.words or registry.names()
+    for name in names:
+        _print_pass(registry, name, full=bool(arguments.words))
+    return 0
+
+
+def _print_pass(registry: Registry, name: str, full: bool) -> None:
+    from ...passes.pipelines import render_option
+    from ...passes.registry import options_of
+
+    cls = registry.find(name)
+    doc = (cls.__doc__ or "").strip()
+    options = ", ".join(f"{key}={render_option(value)}" for key, value in options_of(cls).items())
+    if not full:
+        first = doc.split("\n\n")[0].split("\n")[0]
+        print(f"{name:<16}{first}" + (f"  {{{options}}}" if options else ""))
+        return
+    print(f"{name}{{{options}}}" if options else name)
+    print("\n".join("    " + line.strip() if line.strip() else "" for line in doc.splitlines()))
+    rules = cls().rule_names()
+    if rules:
+        print(f"    rules: {', '.join(rules)}")
+
+
+def rules_verb(arguments: Arguments) -> int:
+    """``geoc rules``: one line per rule and capability row, or the text of those that are named.
+
+    Rows are listed for a target, and found by name whichever runtime they are of: messages name them.
+    """
+    from ...lowering.targets import get_target
+    from ...passes.registry import match_names
+
+    registry = registry_of(arguments)
+    found = all_rules(registry)
+    target = None if arguments.words else get_target(arguments.get("target", "cpu"))
+    found += all_rows(target)
+    if target is not None:
+        for owner, rule in found:
+            first = rule.doc.strip().split("\n")[0]
+            print(f"{owner:<16}{rule.name:<32}{first}")
+        return 0
+    wanted = match_names(arguments.words, sorted({rule.name for _, rule in found}), "rules")
+    print("\n\n".join(_rule_text(owner, rule) for owner, rule in found if rule.name in wanted))
+    return 0
+
+
+def _rule_text(owner: str, rule: Rule) -> str:
+    """A rule as it stands in its file, below a line that says where."""
+    line = rule.place[0]
+    if not rule.source.endswith(".rules"):
+        return f"# {owner}: {rule.location}\n# {rule.doc}"
+    with open(rule.source, encoding="utf-8") as file:
+        lines = file.read().split("\n")
+    end = next((i for i in range(line, len(lines)) if lines[i].startswith("}")), line)
+    return "\n".join([f"# {owner}: {rule.location}", *lines[line - 1 : end + 1]])
