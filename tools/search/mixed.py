@@ -11,10 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from time import perf_counter
 from typing import Any
 
+from ...ir.clone import clone_model
 from ...ir.core import Model, Node
+from ...ir.ops.cost import CostModel
 from ...passes.base import Place as Name
 from ...passes.base import place_of
 from ...passes.instruments import where
@@ -22,12 +23,13 @@ from ...passes.precision.network import Place
 from ...passes.precision.placement import Harm, Placement
 from ...passes.quantize.placement import Keep
 from ..comparing.differences import l2_error
+from ..inputs.shapes import read_shapes, specialise
 from .refining import refined
 from .rounding import Roundings, Source, sources_of
 
 GROUPS = 16  # that are measured first
 MAX_RUNS = 200  # of the model on all samples
-PATIENCE = 60.0  # seconds after which no further group is measured
+EFFORT = 25.0  # seconds of a nominal machine, after which no further group is measured: the same on every machine
 HARMLESS = 0.1  # of the squared error that is allowed: when what makes less is left, it is not looked into
 WORST = 100.0  # relative error that NaN and infinity count as
 CUTS, PRICES = 12, 1024.0  # choices that are weighed, between prices this far off the one that eats all that is gained
@@ -160,6 +162,17 @@ def measure(
     return Mixed(placement, harm, places)
 
 
+def _seconds(model: Model, samples: Sequence[Feeds]) -> float:
+    """What one run of a model on each sample takes by estimate."""
+    total = 0.0
+    for feeds in samples:
+        copy, _ = clone_model(model)
+        specialise(copy, read_shapes([f"{name}={','.join(map(str, a.shape))}" for name, a in feeds.items()], copy))
+        cost = CostModel()
+        total += sum(cost.seconds(node) or cost.machine.launch for node in copy.walk())
+    return total
+
+
 class _Search:
     """Measures groups of roundings, the worst in ever smaller ones."""
 
@@ -172,6 +185,7 @@ class _Search:
         self.progress = progress
         self.expected = [trial.run(feeds, []) for feeds in samples]
         self.runs = 0
+        self.limit = min(MAX_RUNS, int(EFFORT / _seconds(trial.model, samples)))
 
     def squared(self, on: Sequence[Source]) -> float:
         """The square of the mean error of the worst output with these roundings."""
@@ -187,10 +201,9 @@ class _Search:
 
     def harm(self, sources: Sequence[Source], limit: float) -> Harm:
         """The harm of each. Looks no further where all that it did not look into may be rounded."""
-        begun = perf_counter()
 
         def is_late() -> bool:
-            return self.runs + 2 > MAX_RUNS or perf_counter() - begun > PATIENCE
+            return self.runs + 2 > self.limit
 
         return self._shared(refined(sources, self.squared, GROUPS, HARMLESS * limit**2, is_late), self.squared(sources))
 

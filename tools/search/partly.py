@@ -123,7 +123,7 @@ class PartSearch:
                 tried[places] = last.verdict
                 best = (last, kept) if last.verdict.ok else best
             verdict = tried[places]
-            if verdict.ok and self._is_close(verdict, step):
+            if verdict.ok and self._is_close(verdict):
                 break
             low, high = (max(low, wanted), high) if verdict.ok else (low, min(high, wanted))
             wanted = self._next(verdict, wanted, low, high)
@@ -142,11 +142,11 @@ class PartSearch:
             return wanted * MARGIN * (self.limit / error if math.isfinite(error) else 0.5)
         return math.sqrt(low * high) if low else wanted / 2
 
-    def _is_close(self, verdict: Verdict, step: Pass) -> bool:
+    def _is_close(self, verdict: Verdict) -> bool:
         """True if there is little to gain by asking for more."""
         if self.run.settings.max_drop is not None:
             return False  # scores jump
-        return isinstance(step, Autocast) or verdict.error >= CLOSE * self.limit
+        return verdict.error >= CLOSE * self.limit
 
     def _measured(self, step: Pass) -> Mixture:
         """What lowering parts does to the model as it is before its precision is lowered. Raises CannotCheck."""

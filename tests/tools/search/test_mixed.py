@@ -112,11 +112,11 @@ def test_few_runs_find_less_and_still_fit(shifted: Path, monkeypatch: pytest.Mon
     assert report.ok and report.accuracy.error < 0.01 and report.precision in ("fp16", "")
 
 
-def test_runs_are_bounded_and_the_time_too(shifted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_are_bounded_and_the_effort_too(shifted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     searches: list[mixed._Search] = []
     begin = mixed._Search.__init__
     monkeypatch.setattr(mixed._Search, "__init__", lambda self, *a: (searches.append(self), begin(self, *a))[1])
-    monkeypatch.setattr(mixed, "PATIENCE", 0.0)
+    monkeypatch.setattr(mixed, "EFFORT", 0.0)
     geoc.compile(shifted, None, target="a100", level=3)
     assert len(searches) == 1 and searches[0].runs <= mixed.GROUPS + 1  # and all together
 
