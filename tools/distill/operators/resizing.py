@@ -85,7 +85,7 @@ def _matrix(node: Any, places: Array, size: int, factor: float) -> Any:
         first, last = math.floor(place - reach) + 1, math.ceil(place + reach) - 1
         taps = np.arange(min(first, math.floor(place)), max(last, math.floor(place) + 1) + 1)
         weights = _kernel(mode, (taps - place) * stretch, cubic)
-        if node.attr("exclude_outside") or node.attr("antialias"):
+        if node.attr("exclude_outside"):
             weights = np.where((taps >= 0) & (taps < size), weights, 0.0)
         weights = weights / weights.sum()
         np.add.at(matrix[row], np.clip(taps, 0, size - 1), weights)
