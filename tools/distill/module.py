@@ -51,8 +51,8 @@ class GraphModule(torch.nn.Module):  # type: ignore[misc]
     def forward(self, feeds: Mapping[str, Any], wanted: Sequence[Value] | None = None) -> list[Any]:
         """The outputs of the graph, or values of its main graph, as tensors; those of numbers too.
 
-        `feeds` are numpy arrays or tensors by input. Raises UnsupportedModel for a form of an operator that its function
-        does not have, GeocError where a node does not take what it is given, both naming the node.
+        `feeds` are numpy arrays or tensors by input. Raises UnsupportedModel for a form of an operator that its
+        function does not have, GeocError where a node does not take what it is given, both naming the node.
         """
         graph = self.model.graph
         known: Values = {}

@@ -4,9 +4,9 @@
     weights[0].start()                      # float32, what training begins with
     weights[0].put(array)                   # into the graph, in the type that the graph has it in
 
-A constant is a weight by what reads it: the matrix of a product, a kernel, the scale of a normalization, a table whose rows are
-picked, an added bias. It is none where it is part of the structure: shapes, masks, angles of rotary and sinusoidal
-positions, scales of quantization, single numbers.
+A constant is a weight by what reads it: the matrix of a product, a kernel, the scale of a normalization, a table whose
+rows are picked, an added bias. It is none where it is part of the structure: shapes, masks, angles of rotary and
+sinusoidal positions, scales of quantization, single numbers.
 """
 
 from __future__ import annotations
@@ -165,8 +165,8 @@ def _is_weight(tensor: Tensor, loose: bool, scaler: Node | None) -> bool:
 def is_structure(array: Array) -> bool:
     """True for what is added, multiplied or picked from and is no weight: masks, and angles of positions.
 
-    A vector is a bias or a scale. A table is a mask where it hides positions, or holds two different numbers at most; it
-    holds angles where all are sines and cosines and the first position has those of zero.
+    A vector is a bias or a scale. A table is a mask where it hides positions, or holds two different numbers at most;
+    it holds angles where all are sines and cosines and the first position has those of zero.
     """
     if not np.isfinite(array.astype(np.float32)).all() or float(array.min()) <= _HIDING:
         return True

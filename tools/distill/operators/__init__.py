@@ -2,9 +2,9 @@
 
     TABLE["Gelu"].run(node, [x])            # a tensor, or a list of them where the node has several outputs
 
-A function takes the node, for its attributes, and its operands in order, None for one that is left out. The families are
-files: `elementwise`, `reductions`, `movement`, `products`, `windows`, `norms`, `attention`, `resizing`, `quantized`,
-`recurrent`, `fused`.
+A function takes the node, for its attributes, and its operands in order, None for one that is left out. The families
+are files: `elementwise`, `reductions`, `movement`, `products`, `windows`, `norms`, `attention`, `resizing`,
+`quantized`, `recurrent`, `fused`.
 """
 
 from __future__ import annotations

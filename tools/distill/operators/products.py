@@ -66,10 +66,10 @@ def convolve(node: Any, x: Any, weight: Any, bias: Any) -> Any:
     widths = paddings(node, window, tuple(x.shape[2:]))
     even = all(before == after >= 0 for before, after in widths)
     x = x if even else padded(x, widths)
-    pads = [before for before, _ in widths] if even else [0] * len(widths)
-    return torch.convolution(
-        x, weight, bias, list(window.strides), pads, list(window.dilations), False, [0] * len(widths), node.attr("group")
-    )
+    none = [0] * len(widths)
+    pads = [before for before, _ in widths] if even else none
+    strides, dilations = list(window.strides), list(window.dilations)
+    return torch.convolution(x, weight, bias, strides, pads, dilations, False, none, node.attr("group"))
 
 
 def _conv_transpose(node: Any, given: Given) -> Any:
@@ -78,9 +78,8 @@ def _conv_transpose(node: Any, given: Given) -> Any:
     window = Window(node, tuple(weight.shape[2:]))
     count = x.dim() - 2
     more = list(node.attr("output_padding") or [0] * count)
-    whole = torch.convolution(
-        x, weight, None, list(window.strides), [0] * count, list(window.dilations), True, [0] * count, node.attr("group")
-    )
+    none, strides, dilations = [0] * count, list(window.strides), list(window.dilations)
+    whole = torch.convolution(x, weight, None, strides, none, dilations, True, none, node.attr("group"))
     wanted = node.attr("output_shape")
     widths = []
     for axis in range(count):

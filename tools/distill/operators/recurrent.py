@@ -26,9 +26,12 @@ def _activations(node: Any, defaults: list[str], direction: int) -> list[Callabl
     names = names[direction * len(defaults) : (direction + 1) * len(defaults)] or defaults
     if missing := [name for name in names if name not in _ACTIVATIONS]:
         raise Lacking(f"the activation {missing[0]}")
-    functions = [_ACTIVATIONS[name] for name in names]
     clip = node.attr("clip")
-    return functions if not clip else [lambda x, f=f: f(torch.clamp(x, -clip, clip)) for f in functions]
+    return [_ACTIVATIONS[name] if not clip else _clipped(_ACTIVATIONS[name], clip) for name in names]
+
+
+def _clipped(function: Callable[[Any], Any], clip: float) -> Callable[[Any], Any]:
+    return lambda x: function(torch.clamp(x, -clip, clip))
 
 
 def _lstm_step(node: Any, given: Given, direction: int) -> Step:

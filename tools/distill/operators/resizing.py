@@ -96,7 +96,7 @@ def _kernel(mode: str, distance: Array, a: float) -> Array:
     """The weight of an element at a distance: a triangle, or the cubic convolution of Keys (1981)."""
     d = np.abs(distance)
     if mode == "linear":
-        return np.maximum(0.0, 1 - d)
+        return np.asarray(np.maximum(0.0, 1 - d))
     if mode != "cubic":
         raise Lacking(f"mode={mode}")
     near = ((a + 2) * d - (a + 3)) * d * d + 1
