@@ -92,9 +92,9 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--epochs",), "N", "int", "how often all samples are seen (default 10)", "training"),
     Option(("--batch",), "N", "int", "samples of one step (default 16)", "training"),
     Option(("--lr",), "RATE", "number", "the learning rate of AdamW behind its warm-up (default 1e-4)", "training"),
-    Option(("--kl",), "OUTPUTS", "list", "outputs that hold logits or probabilities, compared by the divergence "
-           "of their softmax; NAME:AXIS says where the classes lie (default: what a softmax makes, and *logit* and the like)",
-           "training"),
+    Option(("--kl",), "OUTPUTS", "list", "outputs that hold logits or probabilities, compared by the divergence of "
+           "their softmax; NAME:AXIS says where the classes lie (default: what a softmax makes, and what is named "
+           "*logit* and the like)", "training"),
     Option(("--mse",), "OUTPUTS", "list", "outputs compared by squared error (default: the others)", "training"),
     Option(("--hidden",), "auto|TEACHERVALUE=STUDENTVALUE", "texts", "values inside that are to be alike as well, by "
            "the names of values or nodes; auto pairs those of one name; repeatable", "training"),

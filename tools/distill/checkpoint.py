@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import pickle
 import signal
 import threading
 from pathlib import Path
@@ -39,7 +38,7 @@ class Checkpoint:
         try:
             found = torch.load(self._path, weights_only=True)
             run, state = found["run"], found["state"]
-        except (RuntimeError, KeyError, TypeError, EOFError, ValueError, pickle.UnpicklingError):
+        except Exception:  # whatever its reader meets in bytes that are none of its own
             raise UsageError(f"{self._path} does not hold the state of a training", source=OPTION) from None
         differing = [key for key in {**run, **self._run} if run.get(key) != self._run.get(key)]
         if differing:

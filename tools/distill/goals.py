@@ -84,7 +84,7 @@ def goals_of(teacher: Model, student: Model, settings: Settings) -> tuple[list[G
     outputs = outputs_of(teacher, student)
     kl = dict(_with_axis(text, outputs) for text in settings.kl)
     mse = [_known(name, outputs, "--mse", "output") for name in settings.mse]
-    if not kl and not mse and not settings.hidden:
+    if not kl and not mse:
         kl, mse = _by_default(outputs, settings.labels is not None)
     elif not kl and settings.labels is not None:
         kl = _classes_for_labels(outputs)
@@ -206,10 +206,11 @@ def _alike(theirs: dict[str, Value], ours: dict[str, Value]) -> list[tuple[Value
 
 
 def _is_residual(value: Value) -> bool:
+    """True for sums of two computed values of one shape: a mask that is added to scores has another."""
     node = value.producer
     return (
         node is not None and node.op.key == "Add" and (value.rank or 0) >= 2
-        and all(x is not None and x.producer is not None and x.rank == value.rank for x in node.inputs)
+        and all(x is not None and x.producer is not None and x.shape == value.shape for x in node.inputs)
     )  # fmt: skip
 
 
