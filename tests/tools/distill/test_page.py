@@ -11,10 +11,10 @@ import pytest
 pytest.importorskip("torch", reason="distillation is not tested: it needs torch (pip install 'geoc[distill]')")
 pytest.importorskip("sklearn", reason="distillation of digits is not tested: they come with scikit-learn")
 
-from geoc.tools.cli import main  # noqa: E402
+from geoc.tools.cli import main
 
-from ...tutorial import COMMAND, blocks, pattern  # noqa: E402
-from . import digits as d  # noqa: E402
+from ...tutorial import COMMAND, blocks, pattern
+from . import digits as d
 
 TEXT = (Path(__file__).parents[3] / "docs" / "distill.md").read_text(encoding="utf-8")
 
