@@ -27,6 +27,8 @@ class Examples(NamedTuple):
 
 def read_examples(settings: Settings, student: Model, step: Callable[[int], None]) -> Examples:
     """All samples of ``--data``. Raises UsageError where they do not fit, are fewer than five, or none has labels."""
+    if settings.labels in student.graph.input_names:
+        raise UsageError(f"{settings.labels} is an input of the models, and no labels", source="--labels")
     beside = () if settings.labels is None else (settings.labels,)
     samples = open_samples(settings.data, student, DATA, beside)
     feeds, labels = [], []
@@ -75,8 +77,8 @@ def grouped(indices: Sequence[int], examples: Examples, several: bool) -> list[l
     groups: dict[Any, list[int]] = {}
     for index in indices:
         own = examples.labels[index]
-        shapes = tuple((name, array.shape[1:]) for name, array in sorted(examples.feeds[index].items()))
-        groups.setdefault((shapes, None if own is None else own.shape[1:]), []).append(index)
+        shapes = tuple((name, array.shape) for name, array in sorted(examples.feeds[index].items()))
+        groups.setdefault((shapes, None if own is None else own.shape), []).append(index)
     return list(groups.values())
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
+from ...ir.errors import UsageError
 from .goals import HIDDEN, KL, Goal
 from .settings import Settings
 
@@ -92,6 +93,11 @@ class Losses(torch.nn.Module):  # type: ignore[misc]
             return 0.0, 0
         goal, logits = next((goal, x) for goal, x in zip(self.goals, found) if goal.kind == KL)
         logits = logits.to(torch.float32).movedim(goal.axis, -1)
+        if labels.shape != logits.shape[:-1] or int(labels.max()) >= logits.shape[-1]:
+            shape, classes = "x".join(map(str, labels.shape)), logits.shape[-1]
+            wanted = "x".join(map(str, logits.shape[:-1]))
+            said = f"labels of shape {shape} up to {int(labels.max())}; {goal.name} wants {wanted} below {classes}"
+            raise UsageError(said, source="--labels")
         labelled = int((labels.reshape(count, -1) >= 0).any(1).sum())
         if not labelled:
             return 0.0, 0

@@ -222,3 +222,48 @@ def test_frozen_weights_do_not_move(folder: Path, tmp_path: Path) -> None:
         for path in (folder / "student.onnx", tmp_path / "a.onnx")
     )
     assert {name for name in before if not np.array_equal(before[name], after[name])} == {"b1"}
+
+
+def test_samples_that_run_at_once_give_what_they_give_one_by_one(folder: Path, tmp_path: Path) -> None:
+    """A student that takes one sample at a time adds up gradients, and learns the same but for rounding."""
+    model = onnx.load(folder / "student.onnx")
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(model, tmp_path / "one.onnx")
+    several = distill(settings(folder, output=tmp_path / "a.onnx"), QUIET)
+    single = distill(settings(folder, student=tmp_path / "one.onnx", output=tmp_path / "b.onnx"), QUIET)
+    np.testing.assert_allclose(single.held_back_losses, several.held_back_losses, rtol=1e-3)
+
+
+def test_labels_that_do_not_fit_are_named(folder: Path, tmp_path: Path) -> None:
+    x = np.load(folder / "few.npz")
+    for label in ([10], [[1]]):
+        np.savez(tmp_path / "wrong.npz", **dict(x), **{f"label/{i}": np.array(label) for i in range(200)})
+        with pytest.raises(UsageError, match=r"labels of shape .* logits wants \d+ below 10"):
+            distill(settings(folder, data=tmp_path / "wrong.npz", labels="label"), QUIET)
+
+
+def test_quantized_weights_learn_through_their_rounding(folder: Path, tmp_path: Path) -> None:
+    """A teacher whose weights lie on a grid of 2 bits comes nearer to itself again; the codes stay 2 bits."""
+    text = (
+        "geoc 1\ngraph @main(%x: f32[N,64]) -> (%logits: f32[N,10]) {\n"
+        "  %w1: f32[64,48] = DequantizeLinear(%c1, %s1) {axis=1}\n  %h: f32[N,48] = Gemm(%x, %w1, %b1)\n"
+        "  %a: f32[N,48] = Relu(%h)\n  %w2: f32[48,10] = DequantizeLinear(%c2, %s2) {axis=1}\n"
+        "  %logits: f32[N,10] = Gemm(%a, %w2, %b2)\n}\n"
+    )
+    arrays = {t.name: numpy_helper.to_array(t) for t in onnx.load(folder / "teacher.onnx").graph.initializer}
+    weights = []
+    for index in ("1", "2"):
+        weight = arrays[f"w{index}"]
+        scale = np.abs(weight).max(0) / 2
+        codes = np.clip(np.rint(weight / scale), -2, 1).astype(int)
+        weights.append(f"  weight %c{index}: i2[{','.join(map(str, weight.shape))}] = {codes.reshape(-1).tolist()}\n")
+        for name, array in ((f"s{index}", scale), (f"b{index}", arrays[f"b{index}"])):
+            weights.append(f"  weight %{name}: f32[{len(array)}] = {[float(number) for number in array]}\n")
+    head, rest = text.split("{\n", 1)
+    (tmp_path / "coarse.gir").write_text(head + "{\n" + "".join(weights) + rest)
+    report = distill(settings(folder, student=tmp_path / "coarse.gir", output=tmp_path / "fine.gir", epochs=6, lr=2e-2), QUIET)
+    assert report.after[0].l2 < 0.7 * report.before[0].l2
+    model = geoc.load(tmp_path / "fine.gir")
+    kinds = [v.const.dtype.name for node in model.graph for v in node.inputs if v is not None and v.const is not None]
+    assert kinds == ["i2", "f32", "f32", "i2", "f32", "f32"]
