@@ -108,6 +108,7 @@ def numbers(*shape: int) -> Any:
 
 MS = "com.microsoft"
 FUSED = {
+    "MultiHeadAttention": (MS, [numbers(2, 3, 8), numbers(2, 5, 8), numbers(2, 5, 8), numbers(24)], {"num_heads": 2}, 1),
     "FusedMatMul": (MS, [numbers(2, 5, 4), numbers(2, 3, 5)], {"transA": 1, "transB": 1, "alpha": 0.5}, 1),
     "Gelu": (MS, [numbers(3, 5)], {}, 1),
     "BiasGelu": (MS, [numbers(3, 5), numbers(5)], {}, 1),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from .base import Given, Operator, at, of_first
+from .attention import heads_of
+from .base import Given, Lacking, Operator, at, of_first
 from .norms import layer_norm, rms_norm
 
 
@@ -49,7 +51,30 @@ def _rms(node: Any, given: Given) -> Any:
     return rms_norm(given[0], given[1], node.attr("axis"), node.attr("epsilon"))
 
 
+def _multi_head(node: Any, given: Given) -> Any:
+    """Attention of operands [batch, length, heads * size], or keys and values [batch, heads, length, size]."""
+    query, key, value, bias, padding, scores_bias, past_key, past_value = (at(given, i) for i in range(8))
+    if key is None or value is None or padding is not None or past_key is not None or past_value is not None:
+        raise Lacking("packed operands, padding or a past")
+    heads = node.attr("num_heads")
+    if bias is not None:
+        if key.dim() == 4:
+            raise Lacking("a bias of keys that are heads already")
+        widths = [query.shape[-1], key.shape[-1], value.shape[-1]]
+        query, key, value = (x + part for x, part in zip((query, key, value), bias.split(widths)))
+    q, k, v = (x if x.dim() == 4 else heads_of(x, heads) for x in (query, key, value))
+    scale = node.attr("scale") or 1 / math.sqrt(q.shape[-1])
+    scores = q @ k.transpose(-1, -2) * scale
+    scores = scores if scores_bias is None else scores + scores_bias
+    if node.attr("unidirectional"):
+        seen = torch.tril(torch.ones(scores.shape[-2:], dtype=torch.bool), scores.shape[-1] - scores.shape[-2])
+        scores = scores.masked_fill(~seen, -torch.inf)
+    y = (torch.softmax(scores, -1) @ v).transpose(1, 2)
+    return y.reshape(y.shape[0], y.shape[1], -1)
+
+
 TABLE: dict[str, Operator] = {
+    "com.microsoft::MultiHeadAttention": Operator(_multi_head),
     "com.microsoft::FusedMatMul": Operator(_fused_matmul),
     "com.microsoft::Gelu": of_first(F.gelu),
     "com.microsoft::BiasGelu": Operator(lambda node, given: F.gelu(given[0] + given[1])),
