@@ -118,12 +118,12 @@ geoc distill TEACHER STUDENT --data DATA [-o OUT]: train a student to give what 
     geoc distill big.onnx small.onnx --data pictures.npz --labels label --alpha 0.3
     geoc distill bert.onnx bert.small.onnx --data sentences.npz --hidden auto --checkpoint state
 
-STUDENT is any model with the inputs of TEACHER: one that low-rank, prune or quantization has made of it, or
-another. Its weights are trained; tables of masks and positions, shapes and scales of quantization stay. Names,
-inputs and outputs stay, and zeros of weights that are sparse; weights that are quantized are trained through
-their rounding. Losses are printed for samples that are never trained on, and the epoch that is best on these
-is written, to STUDENT.distilled.onnx where -o says nothing else. With --checkpoint the same command goes on
-where it was interrupted, and writes the same file, bit for bit. Needs torch: pip install 'geoc[distill]'.
+STUDENT is any model with the inputs of TEACHER: one that low-rank, prune or quantization has made of it,
+or another. Its weights are trained; tables of masks and positions, shapes and scales of quantization stay.
+Names, inputs and outputs stay, and zeros of weights that are sparse; weights that are quantized are trained
+through their rounding. What is printed is of samples that are never trained on; the epoch that is best on
+these is written, to STUDENT.distilled.onnx where -o says nothing else. With --checkpoint the same command
+goes on where it was interrupted, and writes the same file, bit for bit (docs/distill.md).
 Exit codes: 0 done; 1 no epoch came nearer to the teacher, nothing written; 2 bad use or bad input.
 """,
     "rulecheck": """\

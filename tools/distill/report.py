@@ -43,8 +43,8 @@ class Report:
         """False where no epoch was nearer to the goal than the student as it came: nothing is written then."""
         return self.best > 0
 
-    def summary(self) -> str:
-        """The report as text."""
+    def summary(self, verbose: bool = False) -> str:
+        """The report as text; `verbose`: with the losses of each epoch."""
         s = self.settings
         output = os.path.basename(s.output) if self.ok else "nothing written"
         names = f"{os.path.basename(s.teacher)} + {os.path.basename(s.student)} -> {output}"
@@ -57,6 +57,9 @@ class Report:
             f"goal      {self._goal()}",
             f"training  {s.epochs} epochs of {s.batch} samples a step, AdamW at {s.lr:g}, seed {s.seed}",
         ]
+        if verbose:
+            each = zip(self.losses[1:], self.held_back_losses[1:])
+            lines += [f"          epoch {i}: {a:.4g}, held back {b:.4g}" for i, (a, b) in enumerate(each, 1)]
         before, after = self.held_back_losses[0], self.held_back_losses[self.best]
         if self.ok:
             lines.append(f"held back loss {before:.4g} -> {after:.4g}, after epoch {self.best}, the best of {s.epochs}")

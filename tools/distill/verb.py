@@ -43,7 +43,7 @@ def distill_verb(arguments: Arguments) -> int:
     if settings.report is not None:
         report.write(settings.report)
     if not arguments.get("quiet") or not report.ok:
-        print(report.summary(), file=sys.stdout if report.ok else sys.stderr)
+        print(report.summary(bool(arguments.get("verbose"))), file=sys.stdout if report.ok else sys.stderr)
     return 0 if report.ok else 1
 
 

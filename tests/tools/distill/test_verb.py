@@ -141,9 +141,9 @@ class TestWithTorch:
         model = onnx.load("s.onnx")
         model.graph.initializer[0].CopyFrom(weight)
         onnx.save(model, "s.onnx")
-        words = ["t.onnx", "s.onnx", "--data", "rows.npz", "--labels", "label", "--lr", "0.1", "--kl", "y:-1", "--report", "r.json"]
+        words = ["t.onnx", "s.onnx", "--data", "rows.npz", "--labels", "label", "--lr", "0.1", "--kl", "y:-1", "--report", "r.json", "-v"]
         assert main(["distill", *words]) == 0
         said = capsys.readouterr().out
         assert "goal      0.5 x (KL at temperature 2 of y) + 0.5 x cross entropy with label" in said
-        assert "8 samples trained on, 2 held back" in said
+        assert "8 samples trained on, 2 held back" in said and said.count("          epoch ") == 10
         assert Path("s.distilled.onnx").exists() and '"schema": 1' in Path("r.json").read_text()

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
+from geoc.frontends.onnx import load_onnx
 from geoc.ir.core import Model
 from geoc.ir.errors import UsageError
 from geoc.ir.text import parse_model
@@ -102,3 +104,19 @@ def test_zeros_that_are_meant_are_known() -> None:
     assert zeros is not None and zeros.sum() == 3
     assert weights["bias"].zeros() is None  # a bias of zeros is one before training
     assert weights["words"].zeros() is None
+
+
+def test_a_weight_that_is_the_default_of_an_input_is_one() -> None:
+    """As files have them that list initializers among the inputs; it stays one."""
+    given = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 2]) for name in ("x", "w")]
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])], "main", given,
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 2])],
+        [numpy_helper.from_array(np.eye(2, dtype=np.float32), "w")],
+    )  # fmt: skip
+    found = load_onnx(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    (weight,) = trainable(found)
+    weight.put(np.full((2, 2), 3, np.float32))
+    (default,) = found.graph.defaults.values()
+    assert weight.name == "w" and default.array().tolist() == [[3, 3], [3, 3]]
+    assert found.graph.input_names == ["x", "w"]
