@@ -61,14 +61,18 @@ class Checkpoint:
 
 
 class Interrupts:
-    """Holds Ctrl-C back until `stop` is called, so that no step is left half done; the second one comes at once."""
+    """Holds Ctrl-C back until `stop` is called, so that no step is left half done; the second one comes at once.
+
+    Where the signal is ignored, as in what a shell runs in the background, it stays so.
+    """
 
     def __init__(self) -> None:
         self.came = False
         self._before: Any = None
 
     def __enter__(self) -> Interrupts:
-        if threading.current_thread() is threading.main_thread():  # elsewhere signals cannot be handled
+        in_main = threading.current_thread() is threading.main_thread()  # elsewhere signals cannot be handled
+        if in_main and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             self._before = signal.signal(signal.SIGINT, self._note)
         return self
 

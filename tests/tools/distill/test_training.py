@@ -154,7 +154,10 @@ def test_ctrl_c_ends_the_step_keeps_the_state_and_goes_on(folder: Path, tmp_path
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(Path(geoc.__file__).parents[1])}
     given: dict[str, Any] = {"cwd": tmp_path, "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = subprocess.Popen([*map(str, words), "parts.onnx"], **given)
+    process = subprocess.Popen(
+        [*map(str, words), "parts.onnx"], **given,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # who runs the tests may have it ignored
+    )  # fmt: skip
     state = tmp_path / "state" / "distill.pt"
     end = time.monotonic() + 60
     while not state.exists() and process.poll() is None and time.monotonic() < end:
