@@ -16,6 +16,7 @@ from ...lowering.targets import get_target
 from ..args import Arguments
 from ..files import format_of, load_any, tensors
 from ..progress import Progress
+from ..versions import geoc_version
 from .examples import Examples, read_examples, takes_several
 from .goals import check_inputs, goals_of
 from .package import need_torch
@@ -91,6 +92,7 @@ def distill(settings: Settings, progress: Progress) -> Report:
         checkpoint = None
         if settings.checkpoint is not None:
             run = {
+                "version of geoc": geoc_version(), "version of torch": torch.__version__,
                 "teacher": structural_hash(teacher), "student": structural_hash(student), "data": examples.digest,
                 **{f"--{key}": value for key, value in settings.decides().items()},
             }  # fmt: skip
