@@ -92,7 +92,7 @@ def distill(settings: Settings, progress: Progress) -> Report:
         checkpoint = None
         if settings.checkpoint is not None:
             run = {
-                "version of geoc": geoc_version(), "version of torch": torch.__version__,
+                "version of geoc": geoc_version(), "version of torch": str(torch.__version__),
                 "teacher": structural_hash(teacher), "student": structural_hash(student), "data": examples.digest,
                 **{f"--{key}": value for key, value in settings.decides().items()},
             }  # fmt: skip
