@@ -10,8 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from ...ir.core import Model, Value
+import numpy as np
+
+from ...ir.core import Model, Node, Value
 from ...ir.errors import UsageError
+from ...ir.tensor import Array
 from .settings import AUTO, Settings
 
 _MOST = 16  # pairs that are taken when they are found by name
@@ -21,7 +24,11 @@ KL, MSE, HIDDEN = "kl", "mse", "hidden"
 
 @dataclass(eq=False)
 class Goal:
-    """One pair. `axis`: of the classes, or of the features; `size`: the teacher's mean square, once it is known."""
+    """One pair. `axis`: of the classes, or of the features.
+
+    Known once both have run: `size`, the teacher's mean square; `theirs_sum_up` and `ours_sum_up`, whether the numbers
+    of all classes are none below 0 and add up to 1, and so probabilities, whose logarithms stand for logits.
+    """
 
     kind: str
     name: str
@@ -29,6 +36,8 @@ class Goal:
     student: Value
     axis: int
     size: float = 1.0
+    theirs_sum_up: bool = False
+    ours_sum_up: bool = False
 
     @property
     def widths(self) -> tuple[int, int] | None:
@@ -111,7 +120,8 @@ def _by_default(outputs: dict[str, tuple[Value, Value]], has_labels: bool) -> tu
 
 def _holds_classes(name: str, pair: tuple[Value, Value]) -> bool:
     made = {value.producer.op.key for value in pair if value.producer is not None}
-    return bool(made & {"Softmax", "LogSoftmax"}) or any(part in name.lower() for part in _LOGITS)
+    by_softmax = any(_softmax_of(value) is not None for value in pair) or "LogSoftmax" in made
+    return by_softmax or any(part in name.lower() for part in _LOGITS)
 
 
 def _classes_for_labels(outputs: dict[str, tuple[Value, Value]]) -> dict[str, int | None]:
@@ -137,17 +147,26 @@ def _classes(name: str, teacher: Value, student: Value, axis: int | None) -> Goa
 
     What a softmax is made of serves better than what it makes: small probabilities round to nothing.
     """
-    for node in (teacher.producer, student.producer):
-        if axis is None and node is not None and node.op.key == "Softmax":
+    for value in (teacher, student):
+        node = _softmax_of(value)
+        if axis is None and node is not None:
             axis = node.attr("axis")
     rank = student.rank or teacher.rank or 0
     axis = (1 if rank >= 4 else -1) if axis is None else axis
     return Goal(KL, name, _before_softmax(teacher), _before_softmax(student), axis % rank - rank if rank else axis)
 
 
-def _before_softmax(value: Value) -> Value:
+def _softmax_of(value: Value) -> Node | None:
+    """The softmax that makes a value, but for what hands it on."""
     node = value.producer
-    before = node.inputs[0] if node is not None and node.op.key == "Softmax" else None
+    while node is not None and node.op.key in ("Identity", "Cast") and node.inputs[0] is not None:
+        node = node.inputs[0].producer
+    return node if node is not None and node.op.key == "Softmax" else None
+
+
+def _before_softmax(value: Value) -> Value:
+    node = _softmax_of(value)
+    before = None if node is None else node.inputs[0]
     return value if before is None else before
 
 
@@ -225,6 +244,11 @@ def _known(name: str, among: Iterable[str], option: str, kind: str) -> str:
         listed = f"; did you mean {' or '.join(near)}?" if near else f"; there are {', '.join(names[:8])}"
         raise UsageError(f"no {kind} is called {name!r}{listed}", source=option)
     return name
+
+
+def sum_up(array: Array, axis: int) -> bool:
+    """True for probabilities: no number below 0, and along the axis they add up to 1."""
+    return bool((array >= 0).all() and np.allclose(array.astype(np.float64).sum(axis), 1.0, atol=1e-3))
 
 
 def _is_float(value: Value) -> bool:

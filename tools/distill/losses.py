@@ -74,7 +74,7 @@ class Losses(torch.nn.Module):  # type: ignore[misc]
 
     def _term(self, index: int, goal: Goal, ours: Any, theirs: Any, mask: Any) -> Any:
         if goal.kind == KL:
-            return self._divergence(ours.movedim(goal.axis, -1), theirs.movedim(goal.axis, -1), mask)
+            return self._divergence(_logits(goal, ours), _logits(goal, theirs, True), mask)
         ours, theirs = ours.movedim(goal.axis, -1), theirs.movedim(goal.axis, -1)
         if str(index) in self.projections:
             ours = ours @ self.projections[str(index)]
@@ -92,7 +92,7 @@ class Losses(torch.nn.Module):  # type: ignore[misc]
         if labels is None:
             return 0.0, 0
         goal, logits = next((goal, x) for goal, x in zip(self.goals, found) if goal.kind == KL)
-        logits = logits.to(torch.float32).movedim(goal.axis, -1)
+        logits = _logits(goal, logits.to(torch.float32))
         if labels.shape != logits.shape[:-1] or int(labels.max()) >= logits.shape[-1]:
             shape, classes = "x".join(map(str, labels.shape)), logits.shape[-1]
             wanted = "x".join(map(str, logits.shape[:-1]))
@@ -103,6 +103,13 @@ class Losses(torch.nn.Module):  # type: ignore[misc]
             return 0.0, 0
         flat = logits.reshape(-1, logits.shape[-1])
         return F.cross_entropy(flat, torch.where(labels < 0, -100, labels).reshape(-1).to(torch.int64)), labelled
+
+
+def _logits(goal: Goal, x: Any, of_teacher: bool = False) -> Any:
+    """The classes last; of probabilities their logarithms."""
+    x = x.movedim(goal.axis, -1)
+    are_probabilities = goal.theirs_sum_up if of_teacher else goal.ours_sum_up
+    return torch.log(x.clamp_min(torch.finfo(x.dtype).tiny)) if are_probabilities else x
 
 
 def _mean(each: Any, mask: Any) -> Any:

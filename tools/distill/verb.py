@@ -18,7 +18,7 @@ from ..files import format_of, load_any, tensors
 from ..progress import Progress
 from ..versions import geoc_version
 from .examples import Examples, read_examples, takes_several
-from .goals import check_inputs, goals_of
+from .goals import KL, Goal, check_inputs, goals_of, sum_up
 from .package import need_torch
 from .running import Teacher, Values, nearness
 from .settings import Settings, settings_of
@@ -80,11 +80,10 @@ def distill(settings: Settings, progress: Progress) -> Report:
             return theirs.of(index)[len(goals) :]
 
         progress.stage("running the teacher", 0.02, 0.1)
-        for goal, size in zip(goals, _sizes(theirs, examples, len(goals), progress)):
-            goal.size = size
+        _study(goals, theirs, examples, progress)
         progress.stage("comparing", 0.1, 0.12)
         report.before = nearness(student, outputs, results, examples, settings.labels is not None)
-        _check_module(module, student, examples)
+        _check_module(module, student, goals, examples)
         several = takes_several(student, [goal.student for goal in goals])
         losses = Losses(goals, settings)
         trainer = Trainer(module, losses, lambda i: theirs.of(i)[: len(goals)], examples, several, settings)
@@ -109,19 +108,25 @@ def distill(settings: Settings, progress: Progress) -> Report:
     return report
 
 
-def _sizes(teacher: Teacher, examples: Examples, count: int, progress: Progress) -> list[float]:
-    """The mean squares of the teacher's values on what is trained on, by goal; 1 where all are zero."""
-    squares, numbers = [0.0] * count, [0] * count
+def _study(goals: list[Goal], teacher: Teacher, examples: Examples, progress: Progress) -> None:
+    """Note in the goals what the teacher gives on what is trained on: mean squares, and whether they sum up to 1."""
+    squares, numbers = [0.0] * len(goals), [0] * len(goals)
     for done, index in enumerate(examples.trained, 1):
-        for position, array in enumerate(teacher.of(index)[:count]):
+        for position, (goal, array) in enumerate(zip(goals, teacher.of(index))):
             squares[position] += float((array.astype("float64") ** 2).sum())
             numbers[position] += array.size
+            is_first = done == 1
+            goal.theirs_sum_up = goal.kind == KL and (is_first or goal.theirs_sum_up) and sum_up(array, goal.axis)
         progress.detail(f"running the teacher, {done} of {len(examples.trained)} samples", done / len(examples.trained))
-    return [square / number if square else 1.0 for square, number in zip(squares, numbers)]
+    for goal, square, number in zip(goals, squares, numbers):
+        goal.size = square / number if square else 1.0
 
 
-def _check_module(module: GraphModule, student: Model, examples: Examples) -> None:
-    """Raise GeocError unless the module computes what onnxruntime does, on one sample that is held back."""
+def _check_module(module: GraphModule, student: Model, goals: list[Goal], examples: Examples) -> None:
+    """Raise GeocError unless the module computes what onnxruntime does, on one sample that is held back.
+
+    Notes in the goals whether the student gives probabilities.
+    """
     import torch
 
     from ..comparing.differences import l2_error
@@ -133,6 +138,9 @@ def _check_module(module: GraphModule, student: Model, examples: Examples) -> No
         expected = values.of(examples.feeds[index], index)
     with torch.no_grad():
         found = [to_array(tensor) for tensor in module(examples.feeds[index])]
+        inside = [to_array(tensor) for tensor in module(examples.feeds[index], [goal.student for goal in goals])]
+    for goal, array in zip(goals, inside):
+        goal.ours_sum_up = goal.kind == KL and sum_up(array, goal.axis)
     for name, a, b in zip(student.graph.output_names, expected, found):
         error, problem = l2_error(a, b.astype(a.dtype))
         if problem or error > limit:

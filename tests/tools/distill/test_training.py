@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -270,3 +271,25 @@ def test_quantized_weights_learn_through_their_rounding(folder: Path, tmp_path: 
     model = geoc.load(tmp_path / "fine.gir")
     kinds = [v.const.dtype.name for node in model.graph for v in node.inputs if v is not None and v.const is not None]
     assert kinds == ["i2", "f32", "f32", "i2", "f32", "f32"]
+
+
+ENDS = {
+    "softmax": [("Softmax", ["logits"], ["y"], {"axis": -1})],
+    "handed on": [("Softmax", ["logits"], ["p"], {"axis": -1}), ("Identity", ["p"], ["y"], {})],
+    "out of sight": [("Softmax", ["logits"], ["p"], {"axis": -1}), ("Abs", ["p"], ["y"], {})],
+    "logarithms": [("LogSoftmax", ["logits"], ["y"], {"axis": -1})],
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_probabilities_are_compared_as_such(folder: Path, tmp_path: Path, end: str) -> None:
+    """A teacher that ends in a softmax, however far behind, is the same teacher for a student that gives logits."""
+    model = onnx.load(folder / "teacher.onnx")
+    model.graph.node.extend(onnx.helper.make_node(op, i, o, **attrs) for op, i, o, attrs in ENDS[end])
+    model.graph.output[0].name = "y"
+    onnx.save(model, tmp_path / "teacher.onnx")
+    plain = distill(settings(folder, output=tmp_path / "a.onnx", kl=("logits",)), QUIET)
+    chosen = settings(folder, output=tmp_path / "b.onnx", kl=("logits",))
+    found = distill(dataclasses.replace(chosen, teacher=str(tmp_path / "teacher.onnx")), QUIET)
+    np.testing.assert_allclose(found.held_back_losses, plain.held_back_losses, rtol=1e-3)
+    assert found.after[0].agreement == plain.after[0].agreement
