@@ -32,14 +32,6 @@ from . import digits as d  # noqa: E402
 QUIET = Progress(None)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained teacher, an untrained student with a quarter of its numbers, and 200 digits without their classes."""
