@@ -20,7 +20,7 @@ SCHEMA = 1
 
 @dataclass
 class Report:
-    """Counts, losses by epoch (the first before training) and, on what is held back, nearness before and after."""
+    """Counts, losses by epoch and, on what is held back, the loss before training too and nearness before and after."""
 
     settings: Settings
     weights: int = 0
@@ -58,7 +58,7 @@ class Report:
             f"training  {s.epochs} epochs of {s.batch} samples a step, AdamW at {s.lr:g}, seed {s.seed}",
         ]
         if verbose:
-            each = zip(self.losses[1:], self.held_back_losses[1:])
+            each = zip(self.losses, self.held_back_losses[1:])
             lines += [f"          epoch {i}: {a:.4g}, held back {b:.4g}" for i, (a, b) in enumerate(each, 1)]
         before, after = self.held_back_losses[0], self.held_back_losses[self.best]
         if self.ok:

@@ -37,7 +37,7 @@ class Diverged(GeocError):
 
 @dataclass
 class History:
-    """What came of it: losses of the epochs, the first before training, and of the samples held back likewise."""
+    """What came of it: the mean losses of the steps of each epoch; of what is held back also that before training."""
 
     trained: list[float] = field(default_factory=list)
     held_back: list[float] = field(default_factory=list)
@@ -93,16 +93,15 @@ class Trainer:
         """Steps of one epoch."""
         return math.ceil(len(self._examples.trained) / self._settings.batch)
 
-    def run(self, progress: Progress, checkpoint: Checkpoint | None) -> History:
-        """All epochs, or what a checkpoint has left of them.
+    def run(self, progress: Progress, checkpoint: Checkpoint | None, state: dict[str, Any] | None) -> History:
+        """All epochs, or what is left of them behind a `state` of the checkpoint.
 
         Raises Diverged where a loss is no number, KeyboardInterrupt behind the step in which that came.
         """
-        state = None if checkpoint is None else checkpoint.load()
         if state is not None:
             self._restore(state)
         else:
-            self._note(0.0)
+            self._note()
         with Interrupts() as interrupts:
             while self._epoch < self._settings.epochs:
                 order = self._order()
@@ -114,8 +113,9 @@ class Trainer:
                         checkpoint.save(self._state())
                     interrupts.stop()
                 self._epoch, self._step = self._epoch + 1, 0
-                self._note(self._sum / self.steps)
+                self.history.trained.append(self._sum / self.steps)
                 self._sum = 0.0
+                self._note()
                 if checkpoint is not None:
                     checkpoint.save(self._state())
         with torch.no_grad():
@@ -197,9 +197,8 @@ class Trainer:
 
     # One epoch
 
-    def _note(self, trained: float) -> None:
-        """Write down the losses, and keep the weights where they are the best."""
-        self.history.trained.append(trained)
+    def _note(self) -> None:
+        """Write down the loss on what is held back, and keep the weights where it is the least."""
         self.history.held_back.append(self._evaluate())
         if self.history.best == len(self.history.held_back) - 1:
             self._best = [weight.detach().clone() for weight in self._weights]

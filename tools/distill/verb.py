@@ -25,6 +25,7 @@ from .settings import Settings, settings_of
 from .weights import trainable
 
 if TYPE_CHECKING:
+    from .checkpoint import Checkpoint
     from .module import GraphModule
     from .report import Report
 
@@ -52,7 +53,6 @@ def distill(settings: Settings, progress: Progress) -> Report:
     """Train, and write the student where that helped. Raises GeocError for what does not fit, OSError."""
     import torch
 
-    from .checkpoint import Checkpoint
     from .losses import Losses
     from .module import GraphModule
     from .report import Report
@@ -68,6 +68,8 @@ def distill(settings: Settings, progress: Progress) -> Report:
     weights = trainable(student, settings.freeze)
     module = GraphModule(student, weights)
     examples = read_examples(settings, student, lambda done: progress.detail(f"reading, {done} samples"))
+    checkpoint = _checkpoint(settings, teacher, student, examples)
+    state = None if checkpoint is None else checkpoint.load()
     report = Report(settings, len(weights), goals=goals)
     report.trained, report.held_back = len(examples.trained), len(examples.held_back)
     report.parameters = sum(weight.tensor.size for weight in weights)
@@ -88,16 +90,8 @@ def distill(settings: Settings, progress: Progress) -> Report:
         losses = Losses(goals, settings)
         trainer = Trainer(module, losses, lambda i: theirs.of(i)[: len(goals)], examples, several, settings)
         report.sparse = trainer.sparse
-        checkpoint = None
-        if settings.checkpoint is not None:
-            run = {
-                "version of geoc": geoc_version(), "version of torch": str(torch.__version__),
-                "teacher": structural_hash(teacher), "student": structural_hash(student), "data": examples.digest,
-                **{f"--{key}": value for key, value in settings.decides().items()},
-            }  # fmt: skip
-            checkpoint = Checkpoint(settings.checkpoint, run)
         progress.stage("training", 0.12, 0.97)
-        history = trainer.run(progress.detail, checkpoint)
+        history = trainer.run(progress.detail, checkpoint, state)
         report.losses, report.held_back_losses, report.best = history.trained, history.held_back, history.best
         if report.ok:
             module.put_back()
@@ -106,6 +100,22 @@ def distill(settings: Settings, progress: Progress) -> Report:
             report.bytes = _write(student, settings.output)
     report.seconds = perf_counter() - begun
     return report
+
+
+def _checkpoint(settings: Settings, teacher: Model, student: Model, examples: Examples) -> Checkpoint | None:
+    """Where ``--checkpoint`` keeps the state of this run; None without it."""
+    import torch
+
+    from .checkpoint import Checkpoint
+
+    if settings.checkpoint is None:
+        return None
+    run = {
+        "version of geoc": geoc_version(), "version of torch": str(torch.__version__),
+        "teacher": structural_hash(teacher), "student": structural_hash(student), "data": examples.digest,
+        **{f"--{key}": value for key, value in settings.decides().items()},
+    }  # fmt: skip
+    return Checkpoint(settings.checkpoint, run)
 
 
 def _study(goals: list[Goal], teacher: Teacher, examples: Examples, progress: Progress) -> None:
