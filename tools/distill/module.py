@@ -108,7 +108,7 @@ class GraphModule(torch.nn.Module):  # type: ignore[misc]
         except (Lacking, CannotEvaluate) as error:
             said = error.message if isinstance(error, Lacking) else str(error)
             raise UnsupportedModel(f"{node.op.key} cannot be trained through here: {said}", place=where(node)) from None
-        except (RuntimeError, IndexError, ValueError, TypeError) as error:
+        except (RuntimeError, LookupError, ValueError, TypeError) as error:
             said = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise GeocError(f"{node.op.key}: {said}", place=where(node)) from error
         for value, result in zip(node.outputs, results):
@@ -208,9 +208,12 @@ class GraphModule(torch.nn.Module):  # type: ignore[misc]
     # What can be known before the first run
 
     def _check(self) -> None:
-        """Raise UnsupportedModel for the first node that has no function and lies behind a weight."""
+        """Raise UnsupportedModel for the first node that has no function and lies behind a weight, or is random."""
         behind = set(self._index)  # what a gradient passes
         for node in self.model.graph.walk():
+            if node.op.random:
+                said = f"{node.op.key} draws random numbers: nothing can be compared behind it"
+                raise UnsupportedModel(said, source=self.model.source, place=where(node))
             if node.op.key in (*_SIZES, *_OF_NUMBERS) or not any(value in behind for value in _reads(node)):
                 continue
             if node.op.key not in TABLE and not node.regions and _makes_floats(node):

@@ -245,3 +245,14 @@ graph @main(%x: f32[2,2], %to: i64[1]) -> (%y: f32[*]) {
     np.testing.assert_allclose(found.detach().numpy(), x @ np.float32([[1, 2], [3, 4]]), rtol=1e-6)
     with pytest.raises(GeocError, match="%to was not given"):
         module({"x": x})
+
+
+def test_what_is_random_is_refused() -> None:
+    with pytest.raises(UnsupportedModel, match="RandomNormalLike draws random numbers"):
+        module_of("""
+graph @main(%x: f32[2,2]) -> (%y: f32[2,2]) {
+  weight %w: f32[2,2] = [1, 2, 3, 4]
+  %r: f32[2,2] = RandomNormalLike(%x)
+  %y: f32[2,2] = MatMul(%r, %w)
+}
+""")
