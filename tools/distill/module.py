@@ -20,6 +20,7 @@ from ...ir.core import Graph, Model, Node, Value
 from ...ir.errors import GeocError, UnsupportedModel
 from ...ir.evaluate import CannotEvaluate, evaluate_node
 from ...ir.tensor import Tensor
+from ...passes.clean.purity import is_deterministic
 from ...passes.instruments import where
 from .dtypes import WITHOUT_ARITHMETIC, to_array, to_tensor, torch_dtype
 from .operators import TABLE
@@ -211,7 +212,7 @@ class GraphModule(torch.nn.Module):  # type: ignore[misc]
         """Raise UnsupportedModel for the first node that has no function and lies behind a weight, or is random."""
         behind = set(self._index)  # what a gradient passes
         for node in self.model.graph.walk():
-            if node.op.random:
+            if node.op.random or (node.op.training_input is not None and not is_deterministic(node)):
                 said = f"{node.op.key} draws random numbers: nothing can be compared behind it"
                 raise UnsupportedModel(said, source=self.model.source, place=where(node))
             if node.op.key in (*_SIZES, *_OF_NUMBERS) or not any(value in behind for value in _reads(node)):

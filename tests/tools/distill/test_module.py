@@ -247,12 +247,18 @@ graph @main(%x: f32[2,2], %to: i64[1]) -> (%y: f32[*]) {
         module({"x": x})
 
 
-def test_what_is_random_is_refused() -> None:
-    with pytest.raises(UnsupportedModel, match="RandomNormalLike draws random numbers"):
-        module_of("""
+@pytest.mark.parametrize("made", ["RandomNormalLike(%x)", "Dropout(%x, %half, %training)"])
+def test_what_is_random_is_refused(made: str) -> None:
+    text = """
 graph @main(%x: f32[2,2]) -> (%y: f32[2,2]) {
   weight %w: f32[2,2] = [1, 2, 3, 4]
-  %r: f32[2,2] = RandomNormalLike(%x)
+  weight %half: f32[] = 0.5
+  weight %training: bool[] = true
+  %r: f32[2,2] = MADE
   %y: f32[2,2] = MatMul(%r, %w)
 }
-""")
+"""
+    with pytest.raises(UnsupportedModel, match="draws random numbers"):
+        module_of(text.replace("MADE", made))
+    agreed, module = module_of(text.replace("MADE", "Dropout(%x, %half)"))
+    agrees(agreed, module, {"x": numbers(2, 2)})
