@@ -16,7 +16,7 @@ class Option(NamedTuple):
 
     flags: tuple[str, ...]
     takes: str  # metavar of the value; "" for a switch
-    kind: str  # switch, count, text, int, list (commas, repeatable), texts (repeatable), or a|b|c
+    kind: str  # switch, count, text, int, number, list (commas, repeatable), texts (repeatable), or a|b|c
     text: str
     group: str = "compile"
 
@@ -87,6 +87,29 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--json",), "", "switch", "one JSON object a line", "verbs"),
     Option(("--count",), "N", "int", "instances of each rule, at the least (default 8)", "verbs"),
     Option(("--full",), "", "switch", "print doc strings and metadata as well", "verbs"),
+    Option(("--data",), "FILE.npz|DIR|FILE.py:FUNCTION", "text", "the samples to train on, as --calib takes them; one "
+           "in five is never trained on, and decides which epoch is kept", "training"),
+    Option(("--epochs",), "N", "int", "how often all samples are seen (default 10)", "training"),
+    Option(("--batch",), "N", "int", "samples of one step (default 16)", "training"),
+    Option(("--lr",), "RATE", "number", "the learning rate of AdamW behind its warm-up (default 1e-4)", "training"),
+    Option(("--kl",), "OUTPUTS", "list", "outputs that hold logits or probabilities, compared by the divergence of "
+           "their softmax; NAME:AXIS says where the classes lie (default: what a softmax makes, and what is named "
+           "*logit* and the like)", "training"),
+    Option(("--mse",), "OUTPUTS", "list", "outputs compared by squared error (default: the others)", "training"),
+    Option(("--hidden",), "auto|TEACHERVALUE=STUDENTVALUE", "texts", "values inside that are to be alike as well, by "
+           "the names of values or nodes; auto pairs those of one name; repeatable", "training"),
+    Option(("--temperature",), "T", "number", "softens both distributions of --kl (default 2)", "training"),
+    Option(("--labels",), "NAME", "text", "the array of the samples that has the classes that are right; below 0, or "
+           "left out, where none is known", "training"),
+    Option(("--alpha",), "A", "number", "the weight of the labels beside the teacher, 0 to 1 (default 0.5 with labels)",
+           "training"),
+    Option(("--beta",), "B", "number", "the weight of the hidden states (default 1)", "training"),
+    Option(("--mask",), "INPUT", "text", "the input whose zeros mark positions that do not count (default "
+           "attention_mask)", "training"),
+    Option(("--freeze",), "NAMES", "list", "weights, or nodes whose weights, stay as they are, with * and ?",
+           "training"),
+    Option(("--clip",), "NORM", "number", "the largest norm of a step's gradient (default 1)", "training"),
+    Option(("--checkpoint",), "DIR", "text", "where the state is kept, to go on after an interruption", "training"),
     Option(("--seed",), "N", "int", "seed of made-up inputs and of whatever else is drawn (default 0)", "other"),
     Option(("-v", "--verbose"), "", "count", "say more; numbers every rewrite", "other"),
     Option(("-q", "--quiet"), "", "switch", "print nothing but errors", "other"),
@@ -98,7 +121,7 @@ OPTIONS: tuple[Option, ...] = (
 EVERYWHERE = ("verbose", "quiet", "debug", "help", "version")
 _PIPELINE = ("level", "target", "passes", "skip", "only", "rules", "plugin")
 VERBS: dict[str, tuple[str, ...]] = {
-    "compile": tuple(o.key for o in OPTIONS if o.group != "verbs" and o.key not in EVERYWHERE),
+    "compile": tuple(o.key for o in OPTIONS if o.group not in ("verbs", "training") and o.key not in EVERYWHERE),
     "dump": ("output", "weights", "shape", "full"),
     "passes": _PIPELINE,
     "rules": ("target", "rules", "plugin"),
@@ -108,6 +131,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "explain": (*_PIPELINE, "rule", "node", "shape", "seed"),
     "match": (*_PIPELINE, "json", "shape", "seed"),
     "quant-report": ("calib", "shape", "output", "json", "seed"),
+    "distill": (*(o.key for o in OPTIONS if o.group == "training"), "output", "threads", "report", "seed"),
     "rulecheck": ("target", "plugin", "rule", "count", "seed", "output"),
 }
 """Verbs and the options each takes."""
@@ -189,6 +213,11 @@ def _store(found: Arguments, option: Option, flag: str, value: str | None) -> No
             values[key] = int(value)
         except ValueError:
             raise UsageError(f"{flag} takes a whole number, not {value!r}") from None
+    elif option.kind == "number":
+        try:
+            values[key] = float(value)
+        except ValueError:
+            raise UsageError(f"{flag} takes a number, not {value!r}") from None
     elif option.kind == "list":
         values.setdefault(key, []).extend(part for part in value.split(",") if part)
     elif option.kind == "texts":

@@ -99,6 +99,7 @@ _VERBS = {
     "doctor": ".verbs.doctor",
     "rulecheck": ".rulecheck.verb",
     "quant-report": ".quantreport.verb",
+    "distill": ".distill.verb",
 }
 
 

@@ -110,6 +110,22 @@ The worst come first: `--passes '...quantize{keep=[...]}'` leaves layers in floa
 are brought together by what they compute, so names do not matter; what corresponds to nothing has no error.
 Without --calib inputs are made up, and the figures show little more than that it runs.
 """,
+    "distill": """\
+geoc distill TEACHER STUDENT --data DATA [-o OUT]: train a student to give what a teacher gives.
+
+    geoc distill bert.onnx bert.small.onnx --data sentences.npz --epochs 5
+    geoc distill big.onnx small.onnx --data pictures.npz --kl logits --temperature 4 --lr 1e-3
+    geoc distill big.onnx small.onnx --data pictures.npz --labels label --alpha 0.3
+    geoc distill bert.onnx bert.small.onnx --data sentences.npz --hidden auto --checkpoint state
+
+STUDENT is any model with the inputs of TEACHER: one that low-rank, prune or quantization has made of it,
+or another. Its weights are trained; tables of masks and positions, shapes and scales of quantization stay.
+Names, inputs and outputs stay, and zeros of weights that are sparse; weights that are quantized are trained
+through their rounding. What is printed is of samples that are never trained on; the epoch that is best on
+these is written, to STUDENT.distilled.onnx where -o says nothing else. With --checkpoint the same command
+goes on where it was interrupted, and writes the same file, bit for bit (docs/distill.md).
+Exit codes: 0 done; 1 no epoch came nearer to the teacher, nothing written; 2 bad use or bad input.
+""",
     "rulecheck": """\
 geoc rulecheck [FILE.rules|FILE.py...] [--rule NAMES]: try rewrite rules on graphs made up for them.
 
@@ -132,10 +148,12 @@ _SHORT = {
     "explain": "say why a rule fires or does not",
     "match": "find where a rule or a pattern matches",
     "quant-report": "show what quantization costs each layer",
+    "distill": "train a student to give what a teacher gives",
     "rulecheck": "try rewrite rules, and show where one is wrong",
 }
 _GROUPS = (
     ("compile", "compile"),
+    ("training", "training"),
     ("passes", "which passes run"),
     ("look", "looking inside"),
     ("verbs", "what to show"),

@@ -124,15 +124,21 @@ def _split(node: Node, given: Operands) -> Any:
     x = given[0]
     assert x is not None
     axis = _axis(node.attr("axis"), x.ndim)
-    size, parts = x.shape[axis], len(node.outputs)
-    if len(given) > 1 and given[1] is not None:
-        lengths = _ints(given[1])
+    lengths = split_lengths(node, x.shape[axis], given[1] if len(given) > 1 else None)
+    return np.split(x, np.cumsum(lengths)[:-1], axis=axis)
+
+
+def split_lengths(node: Node, size: int, given: Array | None) -> list[int]:
+    """The sizes of the parts of a Split of `size` elements: those that are given, else as equal as can be."""
+    parts = len(node.outputs)
+    if given is not None:
+        lengths = _ints(given)
     else:
         chunk = -(-size // parts)
         lengths = [min(chunk, max(size - i * chunk, 0)) for i in range(parts)]
     if sum(lengths) != size or len(lengths) != parts or min(lengths) < 0:
         raise CannotEvaluate(f"{size} elements cannot be split into {lengths}")
-    return np.split(x, np.cumsum(lengths)[:-1], axis=axis)
+    return lengths
 
 
 def _slice(node: Node, given: Operands) -> Any:
@@ -145,11 +151,12 @@ def _slice(node: Node, given: Operands) -> Any:
         raise CannotEvaluate("starts, ends, axes and steps of Slice differ in length")
     index = [slice(None)] * x.ndim
     for axis, start, end, step in zip(_distinct_axes(axes, x.ndim), starts, ends, steps):
-        index[axis] = _bounds(start, end, step, x.shape[axis])
+        index[axis] = slice_bounds(start, end, step, x.shape[axis])
     return x[tuple(index)]
 
 
-def _bounds(start: int, end: int, step: int, size: int) -> slice:
+def slice_bounds(start: int, end: int, step: int, size: int) -> slice:
+    """What Slice takes of an axis of `size` elements, as a slice of Python."""
     if step == 0:
         raise CannotEvaluate("a step of Slice is zero")
     start = start + size if start < 0 else start

@@ -52,7 +52,7 @@ def observe(
         raise ValueError(f"%{inner[0].hint} is not made in the main graph")
     if not observers:
         return 0
-    part, names = _part(model, list(observers))
+    part, names = part_of(model, list(observers))
     saved = Saved(kept, part, list(observers.values()))
     if saved.complete:
         return saved.samples
@@ -80,7 +80,7 @@ def _graph_of(value: Value) -> Graph | None:
     return value.graph if value.producer is None else value.producer.graph
 
 
-def _part(model: Model, wanted: list[Value]) -> tuple[Model, dict[Value, str]]:
+def part_of(model: Model, wanted: list[Value]) -> tuple[Model, dict[Value, str]]:
     """A copy that ends with the wanted values, and their names: what lies behind them is neither written nor loaded."""
     copy, of = clone_model(model)
     names = {value: f"observed.{number}" for number, value in enumerate(wanted)}

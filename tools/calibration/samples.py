@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,10 +36,12 @@ _NUMBERED = re.compile(r"(.+)/(\d+)")
 class Samples:
     """Samples of one kind of place. Subclasses give `read`; a walk checks each against the model's inputs."""
 
-    def __init__(self, text: str, model: Model) -> None:
-        """`text` is what the user wrote."""
+    def __init__(self, text: str, model: Model, option: str = OPTION, beside: Collection[str] = ()) -> None:
+        """`text` is what the user wrote behind `option`; `beside` names arrays that a sample may have for others."""
         graph = model.graph
         self.text = text
+        self.option = option
+        self._beside = frozenset(beside)
         self.label = ""  # of the sample that a walk gave last
         self._types = {n: v.type for n, v in zip(graph.input_names, graph.inputs)}
         self._needed = [n for n, v in zip(graph.input_names, graph.inputs) if v not in graph.defaults]
@@ -55,7 +57,7 @@ class Samples:
             is_empty, self.label = False, label
             yield self._checked(label, given)
         if is_empty:
-            raise UsageError(f"{self.text} holds no samples", source=OPTION)
+            raise UsageError(f"{self.text} holds no samples", source=self.option)
 
     def calibration(self) -> Iterator[Feeds]:
         """What may be measured on: all but every fifth; all of fewer than five."""
@@ -85,16 +87,18 @@ class Samples:
         missing = [name for name in self._needed if name not in given]
         if missing:
             raise self._fault(label, f"lacks {_listed(missing)}; it has {_listed(map(str, given)) or 'nothing'}")
-        more = [str(name) for name in given if name not in self._types]
+        beside = {name: np.asarray(given[name]) for name in self._beside if name in given and name not in self._types}
+        more = [str(name) for name in given if name not in self._types and name not in beside]
         if more:
             takes = f"the model does not take; its inputs: {_listed(self._types)}"
             raise self._fault(label, f"has {_listed(more)}, which {takes}")
-        return {name: self._array(label, name, array) for name, array in given.items()}
+        taken = {name: self._array(label, name, array) for name, array in given.items() if name not in beside}
+        return {**taken, **beside}
 
     def _array(self, label: str, name: str, given: Any) -> np.ndarray:
         type_, array = self._types[name], np.asarray(given)
         if not isinstance(type_, TensorType):
-            raise UsageError(f"input {name} is no tensor, and samples are", source=OPTION)
+            raise UsageError(f"input {name} is no tensor, and samples are", source=self.option)
         wanted = np.dtype(type_.dtype.numpy)
         if array.dtype != wanted:
             if array.dtype.kind != wanted.kind and not (array.dtype.kind in "iu" and wanted.kind in "iu"):
@@ -112,7 +116,7 @@ class Samples:
         return array
 
     def _fault(self, label: str, message: str) -> UsageError:
-        return UsageError(f"{self.text}: sample {label} {message}", source=OPTION)
+        return UsageError(f"{self.text}: sample {label} {message}", source=self.option)
 
 
 def digest_of(samples: Iterable[Feeds]) -> str:
@@ -137,17 +141,17 @@ def _fits(shape: tuple[int, ...], declared: tuple[DimLike, ...]) -> bool:
 class _Archive(Samples):
     """An .npz with arrays ``input/0``, ``input/1``, ...; without numbers it is one sample."""
 
-    def __init__(self, path: Path, text: str, model: Model) -> None:
-        super().__init__(text, model)
+    def __init__(self, path: Path, *given: Any) -> None:
+        super().__init__(*given)
         self.path = path
 
     def count(self) -> int | None:
-        with _loaded(self.path) as archive:
+        with _loaded(self.path, self.option) as archive:
             found = (_NUMBERED.fullmatch(key) for key in archive.files if key not in self._types)
             return len({int(match[2]) for match in found if match}) or 1
 
     def read(self) -> Iterator[tuple[str, Any]]:
-        with _loaded(self.path) as archive:
+        with _loaded(self.path, self.option) as archive:
             numbers: dict[int, dict[str, str]] = {}
             plain: dict[str, str] = {}
             for key in archive.files:
@@ -159,7 +163,7 @@ class _Archive(Samples):
             if plain and numbers:
                 raise UsageError(
                     f"{self.text} has arrays with numbers ({next(iter(numbers[min(numbers)].values()))}) and without "
-                    f"({next(iter(plain))})", source=OPTION
+                    f"({next(iter(plain))})", source=self.option
                 )  # fmt: skip
             if plain:
                 yield "0", {name: archive[key] for name, key in plain.items()}
@@ -170,8 +174,8 @@ class _Archive(Samples):
 class _Folder(Samples):
     """A folder of .npz, and of .npy for models with one input: a sample each, by name."""
 
-    def __init__(self, path: Path, text: str, model: Model) -> None:
-        super().__init__(text, model)
+    def __init__(self, path: Path, *given: Any) -> None:
+        super().__init__(*given)
         self.path = path
 
     def count(self) -> int | None:
@@ -183,42 +187,45 @@ class _Folder(Samples):
     def read(self) -> Iterator[tuple[str, Any]]:
         for path in self._paths():
             if path.suffix == ".npy":
-                yield path.name, _loaded(path)
+                yield path.name, _loaded(path, self.option)
                 continue
-            with _loaded(path) as archive:
+            with _loaded(path, self.option) as archive:
                 yield path.name, {key: archive[key] for key in archive.files}
 
 
 class _Function(Samples):
     """``file.py:function``, which is called for each walk and yields arrays by input, or the array of the one input."""
 
-    def __init__(self, text: str, model: Model) -> None:
-        super().__init__(text, model)
+    def __init__(self, text: str, *given: Any) -> None:
+        super().__init__(text, *given)
         self.function: Callable[[], Iterable[Any]]
-        _, self.function = user_function(text, OPTION)
+        _, self.function = user_function(text, self.option)
 
     def read(self) -> Iterator[tuple[str, Any]]:
         for number, feeds in enumerate(self.function()):
             yield str(number), feeds
 
 
-def _loaded(path: Path) -> Any:
+def _loaded(path: Path, option: str) -> Any:
     try:
         return np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path} cannot be read: {error}", source=OPTION) from None
+        raise UsageError(f"{path} cannot be read: {error}", source=option) from None
 
 
-def open_samples(text: str, model: Model) -> Samples:
-    """The samples that ``--calib`` names: an .npz, a folder, or ``file.py:function``. Raises UsageError for others."""
+def open_samples(text: str, model: Model, option: str = OPTION, beside: Collection[str] = ()) -> Samples:
+    """The samples that an option names: an .npz, a folder, or ``file.py:function``. Raises UsageError for others.
+
+    A sample may have arrays called as `beside` says that the model does not take: they come along as they are.
+    """
     if text.rpartition(":")[0].endswith(".py"):
-        return _Function(text, model)
+        return _Function(text, model, option, beside)
     path = Path(text)
     if path.is_dir():
-        return _Folder(path, text, model)
+        return _Folder(path, text, model, option, beside)
     if not path.is_file():
-        raise UsageError(f"no file or folder {text}", source=OPTION)
+        raise UsageError(f"no file or folder {text}", source=option)
     if path.suffix == ".npz":
-        return _Archive(path, text, model)
+        return _Archive(path, text, model, option, beside)
     hint = f"; {text}:FUNCTION names a function that yields samples" if path.suffix == ".py" else ""
-    raise UsageError(f"takes an .npz, a folder of .npy and .npz, or file.py:function, not {text}{hint}", source=OPTION)
+    raise UsageError(f"takes an .npz, a folder of .npy and .npz, or file.py:function, not {text}{hint}", source=option)
