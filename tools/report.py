@@ -224,6 +224,11 @@ class Tried:
     score: float | None = None
     unlock: str = ""
 
+    @property
+    def name(self) -> str:
+        """The form, with the recipe that it is of where there are several."""
+        return f"{self.form} ({self.recipe})" if self.recipe else self.form
+
     def line(self) -> str:
         """For the summary."""
         found = [] if self.size is None else [f"{megabytes(self.size)} MB"]
@@ -235,8 +240,7 @@ class Tried:
             found.append(f"off by {self.error:.2%}" if math.isfinite(self.error) else "wrong")
         if self.score is not None:
             found.append(f"scores {self.score:.4f}")
-        name = f"{self.form} ({self.recipe})" if self.recipe else self.form
-        said = f"{name}: {', '.join(found)}" if found else name
+        said = f"{self.name}: {', '.join(found)}" if found else self.name
         why = f": {self.why}" if self.why else ""
         unlock = f"; {self.unlock} allows it" if self.unlock else ""
         return f"{said}   {self.status}{why}{unlock}"

@@ -31,21 +31,21 @@ _WHOLE = 0.97  # of a layer: nothing to speak of goes
 class Form:
     """One form by its title: its passes, the precision it is in, and what is run for it.
 
-    `origin` is the recipe that it comes from, `family` what it is called in whatever precision and strength; `retries`
-    says how often it was made weaker or stronger already.
+    `text` is what it was read from, `origin` the recipe that that is in; `retries` says how often it was made weaker or
+    stronger since.
     """
 
     passes: tuple[Placed, ...]
     attempt: Attempt
     base: Attempt
+    text: FormText
     origin: str = ""
-    family: str = ""
     retries: int = 0
 
     @property
     def title(self) -> str:
         """What the report calls it."""
-        family = f"{self.family} at {self.left:g}" if self.retries else self.family
+        family = f"{self.text.title} at {self.left:g}" if self.retries else self.text.title
         return ", ".join(filter(None, [family, self.attempt.precision])) or "as it is"
 
     @property
@@ -112,7 +112,7 @@ def forms_of(text: FormText, origin: str, bases: Iterable[Attempt], level: Colle
     for base in bases:
         if not text.passes and not base.precision:
             continue  # the model as it is
-        yield Form(text.passes, attempt_with(base, text.passes, present_in(base, level)), base, origin, text.title)
+        yield Form(text.passes, attempt_with(base, text.passes, present_in(base, level)), base, text, origin)
 
 
 def present_in(base: Attempt, level: Collection[str]) -> set[str]:

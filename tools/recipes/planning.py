@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ...ir.errors import UsageError
@@ -51,7 +51,7 @@ class Planner:
         if settings.passes is not None:
             return plan
         is_automatic = settings.level == 3 and settings.precision in (None, "auto")
-        if plan.recipe is not None:
+        if plan.recipe is not None and plan.recipe.has_forms:
             plan.kind = RECIPE
             plan.forms = list(self._of_recipe(plan.recipe))
             self._check(plan.recipe)
@@ -122,8 +122,9 @@ class Planner:
         structural = [text for text in find_recipe("edge").forms if text.passes]
         for precision, base in bases.items():
             if precision or ordered is None:
-                yield from forms_of(FormText(), LIMITS, [base], self.plan.level)
+                yield from forms_of(FormText(precision=precision), LIMITS, [base], self.plan.level)
         last = [p for p in ("w8a8", "w8a16", "w4a16") if p in bases] if ordered is None else list(bases)
         for precision in last[:1] + last[1:][-1:]:
             for text in structural:
-                yield from forms_of(text, LIMITS, [bases[precision]], self.plan.level)
+                own = replace(text, precision=precision)
+                yield from forms_of(own, LIMITS, [bases[precision]], self.plan.level)

@@ -85,6 +85,11 @@ class Recipe:
         """True for one of geoc's own."""
         return Path(self.path).parent == _FOLDER
 
+    @property
+    def has_forms(self) -> bool:
+        """False where it says options alone, which mean what they mean on the command line."""
+        return len(self.forms) > 1 or any(form.passes or form.precision for form in self.forms)
+
     @cached_property
     def text(self) -> str:
         """The file."""

@@ -25,6 +25,7 @@ from .forms import Form, present_in, why_not
 from .gains import guess_of
 from .limits import MEMORY, SIZE, Limits
 from .planning import GOAL, LIMITS, RECIPE, Plan
+from .recipe import FormText
 
 if TYPE_CHECKING:
     from ..compiler import Compilation
@@ -126,12 +127,12 @@ class FormSearch:
 
     def _try_all(self, floats: Model, begun: float) -> None:
         waiting = deque(self._ordered(floats))
-        fitting: set[tuple[str, str]] = set()  # families of forms
+        fitting: set[FormText] = set()
         attempts = [form.attempt for form in self.plan.forms]
         number = 0
         while waiting:
             form = waiting.popleft()
-            if (form.origin, form.family) in fitting and not is_weighed(form.attempt, attempts):
+            if form.text in fitting and not is_weighed(form.attempt, attempts):
                 continue  # it fits in a precision that is faster
             said = Tried(form.title, recipe=form.origin if self.plan.kind == GOAL else "")
             self.run.report.tried.append(said)
@@ -148,7 +149,7 @@ class FormSearch:
             if found is None:
                 continue
             self._consider(found)
-            fitting.update([(form.origin, form.family)] if found.fits else [])
+            fitting.update([form.text] if found.fits else [])
             other = self._other(form, found)
             if other is not None:
                 waiting.appendleft(other)
@@ -173,6 +174,8 @@ class FormSearch:
     def _ordered(self, floats: Model) -> list[Form]:
         """For a goal the one that is likely to gain most first; a recipe's author and limits have an order."""
         forms = self.plan.forms
+        if self.plan.kind == RECIPE and self.limits:
+            return sorted(forms, key=lambda form: form.is_structural)  # what is left of layers follows from the others
         if self.plan.kind != GOAL:
             return forms
         place = "bytes" if self.goal == "size" else "seconds"
@@ -249,12 +252,12 @@ class FormSearch:
             return
         if best is not None:
             best.forget()
-            best.said.status, best.said.why = BEATEN, f"{said.form} is better: {self._measure(said)}"
+            best.said.status, best.said.why = BEATEN, f"{said.name} is better: {self._measure(said)}"
         said.status, self.best = TAKEN, found
 
     def _why_no_better(self, found: Found, best: Found, times: dict[str, float]) -> str:
         """Why a form is not to be preferred to the best so far; "" where it is."""
-        name, size = best.said.form, (found.said.size or 0) / (best.said.size or 1)
+        name, size = best.said.name, (found.said.size or 0) / (best.said.size or 1)
         if self.by_accuracy:
             a, b = found.candidate.trial.verdict, best.candidate.trial.verdict
             return f"{name} is more exact" if a.error >= b.error else ""
@@ -364,8 +367,8 @@ class FormSearch:
             would = f"{best.said.form} would meet it and is {off}" + (f": {unlock} allows it" if unlock else "")
         else:
             made = min(self.made, key=lambda found: _worst(found.limits), default=None)
-            would = "no smaller form was made"
-            if made is not None:
+            would = "nothing smaller was made"
+            if made is not None and made is not smallest:
                 has = ", ".join(f"{megabytes(limit.found)} MB" for limit in made.limits)
                 would = f"the smallest that was made, {made.said.form}, has {has}"
         for limit in limits:
