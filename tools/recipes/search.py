@@ -1,7 +1,7 @@
 """The search among forms: each is made, weighed against limits, compared with the source, and timed; the best is taken.
 
 No more is ever lost than the budget says: what is over it is refused, and where nothing fits the model is what it is
-without all of this. The search takes so many seconds at most before it begins no further form (`PATIENCE`).
+without all of this. After `PATIENCE` no further form is begun.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
-from time import perf_counter
+from time import process_time
 from typing import TYPE_CHECKING
 
 from ...ir.core import Graph, Model
@@ -30,11 +30,12 @@ from .recipe import FormText
 if TYPE_CHECKING:
     from ..compiler import Compilation
 
-PATIENCE = 600.0  # seconds
+PATIENCE = 600.0  # seconds of the processor: what else the machine does decides nothing
 RETRIES = 2  # of a form with more, or less, left of its layers
 LEAST_LEFT = 0.25  # of layers
 SLACK = 0.985  # of a limit that another share left is to come to
 EQUAL = 0.02  # of a size that is no difference
+FAR = 2.5  # times the budget: half of what goes would be too much as well
 
 
 @dataclass
@@ -83,7 +84,7 @@ class FormSearch:
 
     def model(self, model: Model) -> Model | None:
         """The model of the best form, in the report; None where the model stays as it is without them."""
-        run, begun = self.run, perf_counter()
+        run, begun = self.run, process_time()
         for title, why in self.plan.absent.items():
             run.report.tried.append(Tried(title, NOT_TRIED, why))
         run.progress.window("without forms", 0.0, 0.1)
@@ -137,7 +138,7 @@ class FormSearch:
             said = Tried(form.title, recipe=form.origin if self.plan.kind == GOAL else "")
             self.run.report.tried.append(said)
             why = why_not(form, floats) or self._hopeless(form)
-            if not why and perf_counter() - begun > PATIENCE:
+            if not why and process_time() - begun > PATIENCE:
                 why = f"{PATIENCE / 60:.0f} minutes were over"
             if why:
                 said.status, said.why = NOT_TRIED, why
@@ -286,7 +287,9 @@ class FormSearch:
         if left is not None:
             is_new = abs(left - form.left) > 0.01 and left >= LEAST_LEFT
             return form.with_left(left, present) if is_new and (not found.is_within or left > form.left) else None
-        if found.is_within and not form.retries:
+        verdict = found.candidate.trial.verdict
+        is_far = verdict.error > FAR * (self.judge.max_error or 0.0)
+        if found.is_within and not form.retries and not is_far:
             return form.with_left((1 + form.left) / 2, present)
         return None
 
