@@ -1,6 +1,7 @@
 """The `geoc` command: reads its arguments, runs one verb, turns errors into one line.
 
-Exit codes: 0 done, 1 compared and wrong, 2 bad use or bad input (and a fault in geoc itself, which says so).
+Exit codes: 0 done, 1 compared and wrong or over a limit, 2 bad use or bad input (and a fault in geoc itself, which
+says so).
 """
 
 from __future__ import annotations

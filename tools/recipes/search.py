@@ -162,15 +162,17 @@ class FormSearch:
 
     def _hopeless(self, form: Form) -> str:
         """Why a form with smaller layers is not tried: its precision alone is over the budget; "" where that is not."""
-        for found in self.made if form.is_structural else ():
-            trial, precision = found.candidate.trial, form.attempt.precision
-            is_alone = found.form is None or not found.form.passes
-            if is_alone and precision and trial.attempt.precision == precision and not trial.verdict.ok:
-                return f"{precision} alone is over the budget"
-        for refusal in self.run.report.refused if form.is_structural else ():
-            if form.attempt.precision and refusal.what.split(" ")[0] == form.attempt.precision:
-                return f"{form.attempt.precision} alone is over the budget"
-        return ""
+        precision = form.attempt.precision
+        if not form.is_structural or not precision:
+            return ""
+        over = {
+            found.candidate.trial.attempt.precision
+            for found in self.made
+            if (found.form is None or not found.form.passes) and not found.candidate.trial.verdict.ok
+        }
+        budgets = ("--max-error", "--max-drop")
+        over |= {each.what.split()[0] for each in self.run.report.refused if each.unlock.startswith(budgets)}
+        return f"{precision} alone is over the budget" if precision in over else ""
 
     def _ordered(self, floats: Model) -> list[Form]:
         """For a goal the one that is likely to gain most first; a recipe's author and limits have an order."""

@@ -12,8 +12,12 @@ import pytest
 
 import geoc
 from geoc.ir.core import Model
+from geoc.lowering.targets import get_target
 from geoc.tools.recipes import clock, search
+from geoc.tools.recipes.gains import guess_of
+from geoc.tools.recipes.planning import Planner
 from geoc.tools.report import BEATEN, NOT_TRIED, OVER, TAKEN, Report, Tried
+from geoc.tools.settings import Settings
 
 from .models import held_back_error, network, ops, samples, weights
 
@@ -42,9 +46,9 @@ def test_edge_takes_the_smallest_that_fits(given: tuple[Path, str, Path]) -> Non
     assert len(fitting) == 3 and taken.size == min(tried.size for tried in fitting if tried.size)
     assert made.stat().st_size < 0.25 * source.stat().st_size
     error = held_back_error(source, made, data)
-    assert error <= 0.05 and taken.error == pytest.approx(error, rel=0.2) and report.accuracy.held_back
+    assert error <= 0.1 and taken.error == pytest.approx(error, rel=0.2) and report.accuracy.held_back
     assert all(tried.why for tried in by_status(report, BEATEN))
-    assert "recipe    edge: " in report.summary() and "max_error 5%" in report.summary()
+    assert "recipe    edge: " in report.summary() and "max_error 10%" in report.summary()
     data_ = json.loads(json.dumps(report.to_json()))
     assert data_["recipe"]["name"] == "edge" and [t["status"] for t in data_["tried"]].count(TAKEN) == 1
 
@@ -61,14 +65,15 @@ def test_nothing_is_over_the_budget(limit: float, given: tuple[Path, str, Path])
 
 
 def test_what_does_not_fit_is_tried_with_more_left(tmp_path: Path) -> None:
-    """Half of the neurons is more than the dead ones, three quarters are not."""
     source, data, made = network(tmp_path / "m.onnx"), samples(tmp_path / "s.npz"), tmp_path / "o.onnx"
     path = tmp_path / "mine.toml"
-    path.write_text('description = "x"\nmax-error = "1%"\n[[form]]\nname = "half"\npasses = ["prune{left=0.3}"]\n')
+    path.write_text('description = "x"\nmax-error = "4%"\n[[form]]\nname = "few"\npasses = ["prune{left=0.3}"]\n')
     report = geoc.compile(source, made, recipe=path, calib=data)
     first, second = report.tried
-    assert (first.form, first.status) == ("half", OVER) and (second.form, second.status) == ("half at 0.65", TAKEN)
-    assert weights(made)["up"] < 0.7 * 64 * 256 and held_back_error(source, made, data) <= 0.01
+    assert (first.form, first.status) == ("few", OVER) and (second.form, second.status) == ("few at 0.65", TAKEN)
+    assert weights(made)["up"] < 0.7 * 64 * 256 and held_back_error(source, made, data) <= 0.04
+    report = geoc.compile(source, made, recipe=path, calib=data, max_error=0.01)  # what is far off is not tried again
+    assert [tried.status for tried in report.tried] == [OVER] and weights(made)["up"] == 64 * 256
 
 
 def faster(monkeypatch: pytest.MonkeyPatch, seconds: Any) -> None:
@@ -153,6 +158,22 @@ def test_a_metric_decides_instead(given: tuple[Path, str, Path], tmp_path: Path)
     assert taken.score == report.metric.result and [i.name for i in session.get_inputs()] == ["x"]
     strict = compiled(given, recipe="edge", metric=f"{path}:signs", max_drop=0.0)
     assert strict.ok and strict.metric is not None and strict.metric.result == 1.0
+
+
+def test_guesses_are_near_what_files_weigh(given: tuple[Path, str, Path]) -> None:
+    """They say in which order forms are tried."""
+    source, data, _ = given
+    floats = geoc.load(str(source))
+    target = get_target("cpu")
+    report = compiled(given, recipe="edge")
+    plan = Planner(Settings(source, recipe="edge", calib=data).with_recipe(), target).made()
+    sizes = {tried.form: tried.size for tried in report.tried}
+    for form in plan.forms:
+        guess = guess_of(form, floats, target, {})
+        size = sizes[form.title]
+        assert size is not None and 0.5 * size < guess.bytes < 1.5 * size, form.title
+        assert 0 < guess.seconds <= guess_of(plan.forms[0], floats, target, {}).seconds
+    assert [form.title for form in plan.forms] == ["w8a8", "prune, w8a8", "low-rank, w8a8"]
 
 
 def test_caches_in_8_bits_only_where_there_are_any(given: tuple[Path, str, Path]) -> None:
