@@ -34,10 +34,10 @@ from .goal import GOALS
 from .inputs.shapes import read_shapes, specialise
 from .precision import SMALL, Attempt, attempts, untried
 from .progress import Progress
-from .recipes.planning import RECIPE, Planner
+from .recipes.planning import RECIPE, Planner, described
 from .report import NOT_CHECKED, Accuracy, GraphSize, Refusal, Report, group_refusals
 from .selection import selected
-from .settings import Settings, converted
+from .settings import Settings
 from .watch import TRACE, Outputs, old_dumps
 
 if TYPE_CHECKING:
@@ -133,7 +133,8 @@ class Compilation:
         level = None if settings.passes else settings.level
         self.attempts = self._attempts(level, settings.goal)
         self.plan = Planner(settings, self.target).made()
-        self._plan_forms()
+        if self.plan.recipe is not None:
+            self.report.recipe = described(self.plan, settings, self.registry)
         is_usual = settings.goal is not None and not self.plan.kind
         if is_usual and all(self._attempts(level, goal) == self.attempts for goal in GOALS):
             self.report.notes.append(f"--goal={settings.goal} decides nothing here: all goals have the same form")
@@ -143,6 +144,8 @@ class Compilation:
         tried = [*self.attempts, *(form.attempt for form in self.plan.forms)]
         every = [step for attempt in tried for step in self.registry.resolve(self._items(attempt))]
         self.skip = selected(every, settings.skip, settings.only)
+        if self.plan.recipe is not None and settings.passes is not None:
+            self.report.notes.append(f"the passes of recipe {self.plan.recipe.name} are left out: --passes says what runs")
         report = self.report
         report.source = settings.path or ""
         report.target = settings.target
@@ -151,29 +154,6 @@ class Compilation:
             report.output = settings.output
         need_folders(settings.output, settings.report)
         self._plan_metric()
-
-    def _plan_forms(self) -> None:
-        """Say which recipe is used. Raises UsageError, with its file, for passes and options that there are not."""
-        recipe = self.plan.recipe
-        if recipe is None:
-            return
-        for form in self.plan.forms:
-            for placed in form.passes:
-                try:
-                    self.registry.resolve((placed.step,))
-                except UsageError as error:
-                    place = f"line {placed.line}" if placed.line else ""
-                    raise UsageError(error.message, source=recipe.path, place=place) from None
-        self.report.recipe = {
-            "name": recipe.name, "path": "" if recipe.is_shipped else recipe.path, "description": recipe.description,
-            "options": {key: value for key, value in recipe.options.items() if self._is_in_effect(key, value)},
-            "steps": [],
-        }  # fmt: skip
-        if self.settings.passes is not None:
-            self.report.notes.append(f"the passes of recipe {recipe.name} are left out: --passes says what runs")
-
-    def _is_in_effect(self, key: str, value: Any) -> bool:
-        return bool(converted({key: value})[key] == getattr(self.settings, key))
 
     def _attempts(self, level: int | None, goal: str | None) -> list[Attempt]:
         settings = self.settings

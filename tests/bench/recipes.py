@@ -25,7 +25,7 @@ from pruning import scores, times_as_fast
 from records import Record, add_options, records_of
 
 import geoc
-from geoc.tools.report import TAKEN
+from geoc.tools.recipes.said import TAKEN
 
 TABLE = Path(__file__).parents[2] / "docs" / "recipes.md"
 BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ...ir.core import Model
-from ..report import Limit
 from ..running.peak import can_measure, measured_peak
 from ..running.timing import native_output
 from ..search.weighing import estimated
 from ..writing import example_feeds, order_of
 from .clock import ESTIMATED, MEASURED
+from .said import Limit
 
 if TYPE_CHECKING:
     from ..compiler import Compilation

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...ir.errors import UsageError
 from ...passes.pipelines import level_items, names
 from ..calibration.calibration import RANDOM
 from ..precision import ALIASES, Attempt, attempts
+from ..settings import converted
 from .forms import Form, check_anchors, forms_of, present_in
 from .recipe import FormText, Recipe, find_recipe, shipped
 
 if TYPE_CHECKING:
     from ...lowering.targets import Target
+    from ...passes.registry import Registry
     from ..settings import Settings
 
 RECIPE, GOAL, LIMITS = "recipe", "goal", "limits"
@@ -128,3 +130,23 @@ class Planner:
             for text in structural:
                 own = replace(text, precision=precision)
                 yield from forms_of(own, LIMITS, [bases[precision]], self.plan.level)
+
+
+def described(plan: Plan, settings: Settings, registry: Registry) -> dict[str, Any]:
+    """What the report says of the recipe: its name, a path if it is the user's, its description, and those of its
+    options that count beside what was said otherwise.
+
+    Raises UsageError, with its file, for passes and options of them that there are not.
+    """
+    recipe = plan.recipe
+    assert recipe is not None
+    for form in plan.forms:
+        for placed in form.passes:
+            try:
+                registry.resolve((placed.step,))
+            except UsageError as error:
+                place = f"line {placed.line}" if placed.line else ""
+                raise UsageError(error.message, source=recipe.path, place=place) from None
+    options = {k: v for k, v in recipe.options.items() if converted({k: v})[k] == getattr(settings, k)}
+    path = "" if recipe.is_shipped else recipe.path
+    return {"name": recipe.name, "path": path, "description": recipe.description, "options": options, "steps": []}

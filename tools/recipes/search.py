@@ -6,26 +6,26 @@ without all of this. After `PATIENCE` no further form is begun.
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from dataclasses import dataclass
 from time import process_time
 from typing import TYPE_CHECKING
 
-from ...ir.core import Graph, Model
+from ...ir.core import Model
 from ...ir.errors import UnsupportedModel
 from ..comparing.check import Judge
 from ..precision import SMALL, Attempt
-from ..report import BEATEN, NOT_TRIED, OVER, TAKEN, Limit, Tried, megabytes
+from ..report import megabytes
 from ..search.budget import Lowered, accepted, fastest_within, judged, limit_of
 from ..search.profit import FLOATS, in_floats
 from ..search.weighing import WORTH, Candidate, is_weighed
 from .clock import BEST, FORM, Clock
 from .forms import Form, present_in, why_not
+from .found import Found, left_for_limit, missed
 from .gains import guess_of
 from .limits import MEMORY, SIZE, Limits
 from .planning import GOAL, LIMITS, RECIPE, Plan
 from .recipe import FormText
+from .said import BEATEN, NOT_TRIED, OVER, TAKEN, Limit, Tried
 
 if TYPE_CHECKING:
     from ..compiler import Compilation
@@ -36,35 +36,6 @@ LEAST_LEFT = 0.25  # of layers
 SLACK = 0.985  # of a limit that another share left is to come to
 EQUAL = 0.02  # of a size that is no difference
 FAR = 2.5  # times the budget: half of what goes would be too much as well
-
-
-@dataclass
-class Found:
-    """A form that was made."""
-
-    form: Form | None  # None: what -O3 takes by itself
-    candidate: Candidate
-    limits: list[Limit]
-    said: Tried
-
-    @property
-    def model(self) -> Model:
-        """What was made; empty once it cannot be the best any more."""
-        return self.candidate.trial.model
-
-    def forget(self) -> None:
-        """Let go of its weights."""
-        self.candidate.trial.model = Model(Graph("main"))
-
-    @property
-    def is_within(self) -> bool:
-        """True if all limits are met."""
-        return all(limit.ok for limit in self.limits)
-
-    @property
-    def fits(self) -> bool:
-        """True if the budget is kept as well."""
-        return self.is_within and self.candidate.trial.verdict.ok
 
 
 class FormSearch:
@@ -285,7 +256,7 @@ class FormSearch:
         if not form.is_structural or form.retries >= RETRIES or found.fits:
             return None
         present = present_in(form.base, self.plan.level)
-        left = self._left_for_limit(form, found)
+        left = left_for_limit(found, self.made, self.run.settings.max_size)
         if left is not None:
             is_new = abs(left - form.left) > 0.01 and left >= LEAST_LEFT
             return form.with_left(left, present) if is_new and (not found.is_within or left > form.left) else None
@@ -294,18 +265,6 @@ class FormSearch:
         if found.is_within and not form.retries and not is_far:
             return form.with_left((1 + form.left) / 2, present)
         return None
-
-    def _left_for_limit(self, form: Form, found: Found) -> float | None:
-        """What may be left of layers so that the size comes to the limit, as sizes without and with the form tell."""
-        limit = self.run.settings.max_size
-        whole = next(
-            (o.said.size for o in self.made if o.form is not None and not o.form.passes
-             and o.form.attempt.precision == form.attempt.precision), None,
-        )  # fmt: skip
-        if limit is None or whole is None or found.said.size is None or found.said.size >= whole:
-            return None
-        for_all = (whole - found.said.size) / (1 - form.left)
-        return 1 - (whole - SLACK * limit) / for_all
 
     def _in_part(self) -> None:
         """Where nothing fits: as much of a lower precision as does."""
@@ -332,7 +291,8 @@ class FormSearch:
             best.said.status, best.said.why = BEATEN, f"it is no {gain} than without"
             best = None
         if best is None:
-            self._say_missed()
+            if not all(limit.ok for limit in self.floats_limits):
+                run.report.limits = missed(self.made, self.floats_limits)
             run.kept, run.keep, run.report.stays = {}, {}, None
             run.choose(Attempt("", ()))
             self.judge.max_error = None
@@ -354,32 +314,3 @@ class FormSearch:
         if self.goal == "size":
             return (best.said.size or 0) < self.limits.size(self.clock.floats).bytes
         return best.said.faster is None or best.said.faster * WORTH > 1
-
-    def _say_missed(self) -> None:
-        """What of the limits nothing meets within the budget: by how much, and what would."""
-        if all(limit.ok for limit in self.floats_limits):
-            return
-        within = [found for found in self.made if found.candidate.trial.verdict.ok]
-        smallest = min(within, key=lambda found: max(li.found / li.limit for li in found.limits), default=None)
-        limits, name = self.floats_limits, "the model as it is without lower precisions"
-        if smallest is not None and _worst(smallest.limits) < _worst(limits):
-            limits, name = smallest.limits, smallest.said.form
-        meeting = [found for found in self.made if found.is_within]
-        if meeting:
-            best = min(meeting, key=lambda found: found.candidate.trial.verdict.error)
-            verdict, unlock = best.candidate.trial.verdict, best.said.unlock
-            off = f"off by {verdict.error:.2%}" if math.isfinite(verdict.error) else "wrong"
-            would = f"{best.said.form} would meet it and is {off}" + (f": {unlock} allows it" if unlock else "")
-        else:
-            made = min(self.made, key=lambda found: _worst(found.limits), default=None)
-            would = "nothing smaller was made"
-            if made is not None and made is not smallest:
-                has = ", ".join(f"{megabytes(limit.found)} MB" for limit in made.limits)
-                would = f"the smallest that was made, {made.said.form}, has {has}"
-        for limit in limits:
-            limit.advice = f"that is {name}, the smallest within the budget; {would}"
-        self.run.report.limits = limits
-
-
-def _worst(limits: list[Limit]) -> float:
-    return max((limit.found / limit.limit for limit in limits), default=0.0)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from ..search import test_mixed_integers as integers
 from ..toys import finish
 
 WIDTH, INNER, RANK = 64, 256, 12
@@ -50,16 +50,7 @@ def held_back_error(source: Path, made: Path, data: str) -> float:
 
     It folds constants: MatMulNBits takes no scales that are computed (`tools.running.sessions`).
     """
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    a, b = (onnxruntime.InferenceSession(str(p), options, ["CPUExecutionProvider"]) for p in (source, made))
-    errors = []
-    with np.load(data) as arrays:
-        for i in range(4, len(arrays.files), 5):
-            x = {"x": arrays[f"x/{i}"]}
-            expected, found = a.run(None, x)[0], b.run(None, x)[0]
-            errors.append(np.linalg.norm(found - expected) / np.linalg.norm(expected))
-    return float(np.mean(errors))
+    return integers.held_back_error(source, made, data, "ORT_ENABLE_BASIC")
 
 
 def weights(path: Path) -> dict[str, int]:

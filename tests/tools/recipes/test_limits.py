@@ -18,7 +18,8 @@ from geoc.lowering.estimate import estimate_model
 from geoc.lowering.targets import get_target
 from geoc.tools.cli import main
 from geoc.tools.recipes import limits
-from geoc.tools.report import OVER, TAKEN, Report
+from geoc.tools.recipes.said import OVER, TAKEN
+from geoc.tools.report import Report
 
 from .models import held_back_error, network, ops, samples
 

@@ -16,7 +16,8 @@ from geoc.lowering.targets import get_target
 from geoc.tools.recipes import clock, search
 from geoc.tools.recipes.gains import guess_of
 from geoc.tools.recipes.planning import Planner
-from geoc.tools.report import BEATEN, NOT_TRIED, OVER, TAKEN, Report, Tried
+from geoc.tools.recipes.said import BEATEN, NOT_TRIED, OVER, TAKEN, Tried
+from geoc.tools.report import Report
 from geoc.tools.settings import Settings
 
 from .models import held_back_error, network, ops, samples, weights
