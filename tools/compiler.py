@@ -145,7 +145,8 @@ class Compilation:
         every = [step for attempt in tried for step in self.registry.resolve(self._items(attempt))]
         self.skip = selected(every, settings.skip, settings.only)
         if self.plan.recipe is not None and settings.passes is not None:
-            self.report.notes.append(f"the passes of recipe {self.plan.recipe.name} are left out: --passes says what runs")
+            name = self.plan.recipe.name
+            self.report.notes.append(f"the passes of recipe {name} are left out: --passes says what runs")
         report = self.report
         report.source = settings.path or ""
         report.target = settings.target
@@ -185,11 +186,11 @@ class Compilation:
 
     def choose_unchecked(self) -> None:
         """Where nothing is compared: the first attempt whose numbers need no budget to be trusted."""
-        if self.plan.kind:
-            self.choose(self.attempts[0])
-            if self.plan.kind == RECIPE:
-                why = "nothing is compared that could keep its forms within a budget"
-                self.report.refused.append(Refusal(f"recipe {self.settings.recipe}", why))
+        if self.plan.kind == RECIPE:
+            why = "nothing is compared that could keep its other forms within a budget"
+            self.report.refused.append(Refusal(f"recipe {self.settings.recipe}", why, 1, "--check=end"))
+            self.choose(self.plan.ordered(self.settings.precision))
+            return
         first = self.attempts[0].precision
         if len(self.attempts) > 1 and first in SMALL:
             self.choose(next(attempt for attempt in self.attempts if attempt.precision not in SMALL))

@@ -36,6 +36,12 @@ class Plan:
     absent: dict[str, str] = field(default_factory=dict)
     level: frozenset[str] = frozenset()  # the passes of the -O level
 
+    def ordered(self, precision: str | None) -> Attempt:
+        """What a recipe orders where nothing can be compared: its precision alone, as --precision would; or nothing."""
+        is_order = precision not in (None, "auto")
+        alone = (form for form in self.forms if not form.passes and (is_order or form.text.precision))
+        return next((form.attempt for form in alone), Attempt("", ()))
+
 
 class Planner:
     """Plans one compilation."""

@@ -99,13 +99,13 @@ class FormSearch:
 
     def _try_all(self, floats: Model, begun: float) -> None:
         waiting = deque(self._ordered(floats))
-        fitting: set[FormText] = set()
+        done: set[FormText] = set()  # of which a precision fits that is the fastest, or whose passes find nothing
         attempts = [form.attempt for form in self.plan.forms]
         number = 0
         while waiting:
             form = waiting.popleft()
-            if form.text in fitting and not is_weighed(form.attempt, attempts):
-                continue  # it fits in a precision that is faster
+            if form.text in done:
+                continue
             said = Tried(form.title, recipe=form.origin if self.plan.kind == GOAL else "")
             self.run.report.tried.append(said)
             why = why_not(form, floats) or self._hopeless(form)
@@ -119,9 +119,12 @@ class FormSearch:
             self.run.progress.window(f"{number} of {number + len(waiting)}, {form.title[:20]}", share - 0.1, share)
             found = self._make(form, said)
             if found is None:
+                done.update([form.text] if form.passes else [])
                 continue
             self._consider(found)
-            fitting.update([form.text] if found.fits else [])
+            # Half precision may be faster than numbers of 8 bits: only the estimates of both tell.
+            if found.fits and not is_weighed(form.attempt, attempts):
+                done.add(form.text)
             other = self._other(form, found)
             if other is not None:
                 waiting.appendleft(other)

@@ -196,11 +196,13 @@ def test_options_alone_mean_what_they_do_elsewhere(tmp_path: Path) -> None:
     assert mine.recipe["options"] == {"precision": "int8", "max_error": "0.5"}
 
 
-def test_without_a_comparison_nothing_is_made_smaller(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "op"), [("edge", "MatMulIntegerToFloat"), ("llm", "MatMulNBits"), ("latency", "MatMul")])
+def test_without_a_comparison_precision_alone_is_ordered(name: str, op: str, tmp_path: Path) -> None:
     source, data, made = network(tmp_path / "m.onnx"), samples(tmp_path / "s.npz"), tmp_path / "o.onnx"
-    report = geoc.compile(source, made, recipe="edge", calib=data, check="off")
-    assert weights(made)["up_quantized"] == 64 * 256 if "up_quantized" in weights(made) else "MatMul" not in ops(made)
-    assert any(r.what == "recipe edge" and "nothing is compared" in r.why for r in report.refused)
+    report = geoc.compile(source, made, recipe=name, calib=data, check="off")
+    assert report.accuracy.status == "NOT CHECKED" and op in ops(made) and not report.tried
+    assert 64 * 256 in weights(made).values() or op == "MatMulNBits"  # no layer is smaller
+    assert any(r.what == f"recipe {name}" and "nothing is compared" in r.why for r in report.refused)
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,15 @@ def test_other_machines_are_estimated(given: tuple[Path, str, Path], monkeypatch
     assert timed and all(tried.timed == "ESTIMATED" for tried in timed)
 
 
+def test_half_precision_is_weighed_against_8_bits(given: tuple[Path, str, Path]) -> None:
+    report = compiled(given, recipe="latency", target="a100", shape="N=24", max_error=0.02)
+    names = [tried.form for tried in report.tried if tried.status != NOT_TRIED]
+    assert names[:2] == ["w8a8", "fp16"] and not any("bf16" in name for name in names)
+    assert {tried.timed for tried in report.tried if tried.status != NOT_TRIED} == {"ESTIMATED"}
+    idle = [tried for tried in by_status(report, NOT_TRIED) if tried.form.startswith("low-rank")]
+    assert len(idle) == 1 and idle[0].why == "low-rank and low-rank-conv found nothing that pays"
+
+
 def test_plain_levels_take_no_longer(given: tuple[Path, str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """They never come to the search."""
 
