@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...ir.core import Model
-from ...ir.errors import UsageError
+from ...ir.errors import UnsupportedModel, UsageError
 from ..goal import rows_for
 from ..search.profit import FLOATS, LARGE, can_time, timed
 from ..search.weighing import estimated
@@ -42,7 +42,10 @@ class Clock:
                 return {name: estimated(self.run, model)[0].seconds for name, model in models.items()}
             except UsageError:
                 return {}
-        speed = timed(self.run, models, RUNS, PATIENCE, given=self._feeds())
+        try:
+            speed = timed(self.run, models, RUNS, PATIENCE, given=self._feeds())
+        except UnsupportedModel:
+            return {}
         if speed is None:
             return {}
         self.shape = speed.shape

@@ -58,10 +58,11 @@ def left_for_limit(found: Found, made: Sequence[Found], limit: int | None) -> fl
     return 1 - (whole - SLACK * limit) / for_all
 
 
-def missed(made: Sequence[Found], floats: list[Limit]) -> list[Limit]:
+def missed(made: Sequence[Found], floats: list[Limit], is_judged: bool) -> list[Limit]:
     """What is said of limits that nothing meets within the budget: by how much, and what would meet them.
 
-    `floats`: what the model takes as it is without any form.
+    `floats`: what the model takes as it is without any form. `is_judged` False: nothing says whether forms that are
+    over a limit are within the budget, because no metric is asked of those.
     """
     within = [found for found in made if found.candidate.trial.verdict.ok]
     smallest = min(within, key=lambda found: _worst(found.limits), default=None)
@@ -80,8 +81,9 @@ def missed(made: Sequence[Found], floats: list[Limit]) -> list[Limit]:
         if least is not None and least is not smallest:
             has = ", ".join(f"{megabytes(limit.found)} MB" for limit in least.limits)
             would = f"the smallest that was made, {least.said.form}, has {has}"
+    what = "within the budget" if is_judged or limits is floats else "that may be within the budget"
     for limit in limits:
-        limit.advice = f"that is {name}, the smallest within the budget; {would}"
+        limit.advice = f"that is {name}, the smallest {what}; {would}"
     return limits
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ...ir.core import Model
+from ...ir.errors import UnsupportedModel
 from ..running.peak import can_measure, measured_peak
 from ..running.timing import native_output
 from ..search.weighing import estimated
@@ -72,12 +73,16 @@ class Limits:
     def memory(self, model: Model) -> Amount:
         """Bytes that running it takes at its peak: measured on this machine where that is the target, else estimated.
 
-        Raises UsageError for a target without peak numbers that is not this machine.
+        Raises UsageError for a target without peak numbers that is not this machine, UnsupportedModel where it does not
+        run.
         """
         feeds = example_feeds(self.run, model)
         has_inputs = bool(feeds) or not model.graph.inputs
         if has_inputs and can_measure(self.run) and all(isinstance(value, np.ndarray) for value in feeds.values()):
-            return Amount(measured_peak(self.run, model, feeds), MEASURED)
+            try:
+                return Amount(measured_peak(self.run, model, feeds), MEASURED)
+            except RuntimeError as error:
+                raise UnsupportedModel(f"it does not run, to be measured for {MEMORY}: {error}") from None
         return Amount(estimated(self.run, model)[0].peak_bytes, ESTIMATED)
 
 

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 PATIENCE = 600.0  # seconds of the processor: what else the machine does decides nothing
 RETRIES = 2  # of a form with more, or less, left of its layers
 LEAST_LEFT = 0.25  # of layers
-SLACK = 0.985  # of a limit that another share left is to come to
 EQUAL = 0.02  # of a size that is no difference
 FAR = 2.5  # times the budget: half of what goes would be too much as well
 
@@ -202,10 +201,10 @@ class FormSearch:
         if form is None:
             self.run.report.tried.append(said)
         self.made.append(found)
-        missed = [limit for limit in found.limits if not limit.ok]
-        if missed:
+        over = [limit for limit in found.limits if not limit.ok]
+        if over:
             said.status = OVER
-            said.why = " and ".join(f"{megabytes(m.found - m.limit)} MB over {m.option}" for m in missed)
+            said.why = " and ".join(f"{megabytes(each.found - each.limit)} MB over {each.option}" for each in over)
         elif not verdict.ok:
             refusal = candidate.trial.refusal
             said.status, said.why, said.unlock = OVER, refusal.why, refusal.unlock
@@ -295,7 +294,8 @@ class FormSearch:
             best = None
         if best is None:
             if not all(limit.ok for limit in self.floats_limits):
-                run.report.limits = missed(self.made, self.floats_limits)
+                has_scores = run.metric is None or run.metric.drop is None
+                run.report.limits = missed(self.made, self.floats_limits, has_scores)
             run.kept, run.keep, run.report.stays = {}, {}, None
             run.choose(Attempt("", ()))
             self.judge.max_error = None

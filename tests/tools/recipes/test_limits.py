@@ -140,6 +140,24 @@ def test_what_turns_out_larger_when_it_is_written_goes_again(given: tuple[Path, 
     assert not report.ok and not made.exists() and report.limits[0].found > 100_000 and not report.files
 
 
+def test_a_model_in_memory_is_made_smaller_in_place(given: tuple[Path, str, Path]) -> None:
+    source, data, made = given
+    model = geoc.load(str(source))
+    report = geoc.optimize(model, max_size="45kB", calib=data)
+    assert report.ok and report.limits[0].ok and taken(report) == ["w8a16"]
+    geoc.save(model, str(made))
+    assert on_disk(made) <= 45_000 and held_back_error(source, made, data) <= 0.01
+
+
+def test_a_metric_is_not_asked_of_what_is_too_large(given: tuple[Path, str, Path], tmp_path: Path) -> None:
+    source, data, made = given
+    path = tmp_path / "score.py"
+    path.write_text("CALLS = []\ndef score(run):\n    open(__file__ + '.calls', 'a').write('x')\n    return 1.0\n")
+    report = geoc.compile(source, made, max_size=3000, calib=data, metric=f"{path}:score", max_drop=0.1)
+    assert not report.ok and "the smallest that may be within the budget" in report.failure and not made.exists()
+    assert len(Path(f"{path}.calls").read_text()) == 2  # the source, and the result that is not written
+
+
 # Memory
 
 
