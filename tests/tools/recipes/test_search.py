@@ -20,6 +20,7 @@ from geoc.tools.recipes.said import BEATEN, NOT_TRIED, OVER, TAKEN, Tried
 from geoc.tools.report import Report
 from geoc.tools.settings import Settings
 
+from ..search import test_mixed_integers as integers
 from .models import held_back_error, network, ops, samples, weights
 
 
@@ -75,6 +76,15 @@ def test_what_does_not_fit_is_tried_with_more_left(tmp_path: Path) -> None:
     assert weights(made)["up"] < 0.7 * 64 * 256 and held_back_error(source, made, data) <= 0.04
     report = geoc.compile(source, made, recipe=path, calib=data, max_error=0.01)  # what is far off is not tried again
     assert [tried.status for tried in report.tried] == [OVER] and weights(made)["up"] == 64 * 256
+
+
+def test_where_nothing_fits_it_is_as_much_of_the_precision_as_does(tmp_path: Path) -> None:
+    source, data, made = integers.network(tmp_path / "m.onnx", 0, wild=2), integers.samples(tmp_path / "s.npz"), tmp_path / "o.onnx"
+    report = geoc.compile(source, made, recipe="edge", calib=data, max_error=0.01)
+    (taken,) = by_status(report, TAKEN)
+    assert taken.form == "w8a8 in part" and 0 < integers.products(made)["MatMulIntegerToFloat"] < 6
+    assert held_back_error(source, made, data) <= 0.01 and report.stays is not None
+    assert [t.why for t in by_status(report, NOT_TRIED)] == ["w8a8 alone is over the budget"] * 2
 
 
 def faster(monkeypatch: pytest.MonkeyPatch, seconds: Any) -> None:
