@@ -29,7 +29,7 @@ from ..args import OPTIONS, Option
 from ..precision import ALIASES, NAMES
 from ..settings import converted
 
-_FOLDER = Path(__file__).parent / "shipped"
+_FOLDER = Path(__file__).parent
 OPTION = "--recipe"
 BUDGETS = ("max_error", "max_drop")
 # What belongs to one run rather than to a way of making models.
