@@ -17,7 +17,7 @@ from geoc.tools.recipes import clock, search
 from geoc.tools.recipes.gains import guess_of
 from geoc.tools.recipes.planning import Planner
 from geoc.tools.recipes.said import BEATEN, NOT_TRIED, OVER, TAKEN, Tried
-from geoc.tools.report import Report
+from geoc.tools.report import Report, Speed
 from geoc.tools.settings import Settings
 
 from ..search import test_mixed_integers as integers
@@ -112,6 +112,23 @@ def test_a_goal_takes_the_fastest(goal: str, given: tuple[Path, str, Path], monk
 
 def _neurons(model: Model) -> int:
     return max((v.const.shape[-1] for n in model.graph for v in n.inputs if v is not None and v.const is not None and len(v.const.shape) == 2), default=0)
+
+
+@pytest.mark.parametrize(("goal", "rows"), [("latency", None), ("throughput", 24 * clock.BATCH), ("cost", 24 * clock.BATCH)])
+def test_many_rows_are_timed_where_they_are_what_counts(
+    goal: str, rows: int | None, given: tuple[Path, str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int | None] = []
+
+    def timed(run: Any, models: dict[str, Model], runs: int, patience: float, given: dict[str, Any] | None) -> Speed:
+        seen.append(None if given is None else given["x"].shape[0])
+        first, *others = models
+        return Speed(first, dict.fromkeys(models, 1.0), dict.fromkeys(others, (2.0, 2.0, 2.0)), 1, 1, "")
+
+    monkeypatch.setattr(clock, "timed", timed)
+    report = compiled(given, recipe="edge", goal=goal)
+    assert seen and set(seen) == {rows}
+    assert by_status(report, TAKEN)[0].faster == 2.0
 
 
 def test_a_goal_keeps_what_it_is_without_forms_where_nothing_is_faster(
