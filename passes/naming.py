@@ -1,12 +1,33 @@
-"""Layers by the names that users know: those of the source's nodes and of weights, with * and ?."""
+"""Layers by the names that users know: those of the source's nodes and of weights, with * and ?.
+
+    chosen = choose_layers(self, found, lambda layer: [layer.node], ctx)    # as options `layers` and `keep` have it
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
+from typing import ClassVar, Protocol, TypeVar
 
 from ..ir.core import Node
 from ..ir.errors import UsageError
+from .base import Context, place_of
+
+Item = TypeVar("Item")
+
+
+class Choosing(Protocol):
+    """A pass with these options."""
+
+    name: ClassVar[str]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The only ones that it works on, by patterns; () for all."""
+
+    @property
+    def keep(self) -> tuple[str, ...]:
+        """Those that it leaves alone."""
 
 
 def names_of(nodes: Iterable[Node]) -> set[str]:
@@ -28,5 +49,30 @@ def check_patterns(
 ) -> None:
     """Raise UsageError for a pattern of an option that fits none of the names, which are those of a kind of nodes."""
     for pattern in patterns:
-        if not is_named(names, (pattern,)):
+        if not isinstance(pattern, str) or not is_named(names, (pattern,)):
             raise UsageError(f"{option} of {pass_name}: {pattern!r} names no {kind}", source="--passes")
+
+
+def choose_layers(
+    step: Choosing, found: Iterable[Item], nodes: Callable[[Item], Sequence[Node]], ctx: Context, kind: str = "layer"
+) -> list[Item]:
+    """Those of what was found that a pass works on, by its options `layers` (the only ones, if given) and `keep`.
+
+    `nodes` are those that an item is called by; the first stands for it where a budget keeps it as it is
+    (`Context.kept`), which is a remark. Raises UsageError for a pattern that names nothing of this kind.
+    """
+    named = [(item, nodes(item)) for item in found]
+    names = [names_of(of_item) for _, of_item in named]
+    known = {name for of_item in names for name in of_item}
+    for option, patterns in (("layers", step.layers), ("keep", step.keep)):
+        check_patterns(step.name, option, patterns, known, kind)
+    chosen = []
+    for (item, (node, *_)), called in zip(named, names):
+        if (step.layers and not is_named(called, step.layers)) or is_named(called, step.keep):
+            continue
+        budget = ctx.kept.get(place_of(step.name, "", node))
+        if budget is None:
+            chosen.append(item)
+        else:
+            ctx.decline("refused", step.name, "", node, f"it stays whole: {budget}")
+    return chosen

@@ -208,6 +208,11 @@ def options_of(cls: type[Pass]) -> dict[str, Option]:
     return {f.name: f.default for f in dataclasses.fields(cls)}  # type: ignore[misc]
 
 
+_KINDS: dict[type, str] = {
+    bool: "true or false", int: "a whole number", float: "a number", str: "a word", tuple: "a list",
+}  # fmt: skip
+
+
 def _checked(cls: type[Pass], key: str, value: Option, step: Step) -> Option:
     defaults = options_of(cls)
     place = {"source": "--passes", "place": f"column {step.column}"} if step.column else {}
@@ -222,7 +227,7 @@ def _checked(cls: type[Pass], key: str, value: Option, step: Step) -> Option:
     if isinstance(default, float) and type(value) is int:
         return float(value)
     raise UsageError(
-        f"option {key} of pass {step.name} is {type(default).__name__} "
+        f"option {key} of pass {step.name} is {_KINDS[type(default)]} "
         f"(default {render_option(default)}), not {render_option(value)}",
         **place,
     )

@@ -80,6 +80,9 @@ def compile(
     metric: str | None = None,
     max_drop: float | str | None = None,
     goal: str | None = None,
+    max_size: int | str | None = None,
+    max_memory: int | str | None = None,
+    recipe: str | os.PathLike[str] | None = None,
     measure: bool = False,
     calib: str | os.PathLike[str] | None = None,
     cache: str | os.PathLike[str] | None = None,
@@ -98,10 +101,12 @@ def compile(
 
     `source` is a path, bytes, a ModelProto or a graphsurgeon Graph; `output` None writes nothing. The
     optimized model is the report's `model`. `report.ok` is False when it was compared with the source and is
-    wrong; nothing was written then. Raises GeocError for bad input and bad use, OSError for files.
+    wrong, or over a limit; nothing was written then. What a `recipe` says counts for options that have their
+    default. Raises GeocError for bad input and bad use, OSError for files.
     """
     from .compiler import compile_settings
     from .metric import read_drop
+    from .recipes.amounts import read_bytes
     from .settings import Settings
 
     return compile_settings(
@@ -122,6 +127,9 @@ def compile(
             metric=metric,
             max_drop=None if max_drop is None else read_drop(str(max_drop)),
             goal=goal,
+            max_size=None if max_size is None else read_bytes(str(max_size), "--max-size"),
+            max_memory=None if max_memory is None else read_bytes(str(max_memory), "--max-memory"),
+            recipe=None if recipe is None else os.fspath(recipe),
             measure=measure,
             calib=None if calib is None else os.fspath(calib),
             cache=None if cache is None else os.fspath(cache),
@@ -135,7 +143,7 @@ def compile(
             remarks=remarks,
             bisect_limit=bisect_limit,
             seed=seed,
-        )
+        ).with_recipe()
     )
 
 

@@ -47,6 +47,10 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--goal",), "latency|throughput|size|cost", "latency|throughput|size|cost", "what to prefer where no form "
            "is the best at everything: one token after the other, many rows at once, few bytes, or the price of many "
            "rows (default latency)"),
+    Option(("--max-size",), "10MB", "text", "how large what is written may be, with its data files: smaller forms are "
+           "tried until it fits, the most exact first; what does not fit is not written"),
+    Option(("--max-memory",), "50MB", "text", "the same for the memory that running it takes at its peak: measured "
+           "where the target is this machine, else estimated"),
     Option(("--measure",), "", "switch", "decide by timing on this machine, layer by layer, instead of by estimate, "
            "and time the result"),
     Option(("--calib",), "FILE.npz|DIR|FILE.py:FUNCTION", "text", "samples to measure numbers on: arrays INPUT/0, "
@@ -70,6 +74,8 @@ OPTIONS: tuple[Option, ...] = (
            "weights, 2 GB for a lower precision)"),
     Option(("--passes",), "PIPELINE", "text", "run these instead of a level: name{key=value,...},repeat(n){...},@O2",
            "passes"),
+    Option(("--recipe",), "NAME|FILE.toml", "text", "options, passes and forms to try from a file: edge, latency, "
+           "throughput, llm, or your own (`geoc passes` lists them); what is said beside it wins", "passes"),
     Option(("--skip",), "NAMES", "list", "leave out passes or rules, commas and * allowed", "passes"),
     Option(("--only",), "NAMES", "list", "run only these passes or rules, commas and * allowed", "passes"),
     Option(("--rules",), "FILE.rules", "texts", "rewrite rules of your own, run before the last clean-up; repeatable",
@@ -123,7 +129,7 @@ _PIPELINE = ("level", "target", "passes", "skip", "only", "rules", "plugin")
 VERBS: dict[str, tuple[str, ...]] = {
     "compile": tuple(o.key for o in OPTIONS if o.group not in ("verbs", "training") and o.key not in EVERYWHERE),
     "dump": ("output", "weights", "shape", "full"),
-    "passes": _PIPELINE,
+    "passes": (*_PIPELINE, "recipe"),
     "rules": ("target", "rules", "plugin"),
     "targets": (),
     "doctor": (),

@@ -1,6 +1,7 @@
 """The `geoc` command: reads its arguments, runs one verb, turns errors into one line.
 
-Exit codes: 0 done, 1 compared and wrong, 2 bad use or bad input (and a fault in geoc itself, which says so).
+Exit codes: 0 done, 1 compared and wrong or over a limit, 2 bad use or bad input (and a fault in geoc itself, which
+says so).
 """
 
 from __future__ import annotations
@@ -121,13 +122,13 @@ def compile_verb(arguments: Arguments) -> int:
     if not quiet:
         print(report.summary(colour=_colour(sys.stdout), verbose=bool(settings.verbose)))
     elif not report.ok:
-        _say(f"{settings.path}: wrong: {report.accuracy.reason}; nothing was written")
+        _say(f"{settings.path}: {report.failure}; nothing was written")
     return DONE if report.ok else WRONG
 
 
 def settings_of(arguments: Arguments) -> Any:
     """The compilation that a command line asks for. Raises UsageError."""
-    from .settings import Settings
+    from .settings import Settings, converted
 
     if len(arguments.words) != 1:
         raise UsageError(
@@ -136,26 +137,19 @@ def settings_of(arguments: Arguments) -> Any:
             else f"one model at a time, not {len(arguments.words)}: {' '.join(arguments.words)}"
         )
     values = {k: v for k, v in arguments.values.items() if k not in ("quiet", "debug")}
-    for key in ("shape", "skip", "only", "rules", "plugin", "print_after", "emit"):
-        if key in values:
-            values[key] = tuple(values[key])
+    if "recipe" in values:
+        from .recipes.recipe import find_recipe
+
+        values = {**find_recipe(values["recipe"]).settled(values), **values}
     source = arguments.words[0]
     if arguments.verb == "compile":
         _check_is_model(source)
         _check_values(values)
-        if "max_error" in values:
-            from .precision import read_error
-
-            values["max_error"] = read_error(values["max_error"])
-        if "max_drop" in values:
-            from .metric import read_drop
-
-            values["max_drop"] = read_drop(values["max_drop"])
         if "output" not in values:
             from .emitting import default_output
 
             values["output"] = default_output(source, values.get("target", "cpu"), values.get("emit", ()))
-    return Settings(source=source, **values)
+    return Settings(source=source, **converted(values))
 
 
 def _check_is_model(source: str) -> None:

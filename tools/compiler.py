@@ -22,7 +22,7 @@ from ..lowering.targets import get_target
 from ..passes.base import Context, Instrument, Pass, Place
 from ..passes.instruments import Refusals, Tally, Timing
 from ..passes.manager import run_pipeline
-from ..passes.pipelines import Item, before_forms, level_items, names, parse, render, with_rules
+from ..passes.pipelines import Item, apply_edits, before_forms, level_items, names, parse, render, with_rules
 from ..passes.precision.interface import Interface
 from ..passes.registry import Registry
 from .calibration.calibration import RANDOM, Calibration
@@ -34,6 +34,7 @@ from .goal import GOALS
 from .inputs.shapes import read_shapes, specialise
 from .precision import SMALL, Attempt, attempts, untried
 from .progress import Progress
+from .recipes.planning import RECIPE, Planner, described
 from .report import NOT_CHECKED, Accuracy, GraphSize, Refusal, Report, group_refusals
 from .selection import selected
 from .settings import Settings
@@ -97,6 +98,10 @@ class Compilation:
                 check_outputs(self, model, self.written)
             self.outputs = stack.enter_context(Outputs(self.settings, self.log))
             model = self._compile(model)
+            if self.has_limits:
+                from .recipes.limits import check_limits
+
+                check_limits(self, model)
             if settings.measure and self.report.ok:
                 from .search.profit import measure_result
 
@@ -127,13 +132,21 @@ class Compilation:
         self.registry.add_user_code(settings.plugin, settings.rules)
         level = None if settings.passes else settings.level
         self.attempts = self._attempts(level, settings.goal)
-        if settings.goal is not None and all(self._attempts(level, goal) == self.attempts for goal in GOALS):
+        self.plan = Planner(settings, self.target).made()
+        if self.plan.recipe is not None:
+            self.report.recipe = described(self.plan, settings, self.registry)
+        is_usual = settings.goal is not None and not self.plan.kind
+        if is_usual and all(self._attempts(level, goal) == self.attempts for goal in GOALS):
             self.report.notes.append(f"--goal={settings.goal} decides nothing here: all goals have the same form")
-        self.choose(self.attempts[0])
+        self.choose(self.plan.forms[0].attempt if self.plan.kind == RECIPE else self.attempts[0])
         if settings.precision == "auto" or (level == 3 and settings.precision is None):
             self.report.notes += untried(self.target, settings.calib)
-        every = [step for attempt in self.attempts for step in self.registry.resolve(self._items(attempt))]
+        tried = [*self.attempts, *(form.attempt for form in self.plan.forms)]
+        every = [step for attempt in tried for step in self.registry.resolve(self._items(attempt))]
         self.skip = selected(every, settings.skip, settings.only)
+        if self.plan.recipe is not None and settings.passes is not None:
+            name = self.plan.recipe.name
+            self.report.notes.append(f"the passes of recipe {name} are left out: --passes says what runs")
         report = self.report
         report.source = settings.path or ""
         report.target = settings.target
@@ -169,13 +182,15 @@ class Compilation:
         self.report.precision = attempt.precision
 
     def _items(self, attempt: Attempt) -> tuple[Item, ...]:
-        more = attempt.items
-        if self.settings.io_precision is not None:
-            more += parse(f"interface{{to={self.settings.io_precision}}}")
-        return plan(self.settings, self.registry, self.target.pipeline, more, attempt.first)
+        return items_of(attempt, self.settings, self.registry, self.target.pipeline)
 
     def choose_unchecked(self) -> None:
         """Where nothing is compared: the first attempt whose numbers need no budget to be trusted."""
+        if self.plan.kind == RECIPE:
+            why = "nothing is compared that could keep its other forms within a budget"
+            self.report.refused.append(Refusal(f"recipe {self.settings.recipe}", why, 1, "--check=end"))
+            self.choose(self.plan.ordered(self.settings.precision))
+            return
         first = self.attempts[0].precision
         if len(self.attempts) > 1 and first in SMALL:
             self.choose(next(attempt for attempt in self.attempts if attempt.precision not in SMALL))
@@ -189,6 +204,11 @@ class Compilation:
             return self.optimize(self.model(), [])
         finally:
             self.steps = chosen
+
+    @property
+    def has_limits(self) -> bool:
+        """True if there is a --max-size or a --max-memory."""
+        return self.settings.max_size is not None or self.settings.max_memory is not None
 
     @property
     def interface(self) -> str | None:
@@ -266,7 +286,8 @@ class Compilation:
         self.report.before = GraphSize.of(model, on_disk or weights)
         if self.settings.calib not in (None, RANDOM):
             self.samples = open_samples(str(self.settings.calib), model)
-        most = LOSSY_CHECK_MAX if self.is_lossy else CHECK_MAX
+        is_lossy = self.is_lossy or bool(self.plan.kind)
+        most = LOSSY_CHECK_MAX if is_lossy else CHECK_MAX
         mode = self.settings.check
         if mode is None:
             mode = "end" if weights < most or self.metric is not None else "off"
@@ -278,7 +299,7 @@ class Compilation:
         if mode == "off":
             self.choose_unchecked()
         # Who wants it run for a comparison, or gives samples, wants it measured too.
-        if self.is_lossy and (weights < most or mode != "off" or self.samples is not None):
+        if is_lossy and (weights < most or mode != "off" or self.samples is not None):
             self.calibration = Calibration(
                 model, self.shapes, self.settings.seed, self.export_placed, self.samples, self.progress.detail,
                 open_cache(self.settings.cache, self.report.notes.append),
@@ -349,7 +370,20 @@ class Compilation:
             self.progress.stage("writing", 0.9, 1.0)
             from .writing import write_outputs
 
-            write_outputs(self, model, self.written)
+            sizes = write_outputs(self, model, self.written)
+            if self.has_limits:
+                from .recipes.limits import check_written
+
+                check_written(self, sizes)
+
+
+def items_of(attempt: Attempt, settings: Settings, registry: Registry, edits: dict[str, Any]) -> tuple[Item, ...]:
+    """The whole pipeline of an attempt; `edits` are the target's."""
+    more = attempt.items
+    if settings.io_precision is not None:
+        more += parse(f"interface{{to={settings.io_precision}}}")
+    items = plan(settings, registry, edits, more, attempt.first)
+    return items if attempt.edits is None else apply_edits(items, attempt.edits)
 
 
 def plan(

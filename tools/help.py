@@ -20,6 +20,8 @@ geoc: a compiler for trained models.
     geoc yolo.onnx --shape images=1,3,640,640 fix the shape, so that more can be computed ahead
     geoc bert.onnx -O3 --target=a100          fp16 for TensorRT, within 1 % of the original
     geoc bert.onnx --precision int8 --calib data.npz --metric score.py:f --max-drop 1%   integers
+    geoc bert.onnx --recipe edge --calib data.npz      several forms, the smallest that fits the budget
+    geoc bert.onnx --max-size 30MB --calib data.npz    the most exact form that is small enough
     geoc bert.onnx -o bert.gir                write readable text; geoc bert.gir -o back.onnx reads it
 
   when something is wrong, or did not happen:
@@ -36,11 +38,13 @@ geoc dump MODEL [-o OUT.gir]: print a model as text that `geoc OUT.gir -o MODEL.
     diff <(geoc dump a.onnx) <(geoc dump b.onnx)
 """,
     "passes": """\
-geoc passes [-O2] [--target T]: what passes there are, or what a level runs.
+geoc passes [-O2] [--target T]: what passes and recipes there are, or what a level or a recipe runs.
 
     geoc passes                       every pass, with what it does and its options
     geoc passes fold                  one pass in full
     geoc passes -O2 --target cpu      the pipeline of a level, as --passes takes it
+    geoc passes edge                  a recipe, as a file that --recipe takes
+    geoc passes --recipe edge         the pipelines of what it tries
     geoc model.onnx --passes "$(geoc passes -O2),dce"
 """,
     "rules": """\
@@ -140,7 +144,7 @@ Exit codes: 0 all are right; 1 a rule is wrong or has no instance; 2 bad use or 
 }
 _SHORT = {
     "dump": "print a model as text",
-    "passes": "list passes, or print the pipeline of a level",
+    "passes": "list passes and recipes, or print the pipeline of a level",
     "rules": "list rewrite rules, or print some",
     "targets": "list what can be compiled for",
     "doctor": "say what is installed here, and whether it works",
@@ -159,7 +163,7 @@ _GROUPS = (
     ("verbs", "what to show"),
     ("other", "always"),
 )
-_END = "exit codes: 0 done; 1 compared and wrong, nothing written; 2 bad use or bad input"
+_END = "exit codes: 0 done; 1 compared and wrong, or over a limit: nothing written; 2 bad use or bad input"
 
 
 def help_text(verb: str) -> str:

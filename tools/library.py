@@ -53,6 +53,25 @@ def resolved(arguments: Arguments, registry: Registry) -> tuple[Item, ...]:
     return apply_edits(items, {"drop": left_out})
 
 
+def pipelines_of(arguments: Arguments, registry: Registry) -> list[str]:
+    """The pipeline of each form that a recipe tries, as text, as if there were samples."""
+    from ..lowering.targets import get_target
+    from ..passes.pipelines import render
+    from .calibration.calibration import RANDOM
+    from .compiler import items_of
+    from .recipes.planning import Planner
+    from .settings import Settings
+
+    given = {key: arguments.values[key] for key in ("level", "target", "recipe") if key in arguments.values}
+    settings = Settings(None, calib=RANDOM, **given).with_recipe()
+    target = get_target(settings.target)
+    forms = Planner(settings, target).made().forms
+    found = [items_of(form.attempt, settings, registry, target.pipeline) for form in forms]
+    for items in found:
+        registry.resolve(items)
+    return [render(items) for items in found]
+
+
 def all_rules(registry: Registry) -> list[tuple[str, Rule]]:
     """Every rule with the pass that it belongs to, the user's first."""
     from ..passes.rulepass import RulePass

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..ir.errors import UsageError
 from ..passes.pipelines import Item, parse
@@ -28,7 +29,8 @@ class Attempt(NamedTuple):
     """One precision and the steps behind the pipeline that make it; () for the precision of the source.
 
     `without`: passes of the attempt before it that this one leaves out. Where those changed nothing, it is the same.
-    `first`: steps before the target's forms of operators. `note`: what the user should know of it.
+    `first`: steps before the target's forms of operators. `note`: what the user should know of it. `edits`: changes to
+    the whole pipeline, as targets have them (`pipelines.apply_edits`).
     """
 
     precision: str
@@ -36,6 +38,7 @@ class Attempt(NamedTuple):
     without: tuple[str, ...] = ()
     first: tuple[Item, ...] = ()
     note: str = ""
+    edits: Mapping[str, Any] | None = None
 
 
 def attempts(

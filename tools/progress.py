@@ -24,6 +24,12 @@ class Progress(Instrument):
         self._stage = ""
         self._from = self._to = 0.0
         self._done = self._total = 0
+        self._window = (0.0, 1.0)
+        self._title = ""
+
+    def window(self, text: str, start: float, end: float) -> None:
+        """Let the stages that follow take the bar from `start` to `end`, as parts of what `text` says."""
+        self._window, self._title = (start, end), text
 
     def stage(self, text: str, start: float, end: float, steps: int = 0) -> None:
         """Enter a stage that takes the bar from `start` to `end` (0 to 1) in `steps` passes."""
@@ -58,6 +64,8 @@ class Progress(Instrument):
         passes = self._done + within
         part = passes / (self._done + max(1, self._total - self._done // 2)) if self._total else within
         done = self._from + (self._to - self._from) * min(part, 1.0)
+        done = self._window[0] + (self._window[1] - self._window[0]) * done
+        text = f"{self._title}: {text}" if self._title else text
         filled = round(done * WIDTH)
         bar = "#" * filled + "." * (WIDTH - filled)
         self._out.write(f"\r\x1b[K[{bar}] {done:4.0%}  {text[:48]}  {now - self._begun:.0f} s")

@@ -17,6 +17,7 @@ from .precision import SMALL
 if TYPE_CHECKING:
     from ..ir.core import Model, Node
     from ..passes.instruments import Refusals
+    from .recipes.said import Limit, Tried
 
 SCHEMA = 1
 """Version of the JSON; raised when a field changes its meaning or goes away."""
@@ -204,7 +205,7 @@ class Speed:
 
 @dataclass
 class Report:
-    """Everything the summary says. `model` is the optimized model; `ok` False means checked and wrong."""
+    """Everything the summary says. `model` is the optimized model; `ok` False: checked and wrong, or over a limit."""
 
     source: str = ""
     output: str = ""
@@ -225,6 +226,9 @@ class Report:
     refused: list[Refusal] = field(default_factory=list)
     repairs: list[Repair] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    recipe: dict[str, Any] = field(default_factory=dict)  # its name, path, description and options
+    tried: list[Tried] = field(default_factory=list)  # forms, in the order in which they were tried
+    limits: list[Limit] = field(default_factory=list)
     metric: Score | None = None
     stays: Stays | None = None
     speed: Speed | None = None
@@ -236,8 +240,16 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """False when the result was compared and is wrong (nothing was written then)."""
-        return self.accuracy.status != WRONG
+        """False when the result was compared and is wrong, or is over a limit (nothing was written then)."""
+        return self.accuracy.status != WRONG and all(limit.ok for limit in self.limits)
+
+    @property
+    def failure(self) -> str:
+        """Why it is not `ok`, in one line."""
+        missed = [limit.text() for limit in self.limits if not limit.ok]
+        if self.accuracy.status == WRONG:
+            missed.insert(0, f"wrong: {self.accuracy.reason}")
+        return "; ".join(missed)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, with the schema's and geoc's versions. Times in seconds, sizes in bytes."""
@@ -278,6 +290,9 @@ class Report:
             shown = ", ".join(f"{name} {count}" for name, count in top[:most])
             more = f", {len(top) - most} more" if len(top) > most else ""
             lines.append(f"rewrites  {sum(self.rewrites.values())}: {shown}{more}")
+        if self.recipe:
+            lines.append(f"recipe    {self._recipe_line()}")
+        lines.extend(f"tried     {tried.line()}" for tried in self.tried)
         if self.precision:
             lines.append(f"precision {self._precision_line()}")
         if self.device is not None:
@@ -295,6 +310,10 @@ class Report:
             lines.append(f"speed     {paint('NOT MEASURED', 'yellow')}")
         else:
             lines.append(f"speed     {paint('MEASURED', 'green')}  {self.speed.line()}")
+        for limit in self.limits:
+            met = f"{limit.how} {megabytes(limit.found)} MB, {limit.option}={megabytes(limit.limit)}MB"
+            said = paint("MET", "green") if limit.ok else paint("MISSED", "red")
+            lines.append(f"limit     {said}  {met if limit.ok else f'{limit.text()}; nothing was written'}")
         for repair in self.repairs:
             lines.append(f"{paint('repaired', 'red')}  {repair.what}: {repair.why}")
         for refusal in self.refused:
@@ -324,6 +343,13 @@ class Report:
         more = {kind: count - self.before.fused.get(kind, 0) for kind, count in self.after.fused.items()}
         fused = ", ".join(f"{count} {kind}" for kind, count in more.items() if count > 0)
         return f"{line}   fused {fused}" if fused else line
+
+    def _recipe_line(self) -> str:
+        """Which one was used and what of it counted; the steps that it ran are counted with the rewrites."""
+        found = self.recipe
+        options = ", ".join(f"{key} {value}" for key, value in found["options"].items())
+        steps = ", ".join(f"{name} {self.rewrites.get(name, 0)}" for name in found["steps"])
+        return f"{found['name']}: {found['description']}   {options}" + (f"   rewrites: {steps}" if steps else "")
 
     def _precision_line(self) -> str:
         """How many of the products are in the precision that was chosen, and how many casts it took."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ class Settings:
     metric: str | None = None
     max_drop: Drop | None = None
     goal: str | None = None
+    max_size: int | None = None  # bytes of what is written
+    max_memory: int | None = None  # bytes at the peak of a run
+    recipe: str | None = None  # a name, or a file; what it says is in the other fields already (`recipes.applied`)
     measure: bool = False
     calib: str | None = None
     cache: str | None = None  # a folder for statistics of samples; "off": none; None: where `statistics.py` says
@@ -69,13 +73,26 @@ class Settings:
             rules=tuple(map(name, self.rules)),
             plugin=tuple(map(name, self.plugin)),
             metric=None if self.metric is None else name(self.metric),
+            recipe=None if self.recipe is None else name(self.recipe),
             calib=None if self.calib is None else name(self.calib.rstrip("/")),
             cache=None,
         )
 
+    def with_recipe(self) -> Settings:
+        """With what the recipe says where nothing else was said; a setting that has its default was not said."""
+        if self.recipe is None:
+            return self
+        from .recipes.recipe import find_recipe
+
+        plain = Settings(self.source)
+        given = [each.name for each in fields(self) if getattr(self, each.name) != getattr(plain, each.name)]
+        return replace(self, **converted(find_recipe(self.recipe).settled(given)))
+
     def command(self) -> str:
         """The command line that does the same; "" where the source is not a file."""
         import shlex
+
+        from .recipes.amounts import amount_text
 
         if self.path is None:
             return ""
@@ -108,6 +125,12 @@ class Settings:
             words += ["--cache", self.cache]
         if self.goal is not None:
             words.append(f"--goal={self.goal}")
+        if self.max_size is not None:
+            words.append(f"--max-size={amount_text(self.max_size)}")
+        if self.max_memory is not None:
+            words.append(f"--max-memory={amount_text(self.max_memory)}")
+        if self.recipe is not None:
+            words.append(f"--recipe={self.recipe}")
         if self.measure:
             words.append("--measure")
         if self.emit:
@@ -128,3 +151,28 @@ class Settings:
             words += ["-o", self.output]
         words += ["--seed", str(self.seed)]
         return shlex.join(words)
+
+
+_LISTS = ("shape", "skip", "only", "rules", "plugin", "print_after", "emit")
+
+
+def converted(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings from what the command line, or a recipe, says as text. Raises UsageError that names the option."""
+    found = dict(values)
+    for key in _LISTS:
+        if key in found:
+            found[key] = tuple(found[key])
+    if "max_error" in found:
+        from .precision import read_error
+
+        found["max_error"] = read_error(found["max_error"])
+    if "max_drop" in found:
+        from .metric import read_drop
+
+        found["max_drop"] = read_drop(found["max_drop"])
+    for key in ("max_size", "max_memory"):
+        if key in found:
+            from .recipes.amounts import read_bytes
+
+            found[key] = read_bytes(found[key], f"--{key.replace('_', '-')}")
+    return found

@@ -25,14 +25,15 @@ if TYPE_CHECKING:
 WHOLE = frozenset(("gir", "run", "triton"))  # forms that hold the whole model, whoever runs its nodes
 
 
-def write_outputs(run: Compilation, model: Model, outputs: Sequence[Output]) -> None:
-    """Write the finished model. Raises UnsupportedModel where a form cannot hold it, OSError."""
+def write_outputs(run: Compilation, model: Model, outputs: Sequence[Output]) -> dict[str, int]:
+    """Write the finished model; the bytes of each form. Raises UnsupportedModel where one cannot hold it, OSError."""
     report, settings = run.report, run.settings
     make_folder(outputs)
     report.after.bytes = 0
     order = order_of(run, model)
     refused = _refused(run, model)
     _place(run, model, refused)
+    sizes: dict[str, int] = {}
     for output in outputs:
         try:
             if refused and run.fallback is not None and output.kind not in WHOLE:
@@ -46,11 +47,13 @@ def write_outputs(run: Compilation, model: Model, outputs: Sequence[Output]) -> 
         report.files += result.files
         report.notes += result.notes
         report.engine = result.engine or report.engine
-        report.after.bytes += sum(result.files.values())
+        sizes[output.kind] = sum(result.files.values())
+        report.after.bytes += sizes[output.kind]
         if settings.threads is not None and not output.emitter.threads:
             report.notes.append(f"--threads is not in what is written as {output.kind}; give it to what loads that")
         if settings.weights == "reuse" and output.kind == "onnx":
-            _count_reused(run, model, output.path)
+            sizes[output.kind] += _count_reused(run, model, output.path)
+    return sizes
 
 
 def check_outputs(run: Compilation, model: Model, outputs: Sequence[Output]) -> None:
@@ -144,14 +147,16 @@ def _metadata(run: Compilation) -> dict[str, str]:
     return {**found, "geoc.command": command} if command else found
 
 
-def _count_reused(run: Compilation, model: Model, output: str) -> None:
-    """Data of the source that the output refers to is part of its size, and worth a word."""
+def _count_reused(run: Compilation, model: Model, output: str) -> int:
+    """Data of the source that the output refers to is part of its size, and worth a word; its bytes."""
     spans = reused_spans(model, os.path.dirname(os.path.abspath(output)))
     files = list(dict.fromkeys(path for path, _, _ in spans))
+    size = sum(length for _, _, length in spans)
     if files:
         run.report.reused = files
-        run.report.after.bytes += sum(length for _, _, length in spans)
+        run.report.after.bytes += size
         more = f" and {len(files) - 1} more" if len(files) > 1 else ""
         run.report.notes.append(
             f"needs the source's data: {os.path.basename(files[0])}{more}; --weights=copy writes its own"
         )
+    return size

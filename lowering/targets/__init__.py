@@ -19,6 +19,7 @@ from ...ir.errors import UsageError
 from ...ir.ops.cost import CostModel, Machine
 from ..backend import Backend, backend_of, list_backends
 from ..installed import RUNTIMES, runtime_version
+from ..toml import read_toml
 from .hardware import Hardware, detected, hardware_of, machine
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def _read(name: str) -> dict[str, Any]:
 
 def _from_file(path: str) -> dict[str, Any]:
     """A description outside of geoc; `inherits` names one of geoc's."""
-    data = _load(Path(path))
+    data = read_toml(Path(path))
     parent = data.pop("inherits", None)
     if parent is not None and parent not in list_targets():
         raise UsageError(f"inherits {parent!r}, which is no target{_nearest(str(parent), list_targets())}", source=path)
@@ -202,20 +203,7 @@ def _from_file(path: str) -> dict[str, Any]:
 
 @cache
 def _parsed(name: str) -> dict[str, Any]:
-    return _load(_FOLDER / f"{name}.toml")
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        import tomli as tomllib  # type: ignore[no-redef, unused-ignore]
-
-    try:
-        found: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"is no TOML: {error}", source=str(path)) from None
-    return found
+    return read_toml(_FOLDER / f"{name}.toml")
 
 
 def _this_machine() -> dict[str, Any]:

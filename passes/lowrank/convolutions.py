@@ -10,15 +10,16 @@ import numpy as np
 
 from ...ir.builder import Builder
 from ...ir.core import Model, Node, Value
-from ...ir.errors import UsageError
 from ...ir.ops.cost import CostModel
 from ...ir.tensor import Tensor
 from ...ir.types import F32
-from ..base import Context, Pass, place_of
-from ..naming import check_patterns, is_named
+from ..allocation import Choice, allocate
+from ..base import Context, Pass
+from ..naming import choose_layers
 from ..repair.refit import Original, refit
+from ..settings import check_least, check_share, check_word
 from .factors import Moments
-from .ranks import PARAMETERS, TIME, Choice, allocate
+from .ranks import PARAMETERS, TIME
 from .tensors import Form, Ranks, Spatial, Tucker
 
 TUCKER, SPATIAL = "tucker", "spatial"
@@ -73,13 +74,11 @@ class LowRankConv(Pass):
         return bool(last)
 
     def _check(self) -> None:
-        for option, word, known in (("form", self.form, (TUCKER, SPATIAL)), ("of", self.of, (PARAMETERS, TIME))):
-            if word not in known:
-                raise UsageError(f"{option} of {self.name} is {' or '.join(known)}, not {word!r}", source="--passes")
-        if not 0 < self.left <= 1:
-            raise UsageError(f"left={self.left:g} of {self.name} is no share above 0, up to 1", source="--passes")
-        if self.multiple < 1:
-            raise UsageError(f"multiple={self.multiple} of {self.name} is less than 1", source="--passes")
+        check_word(self, "form", (TUCKER, SPATIAL))
+        check_word(self, "of", (PARAMETERS, TIME))
+        check_share(self, "left")
+        check_least(self, 1, "multiple")
+        check_least(self, 0, "repair", "least")
 
     def _chosen(self, model: Model, ctx: Context) -> list[Node]:
         found = []
@@ -89,17 +88,7 @@ class LowRankConv(Pass):
                 ctx.decline("missed", self.name, "", node, f"a convolution stays whole: {reason}")
             elif reason is not None:
                 found.append(node)
-        names = {name for node in found for name in _names(node)}
-        for option, patterns in (("layers", self.layers), ("keep", self.keep)):
-            check_patterns(self.name, option, patterns, names, "convolution")
-        chosen = []
-        for node in found:
-            budget = ctx.kept.get(place_of(self.name, "", node))
-            if budget is not None:
-                ctx.decline("refused", self.name, "", node, f"it stays whole: {budget}")
-            elif (not self.layers or is_named(_names(node), self.layers)) and not is_named(_names(node), self.keep):
-                chosen.append(node)
-        return chosen
+        return choose_layers(self, found, lambda node: [node], ctx, "convolution")
 
     def _seen(self, model: Model, nodes: list[Node], ctx: Context) -> list[tuple[Node, Moments | None]]:
         """Each convolution with what is known of the channels that it reads."""
@@ -216,12 +205,6 @@ def _refusal(node: Node, least: int) -> str | None:
     if node.attr("auto_pad") not in ("NOTSET", "VALID"):
         return "its padding depends on the size of its input"
     return "other nodes read its weights as well" if len(weight.uses) > 1 else ""
-
-
-def _names(node: Node) -> set[str]:
-    """What a convolution can be called by: its weights, and the nodes of the source that it was made of."""
-    weight = node.inputs[1]
-    return {*node.loc, *([weight.hint] if weight is not None else [])}
 
 
 def _placement(node: Node) -> dict[str, tuple[int, ...]]:

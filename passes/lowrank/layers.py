@@ -37,11 +37,6 @@ class Layer:
         return 1 if self.is_convolution else -1
 
     @property
-    def names(self) -> set[str]:
-        """What it can be called by: its weight, and the nodes of the source that it was made of."""
-        return {self.weight.hint, *self.node.loc}
-
-    @property
     def parameters(self) -> int:
         """Elements of the matrix."""
         return self.inputs * self.outputs

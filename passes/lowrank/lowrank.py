@@ -13,15 +13,17 @@ from ...ir.core import Model, Node, Value
 from ...ir.errors import UsageError
 from ...ir.ops.cost import TYPICAL, CostModel
 from ...ir.tensor import Array
-from ..base import Context, Pass, place_of
-from ..naming import check_patterns, is_named
+from ..allocation import Choice, allocate
+from ..base import Context, Pass
+from ..naming import choose_layers
 from ..portions import within
 from ..quantize.observers import Several
 from ..repair.bias import shift_bias
 from ..repair.refit import Original, refit
+from ..settings import check_least, check_number, check_share, check_word, refused
 from .factors import Moments, Spectrum, square_of
 from .layers import Layer, by_operand, layers_of, put_split
-from .ranks import PARAMETERS, TIME, Choice, allocate, choice, rank_for_energy
+from .ranks import PARAMETERS, TIME, choice, rank_for_energy
 
 DEFAULT_LEFT = 0.75
 AUTO, AWARE, PLAIN = "auto", "aware", "plain"
@@ -86,24 +88,19 @@ class LowRank(Pass):
         return bool(made)
 
     def _check(self) -> None:
-        def bad(text: str) -> UsageError:
-            return UsageError(f"{text} of {self.name}", source="--passes")
-
-        given = [(n, v) for n in ("left", "rank", "energy") if (v := getattr(self, n)) is not None]
+        given = [name for name in ("left", "rank", "energy") if getattr(self, name) is not None]
         if len(given) > 1:
-            raise bad(f"{' and '.join(name for name, _ in given)} say the same in different ways: give one")
-        for name, value in given:
-            if not isinstance(value, (int, float)):
-                raise bad(f"{name}={value} is no number")
-            if name != "rank" and not 0 < value <= 1:
-                raise bad(f"{name}={value:g} is no share above 0, up to 1")
-            if name == "rank" and (value <= 0 or (value >= 1 and value != int(value))):
-                raise bad(f"rank={value:g} is neither a number of at least 1 nor a share below 1")
-        if self.multiple < 1:
-            raise bad(f"multiple={self.multiple} is less than 1")
-        for name, word, known in (("of", self.of, (PARAMETERS, TIME)), ("method", self.method, (AUTO, AWARE, PLAIN))):
-            if word not in known:
-                raise UsageError(f"{name} of {self.name} is {' or '.join(known)}, not {word!r}", source="--passes")
+            said = f"{' and '.join(given)} of {self.name} say the same in different ways: give one"
+            raise UsageError(said, source="--passes")
+        check_share(self, "left", "energy")
+        check_number(self, "rank")
+        rank = self.rank
+        if rank is not None and not (0 < rank < 1 or (rank >= 1 and float(rank).is_integer())):
+            raise refused(self, "rank", "is neither a number of at least 1 nor a share below 1")
+        check_least(self, 1, "multiple", "memory")
+        check_least(self, 0, "repair", "least")
+        check_word(self, "of", (PARAMETERS, TIME))
+        check_word(self, "method", (AUTO, AWARE, PLAIN))
 
     @property
     def _left(self) -> float:
@@ -115,17 +112,7 @@ class LowRank(Pass):
         found, others = layers_of(model.graph, self.least)
         for node, reason in others:
             ctx.decline("missed", self.name, "", node, f"a weight stays whole: {reason}")
-        names = {name for layer in found for name in layer.names}
-        for option, patterns in (("layers", self.layers), ("keep", self.keep)):
-            check_patterns(self.name, option, patterns, names)
-        chosen = []
-        for layer in found:
-            budget = ctx.kept.get(place_of(self.name, "", layer.node))
-            if budget is not None:
-                ctx.decline("refused", self.name, "", layer.node, f"it stays whole: {budget}")
-            elif (not self.layers or is_named(layer.names, self.layers)) and not is_named(layer.names, self.keep):
-                chosen.append(layer)
-        return chosen
+        return choose_layers(self, found, lambda layer: [layer.node], ctx)
 
     def _seen(self, model: Model, layers: list[Layer], ctx: Context | None) -> Iterator[list[_Seen]]:
         """Layers that multiply one value, with the directions of their weights; group by group, as memory allows."""

@@ -9,7 +9,6 @@ import numpy as np
 from ...ir.core import Node
 from ...ir.ops.cost import CostModel
 from ...ir.tensor import Array
-from ..naming import names_of
 from .follow import HEAD, NORMED, STREAM, Following, fraction
 from .labels import Reason
 
@@ -40,11 +39,6 @@ class Family:
     def total(self) -> int:
         """All units, fixed ones as well."""
         return len(self.units) + self.fixed
-
-    @property
-    def names(self) -> set[str]:
-        """What it can be called by: the nodes that make it, and their weights."""
-        return names_of(self.makers)
 
     def kept_counts(self, multiple: int) -> list[int]:
         """How many units may be left: all, or what makes axes of a multiple where they are long enough for that."""

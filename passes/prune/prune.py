@@ -11,10 +11,11 @@ import numpy as np
 from ...ir.core import Model, Node
 from ...ir.errors import UsageError
 from ...ir.tensor import Array
-from ..base import Context, Pass, place_of
-from ..lowrank.ranks import Choice, allocate
-from ..naming import check_patterns, is_named
+from ..allocation import Choice, allocate, lowest_price
+from ..base import Context, Pass
+from ..naming import choose_layers
 from ..repair.refit import Original, refit
+from ..settings import check_least, check_share, check_word
 from .cut import apply_cut
 from .families import CHANNELS, HEADS, NEURONS, STREAMS, Family, Work, families_of
 from .follow import Following, follow
@@ -25,7 +26,6 @@ AUTO = "auto"
 UNIFORM, GLOBAL = "uniform", "global"
 _PROBED = 0.75  # of the units of a family, where its weight is measured
 _LEFT = 0.75  # of the arithmetic, where nothing is said
-_STEPS = 60  # of the bisection over prices
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Prune(Pass):
     """Channels of convolutions, attention heads and neurons of dense layers go; what is left is dense and smaller.
 
     How much is said in one of two ways. `left`: the share of the multiplications of all layers that is left, 0.75 where
-    nothing is said (0 says nothing); each layer gives what costs the least for what it saves. Or `channels`, `heads`,
+    nothing is said; each layer gives what costs the least for what it saves. Or `channels`, `heads`,
     `neurons` and `streams`: the share of each kind that is left, of every layer (`ranking` uniform) or of all together,
     where it costs least (global). Streams are the axes that residual additions and layer normalizations hold together:
     they are cut only where `streams` says so, and a normalization of fewer numbers computes something else.
@@ -53,7 +53,7 @@ class Prune(Pass):
     name: ClassVar[str] = "prune"
     lossy: ClassVar[bool] = True
     settles: ClassVar[bool] = True
-    left: float = 0.0
+    left: float | None = None
     channels: float = 1.0
     heads: float = 1.0
     neurons: float = 1.0
@@ -102,42 +102,25 @@ class Prune(Pass):
         return {CHANNELS: self.channels, HEADS: self.heads, NEURONS: self.neurons, STREAMS: self.streams}
 
     def _check(self) -> None:
-        def bad(text: str) -> UsageError:
-            return UsageError(f"{text} of {self.name}", source="--passes")
-
-        for name, value in {**self.shares, "left": self.left or _LEFT}.items():
-            if not 0 < value <= 1:
-                raise bad(f"{name}={value:g} is no share above 0, of 1 at most,")
-        if self.left and min(self.shares.values()) < 1:
-            raise bad("left, and shares of kinds, say the same in different ways: give one")
-        if self.multiple < 1:
-            raise bad(f"multiple={self.multiple} is less than 1")
-        for name, number in (("repair", self.repair), ("probe", self.probe)):
-            if number < 0:
-                raise bad(f"{name}={number} is less than 0")
-        known = (AUTO, MAGNITUDE, ACTIVATIONS, RECONSTRUCTION)
-        for name, word, words in (("importance", self.importance, known), ("ranking", self.ranking, (UNIFORM, GLOBAL))):
-            if word not in words:
-                raise UsageError(f"{name} of {self.name} is {' or '.join(words)}, not {word!r}", source="--passes")
+        check_share(self, "left", *self.shares)
+        if self.left is not None and min(self.shares.values()) < 1:
+            said = f"left of {self.name}, and shares of kinds, say the same in different ways: give one"
+            raise UsageError(said, source="--passes")
+        check_least(self, 1, "multiple", "memory")
+        check_least(self, 0, "repair", "probe")
+        check_word(self, "importance", (AUTO, MAGNITUDE, ACTIVATIONS, RECONSTRUCTION))
+        check_word(self, "ranking", (UNIFORM, GLOBAL))
 
     # What may go
 
     def _chosen(self, families: list[Family], ctx: Context) -> list[Family]:
-        names = {name for family in families for name in family.names}
-        for option, patterns in (("layers", self.layers), ("keep", self.keep)):
-            check_patterns(self.name, option, patterns, names)
         is_by_left = min(self.shares.values()) == 1
         chosen = []
-        for family in families:
-            if (self.layers and not is_named(family.names, self.layers)) or is_named(family.names, self.keep):
-                continue
+        for family in choose_layers(self, families, lambda family: family.makers, ctx):
             wanted = family.kind != STREAMS if is_by_left else self.shares[family.kind] < 1
             if not wanted:
                 continue
-            budget = ctx.kept.get(place_of(self.name, "", family.node))
-            if budget is not None:
-                ctx.decline("refused", self.name, "", family.node, f"its {family.kind} stay whole: {budget}")
-            elif len(family.units) < 2:
+            if len(family.units) < 2:
                 if family.reason is not None:
                     where = " of ".join(filter(None, [family.reason.node.op.key, *family.reason.node.loc[:1]]))
                     said = f"its {family.kind} stay whole: {family.reason.text} ({where})"
@@ -178,21 +161,17 @@ class Prune(Pass):
         """Counts that lose the least, with a share of the arithmetic left."""
         work = Work(found, ctx.cost)
         whole = work.total(np.ones(len(found.labels.roots), bool))
-        limit = (self.left or _LEFT) * whole
+        limit = (_LEFT if self.left is None else self.left) * whole
         each = [sum(work.of[node] for node in family.touched) / max(whole, 1.0) for family in families]
         choices = [self._choice(f, curve, cost / f.total) for f, curve, cost in zip(families, curves, each)]
 
         def counts(price: float) -> list[int]:
             return [int(choice.ranks[choice.best(price)]) for choice in choices]
 
-        low, high = 0.0, 1e-6
-        while high < 1e9 and work.total(left_of(found, families, curves, counts(high))) > limit:
-            low, high = high, high * 10
-        for _ in range(_STEPS):
-            middle = (low + high) / 2
-            is_within = work.total(left_of(found, families, curves, counts(middle))) <= limit
-            low, high = (low, middle) if is_within else (middle, high)
-        return counts(high)
+        def total(price: float) -> float:
+            return work.total(left_of(found, families, curves, counts(price)))
+
+        return counts(lowest_price(total, limit))
 
     def _choice(self, family: Family, curve: Curve, cost: float) -> Choice:
         """How many units may be left: `ranks` of the choice are counts."""

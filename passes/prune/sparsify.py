@@ -11,12 +11,13 @@ from ...ir.core import Model, Node, constant
 from ...ir.errors import UsageError
 from ...ir.tensor import Array, Tensor
 from ...ir.types import F32
-from ..base import Context, Pass, place_of
-from ..naming import check_patterns, is_named, names_of
+from ..base import Context, Pass
+from ..naming import choose_layers
 from ..portions import within
 from ..quantize.gptq import compensate, inverse_factor
 from ..repair.bias import shift_bias
 from ..repair.products import Moment, covariance_bytes, matrices, moments, weights_of
+from ..settings import check_least, check_share, check_word
 from .patterns import Pattern, summed_axis
 
 AUTO, MAGNITUDE, WANDA, SPARSEGPT = "auto", "magnitude", "wanda", "sparsegpt"
@@ -71,13 +72,10 @@ class Sparsify(Pass):
         return changed
 
     def _checked(self) -> Pattern | None:
-        if not 0 < self.share < 1:
-            text = f"share={self.share:g} of {self.name} is no share above 0 and below 1"
-            raise UsageError(text, source="--passes")
-        known = (AUTO, MAGNITUDE, WANDA, SPARSEGPT)
-        if self.method not in known:
-            text = f"method of {self.name} is {' or '.join(known)}, not {self.method!r}"
-            raise UsageError(text, source="--passes")
+        check_share(self, "share", whole=False)
+        check_word(self, "method", (AUTO, MAGNITUDE, WANDA, SPARSEGPT))
+        check_least(self, 1, "samples", "memory")
+        check_least(self, 0, "least")
         try:
             return Pattern.parse(self.pattern) if self.pattern else None
         except ValueError as error:
@@ -85,20 +83,11 @@ class Sparsify(Pass):
 
     def _chosen(self, model: Model, pattern: Pattern | None, ctx: Context) -> list[Node]:
         found = [node for node in model.graph if _can_be_sparse(node, self.least)]
-        known = names_of(found)
-        for option, patterns in (("layers", self.layers), ("keep", self.keep)):
-            check_patterns(self.name, option, patterns, known)
         chosen = []
-        for node in found:
-            names = names_of([node])
-            if (self.layers and not is_named(names, self.layers)) or is_named(names, self.keep):
-                continue
+        for node in choose_layers(self, found, lambda node: [node], ctx):
             axis, weight = summed_axis(node), node.inputs[1]
             assert axis is not None and weight is not None and weight.const is not None
-            budget = ctx.kept.get(place_of(self.name, "", node))
-            if budget is not None:
-                ctx.decline("refused", self.name, "", node, f"it stays whole: {budget}")
-            elif pattern is not None and weight.const.shape[axis] % pattern.block:
+            if pattern is not None and weight.const.shape[axis] % pattern.block:
                 said = f"it stays whole: {weight.const.shape[axis]} channels are no multiple of {pattern.block}"
                 ctx.decline("missed", self.name, "", node, said)
             else:

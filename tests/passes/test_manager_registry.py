@@ -51,9 +51,9 @@ def test_options_reach_the_pass() -> None:
     [
         ("dse", r"column 1: there is no pass 'dse'; did you mean dce"),
         ("dce, fold{max_bite=1}", r"column 6: pass fold has no option 'max_bite'; did you mean max_bytes\?"),
-        ("fold{max_bytes=many}", r"option max_bytes of pass fold is int .*not many"),
-        ("fold{max_bytes=true}", r"is int .*not true"),
-        ("fold{max_bytes=1.5}", r"is int .*not 1.5"),
+        ("fold{max_bytes=many}", r"option max_bytes of pass fold is a whole number .*not many"),
+        ("fold{max_bytes=true}", r"is a whole number .*not true"),
+        ("fold{max_bytes=1.5}", r"is a whole number .*not 1.5"),
     ],
 )
 def test_wrong_names_and_options(text: str, message: str) -> None:

@@ -15,7 +15,7 @@ import geoc
 from geoc.ir.errors import UsageError
 from geoc.lowering.targets import get_target, list_targets
 from geoc.tools.cli import main
-from geoc.tools.precision import attempts, read_error
+from geoc.tools.precision import Attempt, attempts, read_error
 
 from .toys import finish
 
@@ -130,7 +130,7 @@ def test_what_a_runtime_does_better_comes_before_what_the_source_says() -> None:
     first = [step.name for step in tried[0].items]  # type: ignore[union-attr]
     assert first[0] == "trt-unrounded" and [s.name for s in tried[1].items] == first[1:]  # type: ignore[union-attr]
     assert [(a.precision, a.without) for a in tried[:2]] == [("fp16", ()), ("fp16", ("trt-unrounded",))]
-    assert tried[-1] == ("", (), (), (), "")
+    assert tried[-1] == Attempt("", ())
     assert [a.items for a in attempts(get_target("a100"), "fp16", 2)] == [tried[0].items]
 
 

@@ -78,3 +78,16 @@ def test_short_work_and_pipes_show_nothing(clock: Clock) -> None:
         bar.finished()
         assert out.getvalue() == ""
     progress.Progress(None).stage("reading", 0.0, 0.1)
+
+
+def test_stages_in_a_window_move_the_bar_by_its_part(clock: Clock) -> None:
+    out = Terminal()
+    bar = progress.Progress(out)
+    bar.window("2 of 4, prune", 0.25, 0.5)
+    clock.now += 3.0
+    bar.stage("comparing", 0.5, 1.0)
+    assert " 38%  2 of 4, prune: comparing" in out.getvalue()  # 0.25 + 0.5 * 0.25
+    clock.now += 3.0
+    bar.window("", 0.0, 1.0)
+    bar.stage("writing", 0.9, 1.0)
+    assert " 90%  writing" in out.getvalue()

@@ -72,8 +72,13 @@ def compile_checked(run: Compilation, model: Model, mode: str) -> Model:
     if judge is None:
         run.choose_unchecked()
         return run.optimize(model, run.final_instruments())
-    was_lossy = run.is_lossy
-    chosen = within_budget(run, judge, model)
+    was_lossy = run.is_lossy or bool(run.plan.kind)
+    if run.plan.kind:
+        from ..recipes.search import FormSearch  # most compilations try no forms
+
+        chosen = FormSearch(run, judge).model(model)
+    else:
+        chosen = within_budget(run, judge, model)
     if chosen is not None:
         return chosen
     model = run.model() if was_lossy else model

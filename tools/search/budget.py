@@ -57,6 +57,14 @@ def within_budget(run: Compilation, judge: Judge, model: Model) -> Model | None:
     precision where the target has both (`weighing`). One precision that was asked for is an order: without a budget its
     model is the result whatever comes out.
     """
+    taken = fastest_within(run, judge, model)
+    if taken is None:
+        return None
+    return accepted(run, judge, taken.choose(run))
+
+
+def fastest_within(run: Compilation, judge: Judge, model: Model) -> Candidate | None:
+    """That attempt, chosen in the report; None for the model as it is without a lower precision."""
     automatic = len(run.attempts) > 1
     failed: list[Trial] = []
     small: list[Candidate] = []  # in numbers of 8 bits, that fit
@@ -67,7 +75,7 @@ def within_budget(run: Compilation, judge: Judge, model: Model) -> Model | None:
         run.choose(attempt)
         if not run.is_lossy:
             break
-        judge.max_error = _limit(run, automatic)
+        judge.max_error = limit_of(run, automatic)
         if run.settings.measure and not number:
             from .layer_times import refuse_slow  # these bring all that quantizes: only where something is lowered
 
@@ -88,9 +96,9 @@ def within_budget(run: Compilation, judge: Judge, model: Model) -> Model | None:
     if small:
         taken = _weighed(run, small, taken)
     if taken is not None:
-        return _accepted(run, judge, taken.choose(run))
+        return taken
     if failed and not failed[0].attempt.precision:  # --passes says what to run: there is no other form
-        return _accepted(run, judge, failed[0])
+        return Candidate.of(run, failed[0])
     run.kept = dict(run.slow)
     run.report.stays = None
     if failed and not automatic:
@@ -134,7 +142,7 @@ def _weighed(run: Compilation, small: list[Candidate], taken: Candidate | None) 
     return found
 
 
-def _limit(run: Compilation, automatic: bool) -> float:
+def limit_of(run: Compilation, automatic: bool) -> float:
     """The relative L2 error that outputs may have: by default what `auto` allows, unless a metric limits it instead."""
     given, drop = run.settings.max_error, run.settings.max_drop
     return given if given is not None else MAX_ERROR if automatic and drop is None else math.inf
@@ -144,12 +152,17 @@ def try_out(run: Compilation, judge: Judge, attempt: Attempt, model: Model) -> T
     """Run the pipeline that is chosen over the source, and judge what comes out."""
     lowered = Lowered()
     made = run.optimize(model, [*run.final_instruments(), lowered])
+    return judged(run, judge, attempt, made, lowered.found)
+
+
+def judged(run: Compilation, judge: Judge, attempt: Attempt, made: Model, lowered: bool) -> Trial:
+    """What comparison and metric say of a model that was made last."""
     run.progress.stage("comparing", 0.7, 0.9)
     verdict = judge.compare(made)
     if run.metric is not None and verdict.ok:
         run.progress.stage("measuring by --metric", 0.8, 0.9)
         run.metric.limit(verdict, judge, made)
-    return Trial(attempt, made, lowered.found, verdict, (run.tally, run.refusals))
+    return Trial(attempt, made, lowered, verdict, (run.tally, run.refusals))
 
 
 def _pays(run: Compilation, trial: Trial, automatic: bool) -> bool:
@@ -167,7 +180,8 @@ def _pays(run: Compilation, trial: Trial, automatic: bool) -> bool:
     return True
 
 
-def _accepted(run: Compilation, judge: Judge, trial: Trial) -> Model:
+def accepted(run: Compilation, judge: Judge, trial: Trial) -> Model:
+    """The model of a trial as the result: what the report says is of it."""
     found = trial.verdict
     run.tally, run.refusals = trial.watching
     run.report.accuracy = Accuracy(

@@ -33,8 +33,8 @@ def loss(run: Compilation, model: Model, attempt: Attempt, surely: bool) -> str:
     """
     if not can_time(run) or (run.report.before.bytes > LARGE and not run.settings.measure):
         return ""
-    forms = {attempt.precision: model, FLOATS: _in_floats(run, attempt)}
-    speed = _timed(run, forms, RUNS, PATIENCE)
+    forms = {attempt.precision: model, FLOATS: in_floats(run, attempt)}
+    speed = timed(run, forms, RUNS, PATIENCE)
     if speed is None:
         return ""
     middle, _, high = speed.ratios[FLOATS]
@@ -51,7 +51,7 @@ def measure_result(run: Compilation, model: Model) -> None:
         return
     run.progress.stage("timing", 0.85, 0.9)
     name = run.report.precision or "the result"
-    speed = _timed(run, {name: model}, None, None, with_source=True)
+    speed = timed(run, {name: model}, None, None, with_source=True)
     if speed is None:
         run.report.notes.append("--measure: no inputs can be made up; nothing was timed")
         return
@@ -59,7 +59,7 @@ def measure_result(run: Compilation, model: Model) -> None:
     run.report.speed = speed
 
 
-def _in_floats(run: Compilation, attempt: Attempt) -> Model:
+def in_floats(run: Compilation, attempt: Attempt) -> Model:
     """The model that is written where nothing is lowered."""
     kept, pipeline = run.kept, run.report.pipeline
     run.kept = {}
@@ -71,12 +71,14 @@ def _in_floats(run: Compilation, attempt: Attempt) -> Model:
         run.kept, run.report.pipeline = kept, pipeline
 
 
-def _timed(
-    run: Compilation, forms: dict[str, Model], runs: int | None, patience: float | None, with_source: bool = False
-) -> Speed | None:
-    """The first of `forms` timed beside the others; None where there is nothing to run them on."""
+def timed(
+    run: Compilation, forms: dict[str, Model], runs: int | None, patience: float | None, with_source: bool = False,
+    given: dict[str, Any] | None = None,
+) -> Speed | None:  # fmt: skip
+    """The first of `forms` timed beside the others, on `given` inputs or some that the source ran on; None where there
+    is nothing to run them on."""
     first = next(iter(forms))
-    feeds = example_feeds(run, forms[first])
+    feeds = given or example_feeds(run, forms[first])
     if not feeds and forms[first].graph.inputs:
         return None
     with tempfile.TemporaryDirectory(prefix="geoc-time-") as folder:

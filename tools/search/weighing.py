@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ...ir.clone import clone_model
 from ...ir.core import Model
-from ...lowering.estimate import estimate_model
+from ...lowering.estimate import Estimate, estimate_model
 from ...passes.base import Place
 from ..inputs.shapes import Shapes, specialise
 from ..precision import SMALL, Attempt
@@ -80,12 +80,18 @@ def faster(run: Compilation, small: list[Candidate], other: Candidate | None) ->
 
 def seconds(run: Compilation, model: Model) -> tuple[float, list[str]]:
     """What a model takes on the target, and the sizes that were assumed for that where --shape leaves them open."""
+    found, assumed = estimated(run, model)
+    return found.seconds, assumed
+
+
+def estimated(run: Compilation, model: Model) -> tuple[Estimate, list[str]]:
+    """The estimate behind that. Raises UsageError for a target without peak numbers."""
     copy, _ = clone_model(model)
     best = run.shapes.best
     specialise(copy, Shapes(symbols=dict(best)))
     ranges = [f"{name}={best[name]}" for name, size in run.shapes.symbols.items() if not isinstance(size, int)]
     assumed = assume(copy)
-    return estimate_model(copy, run.target).seconds, [*ranges, *assumed]
+    return estimate_model(copy, run.target), [*ranges, *assumed]
 
 
 def _text(time: float) -> str:

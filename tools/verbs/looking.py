@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ...ir.errors import UsageError
 from ..args import Arguments
-from ..library import all_rows, all_rules, one_model, read_model, registry_of, resolved
+from ..library import all_rows, all_rules, one_model, pipelines_of, read_model, registry_of, resolved
 
 if TYPE_CHECKING:
     from ...ir.rewrite import Rule
@@ -38,16 +38,29 @@ def dump_verb(arguments: Arguments) -> int:
 
 
 def passes_verb(arguments: Arguments) -> int:
-    """``geoc passes``: the list, or with -O or --passes the resolved pipeline on one line."""
+    """``geoc passes``: the list with the recipes, or with -O, --passes or --recipe resolved pipelines, one a line."""
     from ...passes.pipelines import render
 
     registry = registry_of(arguments)
+    if "recipe" in arguments.values:
+        print("\n".join(pipelines_of(arguments, registry)))
+        return 0
     if any(key in arguments.values for key in ("level", "passes", "target", "skip", "only")):
         print(render(resolved(arguments, registry)))
         return 0
-    names = arguments.words or registry.names()
-    for name in names:
-        _print_pass(registry, name, full=bool(arguments.words))
+    from ..recipes.recipe import find_recipe, shipped
+
+    for name in arguments.words:
+        if name in shipped() or name.endswith(".toml"):
+            print(find_recipe(name).text.rstrip("\n"))
+        else:
+            _print_pass(registry, name, full=True)
+    if not arguments.words:
+        for name in registry.names():
+            _print_pass(registry, name, full=False)
+        print("\nrecipes, for --recipe; `geoc passes NAME` prints one")
+        for name in shipped():
+            print(f"{name:<16}{find_recipe(name).description}")
     return 0
 
 

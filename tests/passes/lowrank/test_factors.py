@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from geoc.passes.allocation import Choice, allocate
 from geoc.passes.lowrank import factors
 from geoc.passes.lowrank.factors import Moments, Spectrum, square_of
-from geoc.passes.lowrank.ranks import Choice, allocate, choice, rank_for_energy
+from geoc.passes.lowrank.ranks import choice, rank_for_energy
 
 
 def read(rows: int, inputs: int, seed: int = 0) -> Any:

@@ -404,9 +404,10 @@ def test_multiples_and_names() -> None:
 
 
 @pytest.mark.parametrize("options, message", [
-    ("channels=1.5", "channels=1.5 is no share above 0, of 1 at most, of prune"),
-    ("heads=0", "heads=0 is no share"),
-    ("left=-0.5", "left=-0.5 is no share"),
+    ("channels=1.5", "channels=1.5 of prune is no share above 0, up to 1"),
+    ("heads=0", "heads=0 of prune is no share"),
+    ("left=-0.5", "left=-0.5 of prune is no share"),
+    ("left=0", "left=0 of prune is no share above 0, up to 1"),
     ("left=0.5,channels=0.5", "give one"),
     ('channels=0.5,layers=["nothing*"]', "'nothing*' names no layer"),
     ("channels=0.5,keep=[nothing]", "'nothing' names no layer"),
@@ -432,6 +433,6 @@ def test_nothing_is_written_for_bad_settings_and_the_command_checks_what_it_cut(
     write(model_of(CHAIN), str(source))
     assert main([str(source), "--passes", "@O1,prune{channels=2},@O2", "-o", str(out)]) == 2
     said = capsys.readouterr().err
-    assert "channels=2 is no share" in said and len(said.strip().splitlines()) == 1 and not out.exists()
+    assert "channels=2 of prune is no share" in said and len(said.strip().splitlines()) == 1 and not out.exists()
     assert main([str(source), "--passes", "@O1,prune{channels=0.5},@O2", "-o", str(out), "--check=off"]) == 0
     assert out.stat().st_size < source.stat().st_size

@@ -1,0 +1,63 @@
+"""What a form would gain, before it is made: a guess by the sizes of layers, which says in which order to try forms.
+
+    guess = guess_of(form, floats, target, sizes)
+    guess.bytes, guess.seconds
+
+Weights of products take as many bits as the precision says, and as much of them as passes leave. Time is that of a
+roofline of what is left, less what 8-bit integers save of each layer (`passes.quantize.speed`). Of a runtime's kernels
+it knows nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from ...ir.core import Model, Node
+from ...ir.ops.cost import CostModel, Machine
+from ...passes.quantize.speed import IntegerSpeed
+from ..precision import SMALL
+
+if TYPE_CHECKING:
+    from ...lowering.targets import Target
+    from .forms import Form
+
+# Of a weight, with its share of scales.
+_BITS = {"w8a8": 8.0, "w8a16": 8.5, "w4a16": 4.5, "fp8": 8.0, "fp16": 16.0, "bf16": 16.0}
+_LAYERS = ("MatMul", "Gemm", "Conv")
+
+
+class Guess(NamedTuple):
+    """Bytes of the weights, and seconds of a run."""
+
+    bytes: float
+    seconds: float
+
+
+def guess_of(form: Form, floats: Model, target: Target, sizes: dict[str, int]) -> Guess:
+    """Of a form of a model, which is given as it is in floats; `sizes` of symbolic dimensions."""
+    speed = IntegerSpeed(target.integers, target.hardware, sizes=sizes)
+    cost = target.cost_model or CostModel(Machine(1e11, speed.bandwidth, speed.launch))
+    precision = form.attempt.precision.removesuffix("kv8")
+    bits = _BITS.get(precision, 32.0)
+    weights = seconds = 0.0
+    seen: set[object] = set()
+    for node in floats.walk():
+        time = cost.seconds(node) or 0.0
+        constants = [v for v in node.inputs if v is not None and v.const is not None and v not in seen]
+        seen.update(constants)
+        own = 1.0 * sum(v.const.length for v in constants if v.const is not None)
+        if _is_layer(node):
+            if precision in SMALL:
+                time -= max(0.0, min(speed.gain(node), 0.9 * time))
+            time *= form.left
+            own *= form.left * bits / 32.0
+        elif node.op.key == "Gather":
+            own *= bits / 32.0
+        seconds += time
+        weights += own
+    return Guess(weights, seconds)
+
+
+def _is_layer(node: Node) -> bool:
+    weight = node.input(1)
+    return node.op.key in _LAYERS and weight is not None and weight.const is not None
