@@ -48,6 +48,7 @@ BUILT_IN: dict[str, str] = {
     "low-rank-conv": ".lowrank.convolutions:LowRankConv",
     "prune": ".prune.prune:Prune",
     "sparsify": ".prune.sparsify:Sparsify",
+    "palettize": ".palettes.palettize:Palettize",
 }
 RULE_SETS: dict[str, str] = {
     "identity": ".simplify.arrangement",

@@ -22,6 +22,7 @@ from ..installed import RUNTIMES, runtime_version
 from .hardware import Hardware, detected, hardware_of, machine
 
 if TYPE_CHECKING:
+    from ...ir.types import DType
     from ...passes.quantize.kernels import Integers
     from ...passes.quantize.small_floats import Floats
 
@@ -96,6 +97,11 @@ class Target:
     def floats(self) -> Floats:
         """What its runtime multiplies in floats of 8 and 4 bits on its hardware."""
         return self.backend.floats(self.hardware)
+
+    @property
+    def lookups(self) -> frozenset[DType]:
+        """Element types of codes of which its runtime makes weights once, when it loads a model."""
+        return self.backend.lookups
 
     @property
     def max_opset(self) -> int:
