@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ def least_error(values: Any, count: int, importance: Any) -> float:
     found = []
     for cuts in combinations(range(1, len(x)), count - 1):
         ends = [0, *cuts, len(x)]
-        found.append(sum(inner(slice(a, b)) for a, b in zip(ends, ends[1:])))
+        found.append(sum(inner(slice(a, b)) for a, b in pairwise(ends)))
     return min(found)
 
 
