@@ -32,9 +32,9 @@ class Palettize(Pass):
     from the weights. Tables of which rows are looked up have codes of `table_bits`; with 0 they stay as they are.
 
     `method` says how codes are found: kmeans (to the nearest), gptq (with samples, --calib: weights count by the
-    squares of what they meet, and make up for the errors of those before them; arXiv 2210.17323), or auto, gptq where there are
-    samples. Weights that no product reads alone, as tables, always take the nearest. With samples biases take what the
-    mean of the outputs loses; at most `samples` are looked at.
+    squares of what they meet, and make up for the errors of those before them; arXiv 2210.17323), or auto, gptq where
+    there are samples. Weights that no product reads alone, as tables, always take the nearest. With samples biases take
+    what the mean of the outputs loses; at most `samples` are looked at.
 
     The look-ups are standard operators on constants, which a runtime computes once, when it loads the model: the file
     is smaller, speed and memory are those of the floats. A target that would do so on every run gets none. Codes take
