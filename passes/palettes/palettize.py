@@ -32,7 +32,7 @@ class Palettize(Pass):
     from the weights. Tables of which rows are looked up have codes of `table_bits`; with 0 they stay as they are.
 
     `method` says how codes are found: kmeans (to the nearest), gptq (with samples, --calib: weights count by the
-    squares of what they meet, and make up for the errors of those before them; arXiv 2210.17323), or auto, gptq where
+    variance of what they meet, and make up for the errors of those before them; arXiv 2210.17323), or auto, gptq where
     there are samples. Weights that no product reads alone, as tables, always take the nearest. With samples biases take
     what the mean of the outputs loses; at most `samples` are looked at.
 
@@ -228,8 +228,8 @@ def _numbers(codes: Array, palettes: Array) -> Array:
 
 
 def _importance(seen: Moment | None, outputs: int) -> Array | None:
-    """How much each weight [outputs, inputs] counts: by the mean square of what it meets."""
+    """How much each weight [outputs, inputs] counts: by the variance of what it meets; the bias takes the mean."""
     if seen is None:
         return None
-    squares = np.diagonal(seen.covariance, axis1=1, axis2=2) + seen.mean**2
-    return np.repeat(squares, outputs // len(squares), axis=0)
+    variances = np.maximum(np.diagonal(seen.covariance, axis1=1, axis2=2), 0.0)
+    return np.repeat(variances, outputs // len(variances), axis=0)
