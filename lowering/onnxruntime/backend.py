@@ -22,6 +22,7 @@ class OnnxRuntime(Backend):
 
     runtime: ClassVar[str] = "onnxruntime"
     title: ClassVar[str] = "ONNX Runtime"
+    sparse_constants: ClassVar[bool] = True
     lookups: ClassVar[frozenset[DType]] = frozenset((U2, U4, U8))
 
     def limits(self, version: str | None) -> tuple[int, int]:

@@ -99,6 +99,11 @@ class Target:
         return self.backend.floats(self.hardware)
 
     @property
+    def sparse_constants(self) -> bool:
+        """Whether its runtime loads constants that are stored without their zeros."""
+        return self.backend.sparse_constants
+
+    @property
     def lookups(self) -> frozenset[DType]:
         """Element types of codes of which its runtime makes weights once, when it loads a model."""
         return self.backend.lookups
