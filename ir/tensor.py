@@ -58,6 +58,29 @@ class MappedFile:
         self.view = memoryview(data)
         return self
 
+    @classmethod
+    def temporary(cls, data: Any) -> MappedFile:
+        """Bytes (anything with a buffer) moved out of memory, to a file without a name that goes with this object.
+
+        `path` is empty. It lies where `tempfile` puts files (TMPDIR). Raises OSError where there is no room.
+        """
+        import tempfile
+
+        self = cls.in_memory(b"")
+        file = tempfile.TemporaryFile()  # noqa: SIM115  (kept open as long as the map)
+        file.write(data)
+        file.flush()
+        self._file = file
+        self.size = file.tell()
+        self.buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if self.size else b""
+        self.view = memoryview(self.buffer)
+        return self
+
+    @property
+    def on_disk(self) -> bool:
+        """True if parts of it can be read without being mapped."""
+        return self._file is not None
+
     def descriptor(self) -> int:
         """A file descriptor for copying without touching the map. Only for files on disk."""
         assert self._file is not None, "bytes in memory have no descriptor"
@@ -123,6 +146,13 @@ class Tensor:
             array = array.view()
             array.flags.writeable = False
         tensor._array = array
+        return tensor
+
+    @classmethod
+    def spilled(cls, array: Array) -> Tensor:
+        """A copy of an array in a temporary file, read from there when asked for. For whole-byte types of numpy."""
+        tensor = cls(dtype_of(array.dtype), tuple(array.shape))
+        tensor.file = MappedFile.temporary(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
         return tensor
 
     @classmethod
@@ -205,7 +235,7 @@ class Tensor:
 
         Those of a file are read and not mapped, so that its pages do not count as this process's memory.
         """
-        if self.file is None or not self.file.path or self.dtype.bits < 8 or self.dtype is STR:
+        if self.file is None or not self.file.on_disk or self.dtype.bits < 8 or self.dtype is STR:
             flat = self.array().reshape(-1)
             for start in range(0, self.size, count):
                 yield flat[start : start + count]
@@ -224,7 +254,8 @@ class Tensor:
 
         Their memory is free again with the array. Maps of what is read for a moment would count as this process's.
         """
-        if self.file is None or not self.file.path or self.dtype.bits < 8 or self.dtype is STR or self.length <= _PAGED:
+        is_read = self.file is not None and self.file.on_disk and self.length > _PAGED
+        if not is_read or self.dtype.bits < 8 or self.dtype is STR:
             return self.array()
         array = np.empty(self.size, self.dtype.numpy)
         start = 0
@@ -240,7 +271,7 @@ class Tensor:
         """
         width = self.dtype.bits // 8
         length = count * width
-        if self.file is None or not self.file.path or self.length <= _PAGED:
+        if self.file is None or not self.file.on_disk or self.length <= _PAGED:
             data = self.data()
             return b"".join([bytes(data[at * width : at * width + length]) for at in positions])
         handle = self.file.descriptor()

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ..ir.core import Model, Node
 from ..ir.errors import UsageError
+from ..ir.types import DType
 
 if TYPE_CHECKING:
     from ..passes.quantize.kernels import Integers
@@ -183,6 +184,8 @@ class Backend:
     lossy: ClassVar[tuple[str, ...]] = ()  # passes of its own that change numbers, before those of a lower precision
     halved: ClassVar[tuple[str, ...]] = ()  # and those that look at a graph in half precision, behind the casts
     finished: ClassVar[tuple[str, ...]] = ()  # and the last of all, for forms that clean-up would undo
+    sparse_constants: ClassVar[bool] = False  # whether it loads constants that are stored without their zeros
+    lookups: ClassVar[frozenset[DType]] = frozenset()  # types of codes of which it makes weights once, when it loads
 
     def limits(self, version: str | None) -> tuple[int, int]:
         """The newest (opset of the default domain, IR version) that a version loads; None: of the newest known."""

@@ -48,6 +48,8 @@ BUILT_IN: dict[str, str] = {
     "low-rank-conv": ".lowrank.convolutions:LowRankConv",
     "prune": ".prune.prune:Prune",
     "sparsify": ".prune.sparsify:Sparsify",
+    "sparse-storage": ".prune.sparse_storage:SparseStorage",
+    "palettize": ".palettes.palettize:Palettize",
 }
 RULE_SETS: dict[str, str] = {
     "identity": ".simplify.arrangement",

@@ -147,7 +147,7 @@ class _Placement:
 
 def payload_of(tensor: Tensor) -> Any:
     """A span where the tensor lies in a file on disk, what computes it where that takes memory, else its bytes."""
-    if tensor.file is not None and tensor.file.path:
+    if tensor.file is not None and tensor.file.on_disk:
         return FileSpan(tensor.file, tensor.offset, tensor.length)
     if isinstance(tensor, DeferredTensor) and tensor.length > _COMPUTED_LATE and tensor.dtype.bits >= 8:
         return DeferredPayload(tensor)

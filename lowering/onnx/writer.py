@@ -43,6 +43,7 @@ _LISTED = re.compile(r"(.*)\[\d+\]\Z")
 _CONSTANT_OF_SHAPE = 9
 _SPLAT_BYTES = 128
 _ATTENTION = op("Attention")
+_CONSTANT = op("Constant")
 
 Place = Callable[[TensorProto, Tensor], None]
 """Puts a tensor's payload where the file will have it: raw_data, string_data or external_data."""
@@ -146,18 +147,30 @@ class Writer:
                 initializers.append(self._tensor(value.const, self._name(value), value.meta))
         initializers += [self._tensor(t, self.names[v], None) for v, t in graph.defaults.items()]
         proto.initializer = initializers
-        nodes += [self._node(node) for node in graph]
+        stored = self._sparse_constants(graph) if is_main else {}
+        proto.sparse_initializer = [self._sparse(s, self._name(node.output)) for node, s in stored.items()]
+        nodes += [self._node(node) for node in graph if node not in stored]
         proto.output = self._outputs(graph, nodes, is_main)
         proto.node = nodes
         returned = {vi.name for vi in proto.output}
         proto.value_info = [
             self._value_info(self.names[v], v)
             for v in self._declared(graph)
-            if v in self.names and v.type is not None and self.names[v] not in returned
+            if v in self.names and v.type is not None and self.names[v] not in returned and v.producer not in stored
         ]
         if graph.meta:
             proto.doc_string, proto.metadata_props = _split_meta(graph.meta)
         return proto
+
+    @staticmethod
+    def _sparse_constants(graph: Graph) -> dict[Node, SparseTensor]:
+        """Constants that can be initializers, whose numbers may lie in a data file: those of attributes may not."""
+        found = {}
+        for node in graph.index.get(_CONSTANT, ()):
+            value = node.attrs.get("sparse_value")
+            if isinstance(value, SparseTensor) and node.output not in graph.outputs:
+                found[node] = value
+        return found
 
     def _declared(self, graph: Graph) -> list[Value]:
         """The values whose types the file declares: all where the source did, else those that are asked for.
@@ -320,9 +333,9 @@ class Writer:
         self.place(proto, tensor)
         return proto
 
-    def _sparse(self, sparse: SparseTensor) -> SparseTensorProto:
+    def _sparse(self, sparse: SparseTensor, name: str = "") -> SparseTensorProto:
         return SparseTensorProto(
-            values=self._tensor(sparse.values, "", None),
+            values=self._tensor(sparse.values, name, None),
             indices=self._tensor(sparse.indices, "", None),
             dims=sparse.shape,
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ...ir.core import Model
+from ...ir.types import U2, U4, U8, DType
 from ..backend import CACHES, Backend, Emitter, Lazy, Quantization, Unsupported, in_main_graph, weights_alone
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ class OnnxRuntime(Backend):
 
     runtime: ClassVar[str] = "onnxruntime"
     title: ClassVar[str] = "ONNX Runtime"
+    sparse_constants: ClassVar[bool] = True
+    lookups: ClassVar[frozenset[DType]] = frozenset((U2, U4, U8))
 
     def limits(self, version: str | None) -> tuple[int, int]:
         from .kernels import limits

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from ...ir.types import U2, U4, U8, DType
 from ..backend import Backend, Emitter, Lazy, Quantization, weights_alone
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class OpenVino(Backend):
     runtime: ClassVar[str] = "openvino"
     title: ClassVar[str] = "OpenVINO"
     default: ClassVar[str] = "openvino"
+    lookups: ClassVar[frozenset[DType]] = frozenset((U2, U4, U8))
 
     def limits(self, version: str | None) -> tuple[int, int]:
         # Its reader checks neither number (2026.4.1 reads a Relu declared at opsets 17 to 40 and IR versions 9 to 20),

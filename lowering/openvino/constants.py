@@ -20,6 +20,7 @@ from ...ir.types import (
     I16,
     I32,
     I64,
+    U2,
     U4,
     U8,
     U16,
@@ -31,7 +32,8 @@ from ...ir.types import (
 # What openvino calls an element type, by ours. Strings have tensors there but next to no operators.
 TYPE_NAMES: dict[DType, str] = {
     F32: "f32", F16: "f16", F64: "f64", BF16: "bf16", F8E4M3FN: "f8e4m3", F8E5M2: "f8e5m2", BOOL: "boolean",
-    I4: "i4", I8: "i8", I16: "i16", I32: "i32", I64: "i64", U4: "u4", U8: "u8", U16: "u16", U32: "u32", U64: "u64",
+    I4: "i4", I8: "i8", I16: "i16", I32: "i32", I64: "i64",
+    U2: "u2", U4: "u4", U8: "u8", U16: "u16", U32: "u32", U64: "u64",
 }  # fmt: skip
 DTYPE_OF = {name: dtype for dtype, name in TYPE_NAMES.items()}
 _OWNED = frozenset((F32, F16, F64, BOOL, I8, I16, I32, I64, U8, U16, U32, U64))

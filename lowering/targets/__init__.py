@@ -23,6 +23,7 @@ from ..toml import read_toml
 from .hardware import Hardware, detected, hardware_of, machine
 
 if TYPE_CHECKING:
+    from ...ir.types import DType
     from ...passes.quantize.kernels import Integers
     from ...passes.quantize.small_floats import Floats
 
@@ -97,6 +98,16 @@ class Target:
     def floats(self) -> Floats:
         """What its runtime multiplies in floats of 8 and 4 bits on its hardware."""
         return self.backend.floats(self.hardware)
+
+    @property
+    def sparse_constants(self) -> bool:
+        """Whether its runtime loads constants that are stored without their zeros."""
+        return self.backend.sparse_constants
+
+    @property
+    def lookups(self) -> frozenset[DType]:
+        """Element types of codes of which its runtime makes weights once, when it loads a model."""
+        return self.backend.lookups
 
     @property
     def max_opset(self) -> int:

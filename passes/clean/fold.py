@@ -13,6 +13,7 @@ from ...ir.infer import infer_graph
 from ...ir.tensor import Tensor
 from ...ir.types import BOOL, DType, TensorType
 from ..base import Context, Pass
+from ..palettes.lookup import names_entries
 from .keys import Key, same_result_key
 from .purity import is_deterministic
 
@@ -32,8 +33,8 @@ class Fold(Pass):
     `allowance`, or all together more than earlier passes have saved and `growth` beyond that, the node stays and its
     operands are considered instead. So a large intermediate does not stand in the way of a small result.
 
-    Quantize and dequantize operators are never folded, nor random ones, nor nodes with regions. Large transposed
-    or cast weights are computed when the file is written, so that they need no memory.
+    Quantize and dequantize operators are never folded, nor look-ups of weights in palettes, random operators, and nodes
+    with regions. Large transposed or cast weights are computed when the file is written, so that they need no memory.
 
     Options: `grow` lifts the limits on growth. `allowance` (bytes) is the growth accepted for one value, or a
     25th of the source's constants up to `max_value` where that is more and was saved before; `growth` (bytes) that
@@ -108,7 +109,7 @@ class _Folding:
             self.results[node] = _Result(node, inferred)
             return
         operands = self._operands(node)
-        if operands is None or (node.op.never_fold and node.op.key != "ConstantOfShape"):
+        if operands is None or (node.op.never_fold and node.op.key != "ConstantOfShape") or names_entries(node):
             return
         if any(isinstance(value, AttrRef) for value in node.attrs.values()):
             return

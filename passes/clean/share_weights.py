@@ -1,20 +1,15 @@
-"""share-weights: equal constants, and transposed copies of them, are stored once."""
+"""share-weights: equal constants, and copies of them in another shape or transposed, are stored once."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from ...ir.core import Graph, Model, Node, Value
-from ...ir.evaluate import DeferredTensor
-from ...ir.tensor import Tensor
-from ...ir.types import STR
 from ..base import Context, Pass
+from .equal_constants import equal_groups
+from .reshaped import share_reshaped
 from .transposed import share_transposed
-
-# Up to here payloads are compared whole, beyond by a sample and then by digest.
-_SMALL = 256
 
 
 @dataclass(frozen=True)
@@ -29,11 +24,13 @@ class ShareWeights(Pass):
     last MatMul. With `transposed` such pairs of matrices, of `min_saving` bytes or more, are found as well. The copy
     goes; a MatMul of rank 2 and a Gemm read the other matrix with transB, anything else reads a Transpose of
     it. Runtimes compute that once, when they load the model: the file is smaller, the speed the same. fold leaves
-    that Transpose alone, as folding it would make the file grow again.
+    that Transpose alone, as folding it would make the file grow again. With `reshaped` the same is done for constants
+    of `min_saving` bytes or more with the same bytes in another shape, by a Reshape. Both say what they save.
     """
 
     name: ClassVar[str] = "share-weights"
     transposed: bool = True
+    reshaped: bool = True
     min_saving: int = 1 << 20
 
     def run(self, model: Model, ctx: Context) -> bool:
@@ -42,6 +39,8 @@ class ShareWeights(Pass):
         for root in model.roots():
             kept = self._share_equal(root, ctx)
             changed = kept[1] or changed
+            if self.reshaped:
+                changed = share_reshaped(root, kept[0], self.min_saving, self.name, ctx) or changed
             if self.transposed:
                 changed = share_transposed(root, kept[0], self.min_saving, self.name, ctx) or changed
         return changed
@@ -50,7 +49,8 @@ class ShareWeights(Pass):
         """Merge equal constants; those that are left, and whether any went."""
         buckets: dict[tuple[object, ...], list[Value]] = {}
         for value in constants(root):
-            tensor = _tensor(value)
+            tensor = value.const
+            assert tensor is not None
             buckets.setdefault((tensor.dtype, tensor.shape), []).append(value)
         left: list[Value] = []
         changed = False
@@ -82,60 +82,3 @@ def _add_constants(node: Node, found: dict[Value, None]) -> None:
     for value in node.inputs:
         if value is not None and value.const is not None:
             found[value] = None
-
-
-def equal_groups(bucket: list[Value]) -> list[list[Value]]:
-    """Partition constants of one dtype and shape by their bytes, reading as little as possible."""
-    if len(bucket) == 1:
-        return [bucket]
-    places: dict[Hashable, list[Value]] = {}
-    for value in bucket:
-        places.setdefault(_place(_tensor(value)), []).append(value)
-    if len(places) == 1:
-        return [bucket]
-    by_sample: dict[Hashable, list[list[Value]]] = {}
-    for same in places.values():
-        by_sample.setdefault(_sample(_tensor(same[0])), []).append(same)
-    whole = _tensor(bucket[0]).nbytes <= _SMALL
-    groups: list[list[Value]] = []
-    for alike in by_sample.values():
-        if whole or len(alike) == 1:
-            groups.append([value for same in alike for value in same])
-            continue
-        by_digest: dict[Hashable, list[Value]] = {}
-        for same in alike:
-            by_digest.setdefault(_digest(_tensor(same[0])), []).extend(same)
-        groups.extend(by_digest.values())
-    return groups
-
-
-def _tensor(value: Value) -> Tensor:
-    assert value.const is not None
-    return value.const
-
-
-def _place(tensor: Tensor) -> Hashable:
-    """Equal for tensors that are surely equal because they are the same bytes."""
-    if isinstance(tensor, DeferredTensor):
-        return (tensor.recipe, _place(tensor.source))
-    return id(tensor) if tensor.file is None else (id(tensor.file), tensor.offset)
-
-
-def _sample(tensor: Tensor) -> Hashable:
-    """Some of the payload; all of it where it is small."""
-    if isinstance(tensor, DeferredTensor):  # compared by what it is computed from
-        return (tensor.recipe, _sample(tensor.source))
-    if tensor.dtype is STR:
-        return tuple(tensor.strings())
-    if tensor.length <= _SMALL:
-        return bytes(tensor.data())
-    if tensor.dtype.bits < 8:
-        return bytes(tensor.data()[:_SMALL])
-    last = tensor.size - 8
-    return tensor.sampled((0, last // 3, 2 * last // 3, last), 8)
-
-
-def _digest(tensor: Tensor) -> Hashable:
-    if isinstance(tensor, DeferredTensor):
-        return (tensor.recipe, tensor.source.digest())
-    return tensor.digest()

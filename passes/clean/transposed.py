@@ -30,8 +30,17 @@ def share_transposed(
         created: list[Node] = []
         with ctx.rewrite(name, _RULE, users, created):
             _replace(root, kept, copy, created)
+        remark_saving(ctx, name, _RULE, kept, copy, users[0])
         changed = True
     return changed
+
+
+def remark_saving(ctx: Context, name: str, rule: str, kept: Value, copy: Value, node: Node) -> None:
+    """Say that a copy of a constant is gone, and what that saves."""
+    if ctx.wants_remarks:
+        assert copy.const is not None
+        text = f"%{copy.hint} is %{kept.hint} {rule}: {copy.const.stored_bytes:,} bytes saved"
+        ctx.remark("applied", name, text, rule=rule, node=node)
 
 
 def transposed_pairs(values: Iterable[Value], min_bytes: int) -> Iterable[tuple[Value, Value]]:

@@ -18,22 +18,25 @@ from ..base import Context, Pass
 from ..naming import choose_layers
 from ..repair.refit import Original, refit
 from ..settings import check_least, check_share, check_word
+from .cp import CP
 from .factors import Moments
 from .ranks import PARAMETERS, TIME
-from .tensors import Form, Ranks, Spatial, Tucker
+from .tensors import Form, Link, Ranks, Spatial, Tucker
 
-TUCKER, SPATIAL = "tucker", "spatial"
+TUCKER, SPATIAL, CANONICAL = "tucker", "spatial", "cp"
+_BY_CHANNELS = (TUCKER, CANONICAL)  # which can weigh the channels that they read, and end with a layer of 1 x 1
 
 
 @dataclass(frozen=True)
 class LowRankConv(Pass):
-    """Convolutions of two dimensions with a kernel larger than 1 x 1, not in groups, become two or three smaller ones.
+    """Convolutions of two dimensions with a kernel larger than 1 x 1, not in groups, become two to four smaller ones.
 
-    `form` is tucker (1 x 1 to fewer channels, the kernel between those, 1 x 1 to all channels; with samples from
-    --calib the channels that vary most count most) or spatial (3 x 1, then 1 x 3). `left` is the share of the `of`
+    `form` is tucker (1 x 1 to fewer channels, the kernel between those, 1 x 1 to all channels), cp (1 x 1 to other
+    channels, 3 x 1 and 1 x 3 of each by itself, 1 x 1 to all channels) or spatial (3 x 1, then 1 x 3). For tucker and
+    cp, with samples from --calib, the channels that vary most count most. `left` is the share of the `of`
     (parameters, or time by the target's estimate) of all these convolutions that is left; each gets the ranks that lose
-    the least of its weights for what they cost. With samples the last convolution of a tucker chain is fitted, in the
-    order of the graph and on at most `repair` samples, to what the original gives.
+    the least of its weights for what they cost. With samples the last convolution of a tucker or cp chain is fitted, in
+    the order of the graph and on at most `repair` samples, to what the original gives.
 
     A convolution whose chain would take as long by the target's estimate stays whole, unless `slower` allows it for the
     sake of size, and so does what `keep` names; `layers`, if given, names the only ones that are split.
@@ -62,7 +65,7 @@ class LowRankConv(Pass):
         options = [list(kernel.form.candidates(self.multiple)) for kernel in kernels]
         choices = [self._choice(kernel, ranks, ctx.cost) for kernel, ranks in zip(kernels, options)]
         limit = self.left * sum(each.costs[0] for each in choices)
-        original = Original(model) if ctx.observe is not None and self.repair and self.form == TUCKER else None
+        original = Original(model) if ctx.observe is not None and self.repair and self.form in _BY_CHANNELS else None
         last: list[Node] = []
         for kernel, ranks, each, index in zip(kernels, options, choices, allocate(choices, limit)):
             wanted = ranks[each.ranks[index] - 1] if index else None
@@ -74,7 +77,7 @@ class LowRankConv(Pass):
         return bool(last)
 
     def _check(self) -> None:
-        check_word(self, "form", (TUCKER, SPATIAL))
+        check_word(self, "form", (TUCKER, SPATIAL, CANONICAL))
         check_word(self, "of", (PARAMETERS, TIME))
         check_share(self, "left")
         check_least(self, 1, "multiple")
@@ -92,7 +95,7 @@ class LowRankConv(Pass):
 
     def _seen(self, model: Model, nodes: list[Node], ctx: Context) -> list[tuple[Node, Moments | None]]:
         """Each convolution with what is known of the channels that it reads."""
-        if ctx.observe is None or self.form != TUCKER:
+        if ctx.observe is None or self.form not in _BY_CHANNELS:
             return [(node, None) for node in nodes]
         seen: dict[Value, Moments] = {}
         for node in nodes:
@@ -109,7 +112,8 @@ class LowRankConv(Pass):
         if self.form == SPATIAL:
             return Spatial(array)
         # Borders are padded with zeros, not with the mean: squares about zero, not about the mean, are what counts.
-        return Tucker(array, None if moments is None else moments.products / max(1, moments.rows))
+        covariance = None if moments is None else moments.products / max(1, moments.rows)
+        return Tucker(array, covariance) if self.form == TUCKER else CP(array, covariance)
 
     def _choice(self, kernel: _Kernel, options: list[Ranks], cost: CostModel) -> Choice:
         def of(ranks: Ranks | None) -> float:
@@ -144,15 +148,15 @@ class LowRankConv(Pass):
             weight = node.inputs[1]
             assert weight is not None and weight.const is not None
             value, attrs = node.inputs[0], _placement(node)
-            *before, last = kernel.form.stages(ranks)
-            for number, stage in enumerate(before):
-                w = b.const(Tensor.from_array(np.ascontiguousarray(stage.kernel), F32), hint=f"{weight.hint}.{number}")
-                value = b.op("Conv", value, w, **_along(attrs, stage.axes))
-            w = b.const(Tensor.from_array(np.ascontiguousarray(last.kernel), F32), hint=f"{weight.hint}.{len(before)}")
-            node.set_inputs([value, w, *node.inputs[2:]])
+            links = kernel.form.links(ranks)
+            arrays = [np.ascontiguousarray(array) for array in kernel.form.kernels(ranks)]
+            parts = [b.const(Tensor.from_array(a, F32), hint=f"{weight.hint}.{i}") for i, a in enumerate(arrays)]
+            for link, part in zip(links[:-1], parts):
+                value = b.op("Conv", value, part, group=link.groups, **_along(attrs, link.axes))
+            node.set_inputs([value, parts[-1], *node.inputs[2:]])
             for name in ("strides", "pads", "dilations", "kernel_shape", "auto_pad"):
                 node.attrs.pop(name, None)
-            node.attrs.update(_along(attrs, last.axes))
+            node.attrs.update(_along(attrs, links[-1].axes))
             created += b.created
         if ctx.wants_remarks:
             size = f"{kernel.size(ranks) / kernel.size(None):.0%} of its size"
@@ -168,28 +172,27 @@ class _Kernel(NamedTuple):
     node: Node
     form: Form
 
-    def _shapes(self, ranks: Ranks | None) -> list[tuple[int, ...]]:
+    def _links(self, ranks: Ranks | None) -> list[Link]:
         weight = self.node.inputs[1]
         assert weight is not None and weight.const is not None
-        return [weight.const.shape] if ranks is None else self.form.shapes(ranks)
+        return [Link(weight.const.shape, (0, 1))] if ranks is None else self.form.links(ranks)
 
     def size(self, ranks: Ranks | None) -> int:
         """Weights of the chain, of the whole for None."""
-        return sum(prod(shape) for shape in self._shapes(ranks))
+        return sum(prod(link.shape) for link in self._links(ranks))
 
     def seconds(self, cost: CostModel, ranks: Ranks | None) -> float:
         """The time of the chain by an estimate. What stands before the stride runs at the size of the input."""
         given, made = (cost.shape(value) for value in (self.node.inputs[0], self.node.output))
         total = 0.0
-        shapes = self._shapes(ranks)
-        for number, (outputs, inputs, *kernel) in enumerate(shapes):
-            is_before = number == 0 and len(shapes) == 3
-            places = [prod(s[2:]) * s[0] if s else 1 for s in (given if is_before or not number else made, made)]
-            if is_before:
-                places[1] = places[0]
-            work = 2.0 * places[1] * outputs * inputs * prod(kernel)
-            moved = 4.0 * (places[0] * inputs + places[1] * outputs + outputs * inputs * prod(kernel))
+        sides = list(given[2:]) if given else [1, 1]  # of what a link reads
+        for link in self._links(ranks):
+            after = [made[2 + axis] if made and axis in link.axes else side for axis, side in enumerate(sides)]
+            batch, outputs, size = made[0] if made else 1, link.shape[0], prod(link.shape)
+            work = 2.0 * batch * prod(after) * size
+            moved = 4.0 * (batch * (prod(sides) * link.inputs + prod(after) * outputs) + size)
             total += cost.machine.seconds(work, moved)
+            sides = after
         return total
 
 

@@ -23,6 +23,7 @@ from ...ir.tensor import Array
 from ..quantize.observers import Statistics
 
 LARGE = 4096  # directions from which on they are not all found
+_STRIP = 2048  # columns that are in f64 at a time
 _ITERATIONS = 3
 _DAMPING = 1e-8  # of the mean variance of the inputs, added to each: directions that were never seen are not lost
 
@@ -77,17 +78,19 @@ class Spectrum(NamedTuple):
     @classmethod
     def of(cls, matrix: Array, square: Array | None) -> Spectrum:
         """Of f32 [inputs, outputs] and what `square_of` keeps of its inputs; None for plain singular values."""
-        w = matrix.astype(np.float64)
-        if w.shape[0] > w.shape[1]:
-            found = w.T @ w if square is None else square
+        inputs, outputs = matrix.shape
+        if inputs > outputs:
+            found = _square(matrix.T) if square is None else square
         else:
-            whitened = w if square is None else roots(square)[0] @ w
-            found = whitened @ whitened.T
+            found = _square(matrix)
+            if square is not None:
+                root = roots(square)[0]
+                found = root @ found @ root
         side = len(found)
         if side <= LARGE:
             energies, basis = np.linalg.eigh(found)
             return cls(matrix, square, np.maximum(energies[::-1], 0.0), basis[:, ::-1])
-        count = min(side, -(-w.shape[0] * w.shape[1] // sum(w.shape)))  # beyond it two factors are no smaller
+        count = min(side, -(-inputs * outputs // (inputs + outputs)))  # beyond it two factors are no smaller
         energies, basis = _largest(found, count)
         rest = max(float(np.trace(found)) - float(energies.sum()), 0.0)
         return cls(matrix, square, np.append(energies, rest), basis)
@@ -99,17 +102,34 @@ class Spectrum(NamedTuple):
 
     def factors(self, rank: int) -> tuple[Array, Array]:
         """A f32 [inputs, rank] and B f32 [rank, outputs], the columns of one as long as the rows of the other."""
-        w, basis = self.matrix.astype(np.float64), self.basis[:, :rank]
+        w, basis = self.matrix, self.basis[:, :rank]
         if w.shape[0] > w.shape[1]:
-            left, right = w @ basis, basis.T
+            left, right = _product(basis.T, w.T).T, basis.T
         elif self.square is None:
-            left, right = basis, basis.T @ w
+            left, right = basis, _product(basis.T, w)
         else:
             root, inverse = roots(self.square)
-            left, right = inverse @ basis, basis.T @ (root @ w)
+            left, right = inverse @ basis, _product(basis.T @ root, w)
         sizes = np.sqrt(np.linalg.norm(right, axis=1) / np.maximum(np.linalg.norm(left, axis=0), 1e-30))
         sizes[sizes == 0] = 1.0
         return (left * sizes).astype(np.float32), (right / sizes[:, None]).astype(np.float32)
+
+
+def _square(matrix: Array) -> Array:
+    """A A^T in f64 of an f32 [rows, columns], which is never in f64 as a whole."""
+    found = np.zeros((len(matrix),) * 2)
+    for start in range(0, matrix.shape[1], _STRIP):
+        part = matrix[:, start : start + _STRIP].astype(np.float64)
+        found += part @ part.T
+    return found
+
+
+def _product(left: Array, matrix: Array) -> Array:
+    """f64 [rank, rows] times f32 [rows, columns], in the same way: f32, as the factors are."""
+    found = np.empty((len(left), matrix.shape[1]), np.float32)
+    for start in range(0, matrix.shape[1], _STRIP):
+        found[:, start : start + _STRIP] = left @ matrix[:, start : start + _STRIP].astype(np.float64)
+    return found
 
 
 def _largest(square: Array, count: int) -> tuple[Array, Array]:

@@ -12,6 +12,7 @@ from ...ir.core import Graph, Node, Value, constant
 from ...ir.tensor import Array, Tensor
 from ...ir.types import F32
 
+_SPILLED = 4 << 20  # bytes from which on what is made lies in a temporary file: all of it can be gigabytes
 LEAST = 1 << 12  # elements from which on a matrix is worth a look
 _KINDS = ("MatMul", "Gemm", "Conv")
 
@@ -48,6 +49,12 @@ class Layer:
         if self.is_convolution:
             return array.reshape(self.outputs, self.inputs).T
         return array.T if self.node.attr("transB") else array
+
+
+def kept_tensor(array: Array) -> Tensor:
+    """A constant of an array, a large one out of memory: factors together take as much as the weights did."""
+    array = np.ascontiguousarray(array)
+    return Tensor.spilled(array) if array.nbytes >= _SPILLED else Tensor.from_array(array)
 
 
 def layers_of(graph: Graph, least: int = LEAST) -> tuple[list[Layer], list[tuple[Node, str]]]:
@@ -137,10 +144,10 @@ def _set_rights(layers: list[Layer], right: Array) -> None:
 def _reduced(b: Builder, layer: Layer, left: Array) -> Value:
     hint = f"{layer.weight.hint}.left"
     if not layer.is_convolution:
-        return b.op("MatMul", layer.x, b.const(Tensor.from_array(np.ascontiguousarray(left), F32), hint=hint))
+        return b.op("MatMul", layer.x, b.const(kept_tensor(left), hint=hint))
     spatial = len(layer.weight.const.shape) - 2 if layer.weight.const is not None else 0
     kernel = np.ascontiguousarray(left.T).reshape(left.shape[1], layer.inputs, *(1,) * spatial)
-    return b.op("Conv", layer.x, b.const(Tensor.from_array(kernel, F32), hint=hint), strides=layer.node.attr("strides"))
+    return b.op("Conv", layer.x, b.const(kept_tensor(kernel), hint=hint), strides=layer.node.attr("strides"))
 
 
 def _set_right(layer: Layer, right: Array) -> None:
@@ -151,4 +158,4 @@ def _set_right(layer: Layer, right: Array) -> None:
         array = right.T.reshape(layer.outputs, right.shape[0], *layer.weight.const.shape[2:])
     else:
         array = right.T if node.attr("transB") else right
-    node.set_input(1, constant(Tensor.from_array(np.ascontiguousarray(array), F32), hint))
+    node.set_input(1, constant(kept_tensor(array), hint))

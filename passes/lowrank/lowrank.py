@@ -12,7 +12,7 @@ import numpy as np
 from ...ir.core import Model, Node, Value
 from ...ir.errors import UsageError
 from ...ir.ops.cost import TYPICAL, CostModel
-from ...ir.tensor import Array
+from ...ir.tensor import Array, Tensor
 from ..allocation import Choice, allocate
 from ..base import Context, Pass
 from ..naming import choose_layers
@@ -22,7 +22,7 @@ from ..repair.bias import shift_bias
 from ..repair.refit import Original, refit
 from ..settings import check_least, check_number, check_share, check_word, refused
 from .factors import Moments, Spectrum, square_of
-from .layers import Layer, by_operand, layers_of, put_split
+from .layers import Layer, by_operand, kept_tensor, layers_of, put_split
 from .ranks import PARAMETERS, TIME, choice, rank_for_energy
 
 DEFAULT_LEFT = 0.75
@@ -182,13 +182,14 @@ class LowRank(Pass):
 
     def _split(self, unit: _Unit, rank: int, ctx: Context) -> None:
         created: list[Node] = []
-        spectrum = Spectrum.of(_side_by_side(unit.layers), unit.square)  # found anew: all of them are too much memory
+        square = None if unit.square is None else unit.square.read()
+        spectrum = Spectrum.of(_side_by_side(unit.layers), square)  # found anew: all of them are too much memory
         left, right = spectrum.factors(rank)
         nodes = [layer.node for layer in unit.layers]
         with ctx.rewrite(self.name, "", nodes, created):
             put_split(unit.layers, left, right, created)
             if unit.mean is not None:
-                _shift(unit.layers, unit.mean @ (spectrum.matrix.astype(np.float64) - left.astype(np.float64) @ right))
+                _shift(unit.layers, unit.mean @ spectrum.matrix - (unit.mean @ left) @ right)
         if ctx.wants_remarks:
             energies = unit.energies
             lost_share = float(energies[rank:].sum() / max(energies.sum(), 1e-300))
@@ -217,7 +218,8 @@ def _unit(group: list[_Seen]) -> _Unit:
     matrix, covariance = _side_by_side(layers), group[0].covariance
     square = None if covariance is None else square_of(matrix, covariance)
     spectrum = Spectrum.of(matrix, square)
-    return _Unit(layers, group[0].mean, square, spectrum.energies, spectrum.most)
+    kept = None if square is None else kept_tensor(square)
+    return _Unit(layers, group[0].mean, kept, spectrum.energies, spectrum.most)
 
 
 @dataclass(frozen=True)
@@ -226,7 +228,7 @@ class _Unit:
 
     layers: list[Layer]
     mean: Array | None
-    square: Array | None
+    square: Tensor | None
     energies: Array
     most: int
 
@@ -270,7 +272,7 @@ class _Unit:
 
 def _side_by_side(layers: list[Layer]) -> Array:
     """The weights of layers that read one value, f32 [inputs, outputs of all]."""
-    return np.concatenate([layer.matrix() for layer in layers], axis=1)
+    return layers[0].matrix() if len(layers) == 1 else np.concatenate([layer.matrix() for layer in layers], axis=1)
 
 
 def _rows(layer: Layer, cost: CostModel) -> int:

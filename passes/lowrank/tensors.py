@@ -1,7 +1,7 @@
 """Kernels of convolutions as chains of smaller ones: by channels (Tucker-2) and by rows and columns (spatial).
 
-    form = Tucker(weights)                    # f32 [outputs, inputs, height, width]
-    for stage in form.stages((16, 24)): ...   # the kernels of the chain, one after the other
+    form = Tucker(weights)                      # f32 [outputs, inputs, height, width]
+    for kernel in form.kernels((16, 24)): ...   # of the chain, one after the other
 """
 
 from __future__ import annotations
@@ -17,11 +17,20 @@ from .factors import roots
 Ranks = tuple[int, ...]
 
 
-class Stage(NamedTuple):
-    """One convolution of a chain. `axes`: the spatial axes along which it has the stride, padding and dilation."""
+class Link(NamedTuple):
+    """One convolution of a chain: the shape [outputs, inputs of a group, height, width] of its kernel.
 
-    kernel: Array
-    axes: tuple[int, ...]
+    `axes`: the spatial axes along which it has the stride, padding and dilation.
+    """
+
+    shape: tuple[int, ...]
+    axes: tuple[int, ...] = ()
+    groups: int = 1
+
+    @property
+    def inputs(self) -> int:
+        """The channels that it reads."""
+        return self.shape[1] * self.groups
 
 
 class Form(Protocol):
@@ -30,14 +39,14 @@ class Form(Protocol):
     def candidates(self, multiple: int) -> Iterator[Ranks]:
         """Ranks from low to high."""
 
-    def shapes(self, ranks: Ranks) -> list[tuple[int, ...]]:
-        """The shapes [outputs, inputs, height, width] of the chain's kernels, and so their sizes."""
+    def links(self, ranks: Ranks) -> list[Link]:
+        """What the chain is made of, from first to last."""
 
     def loss(self, ranks: Ranks) -> float:
         """The share of the squares of the (whitened) weights that is lost."""
 
-    def stages(self, ranks: Ranks) -> list[Stage]:
-        """The kernels, f32."""
+    def kernels(self, ranks: Ranks) -> list[Array]:
+        """The kernels of the links, f32."""
 
 
 class Tucker:
@@ -70,20 +79,20 @@ class Tucker:
 
         yield from sorted({(rounded(inputs, step), rounded(outputs, step)) for step in range(1, steps + 1)})
 
-    def shapes(self, ranks: Ranks) -> list[tuple[int, ...]]:
+    def links(self, ranks: Ranks) -> list[Link]:
         outputs, inputs, height, width = self.weights.shape
         low, high = ranks
-        return [(low, inputs, 1, 1), (high, low, height, width), (outputs, high, 1, 1)]
+        return [Link((low, inputs, 1, 1)), Link((high, low, height, width), (0, 1)), Link((outputs, high, 1, 1))]
 
     def loss(self, ranks: Ranks) -> float:
         low, high = ranks
         return 1.0 - float(self._kept[high - 1, low - 1] / (self._kept[-1, -1] or 1.0))
 
-    def stages(self, ranks: Ranks) -> list[Stage]:
+    def kernels(self, ranks: Ranks) -> list[Array]:
         low, high = ranks
         left, right, core = self._inputs[:, :low], self._outputs[:, :high], self._core[:high, :low]
         kernels = ((self._inverse @ left).T[:, :, None, None], core, right[:, :, None, None])
-        return [Stage(k.astype(np.float32), axes) for k, axes in zip(kernels, ((), (0, 1), ()))]
+        return [kernel.astype(np.float32) for kernel in kernels]
 
 
 class Spatial:
@@ -101,22 +110,21 @@ class Spatial:
     def candidates(self, multiple: int) -> Iterator[Ranks]:
         yield from ((rank,) for rank in range(multiple, len(self._values) + 1, multiple))
 
-    def shapes(self, ranks: Ranks) -> list[tuple[int, ...]]:
+    def links(self, ranks: Ranks) -> list[Link]:
         outputs, inputs, height, width = self.weights.shape
-        return [(ranks[0], inputs, height, 1), (outputs, ranks[0], 1, width)]
+        return [Link((ranks[0], inputs, height, 1), (0,)), Link((outputs, ranks[0], 1, width), (1,))]
 
     def loss(self, ranks: Ranks) -> float:
         squares = self._values**2
         return float(squares[ranks[0] :].sum() / (squares.sum() or 1.0))
 
-    def stages(self, ranks: Ranks) -> list[Stage]:
+    def kernels(self, ranks: Ranks) -> list[Array]:
         outputs, inputs, height, width = self.weights.shape
         (rank,) = ranks
         sizes = np.sqrt(self._values[:rank])
         first = (self._left[:, :rank] * sizes).T.reshape(rank, inputs, height, 1)
         second = (sizes[:, None] * self._right[:rank]).reshape(rank, outputs, 1, width).transpose(1, 0, 2, 3)
-        kernels = (first, np.ascontiguousarray(second))
-        return [Stage(k.astype(np.float32), axes) for k, axes in zip(kernels, ((0,), (1,)))]
+        return [first.astype(np.float32), np.ascontiguousarray(second, np.float32)]
 
 
 def _directions(square: Array) -> Array:

@@ -48,11 +48,11 @@ def covariance_bytes(node: Node) -> int:
     return groups_of(node) * inputs**2 * 16
 
 
-def matrices(node: Node) -> Array:
-    """Its weights, f64 [groups, inputs, outputs of a group]."""
+def matrices(node: Node, numbers: Array | None = None) -> Array:
+    """Its weights, or other `numbers` of their shape, f64 [groups, inputs, outputs of a group]."""
     weight = node.inputs[1]
     assert weight is not None and weight.const is not None
-    array = weight.const.read().astype(np.float64)
+    array = (weight.const.read() if numbers is None else numbers).astype(np.float64)
     if is_convolution(node):
         groups = groups_of(node)
         return np.ascontiguousarray(array.reshape(groups, array.shape[0] // groups, -1).transpose(0, 2, 1))

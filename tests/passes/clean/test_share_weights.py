@@ -201,3 +201,27 @@ def test_linear_time() -> None:
 
     small = min(seconds(300) for _ in range(3))
     assert min(seconds(3000) for _ in range(3)) < 15 * small + 0.01
+
+
+def test_copies_in_another_shape(apply: Any, ops: Any, remarks: Any) -> None:
+    """A 1 x 1 convolution and a table with the bytes of a matrix; one bit of difference is none."""
+    a = random(40, 30)
+    other = a.reshape(30, 40).copy()
+    other[20, 7] = np.nextafter(other[20, 7], np.float32(9))
+    graph = Graph("main")
+    x = graph.add_input("x", tensor_type(F32, (2, 30, 3)))
+    b = Builder(graph)
+    one = b.op("Conv", x, constant(Tensor.from_array(a.reshape(40, 30, 1).copy())))
+    two = b.op("MatMul", constant(Tensor.from_array(a)), x)
+    three = b.op("Add", two, b.op("MatMul", constant(Tensor.from_array(other.reshape(40, 30).copy())), x))
+    graph.set_outputs([one, three], ["a", "b"])
+    model = Model(graph)
+    before = model.weight_bytes
+    assert not ShareWeights().run(model, Context())  # below min_saving
+    assert not ShareWeights(min_saving=1024, reshaped=False).run(model, Context())
+    assert apply(ShareWeights(min_saving=1024), model, {"x": random(2, 30, 3, seed=5)})
+    assert ops(model)["Reshape"] == 1
+    assert model.weight_bytes == before - a.nbytes + 2 * 8  # and the shape
+    assert "reshaped: 4,800 bytes saved" in remarks.text
+    Fold().run(model, Context())
+    assert ops(model)["Reshape"] == 1
