@@ -48,6 +48,7 @@ BUILT_IN: dict[str, str] = {
     "low-rank-conv": ".lowrank.convolutions:LowRankConv",
     "prune": ".prune.prune:Prune",
     "sparsify": ".prune.sparsify:Sparsify",
+    "drop-layers": ".prune.drop_layers:DropLayers",
 }
 RULE_SETS: dict[str, str] = {
     "identity": ".simplify.arrangement",
