@@ -16,7 +16,7 @@ from ..base import Context, Pass, place_of
 from ..naming import check_patterns, is_named
 from ..quantize.difference import differences, drop_dead
 from ..quantize.observers import Statistics
-from ..repair.guarded import refit_where_it_serves
+from ..repair.guarded import held_out, refit_where_it_serves
 from ..repair.refit import Original
 from .residual import Layer, drop, layers_of, readers_of
 
@@ -37,8 +37,8 @@ class DropLayers(Pass):
     cosine of what comes in and what comes out, position by position: ShortGPT, X. Men et al., arXiv 2403.03853; all at
     once). Both need samples from --calib.
 
-    With `repair` the layers that read what is left are fitted again to the original's outputs on that many samples,
-    where that brings the outputs of the model nearer on samples that were not fitted to. `layers`, if given, names the
+    With `repair` the layers that read what is left are fitted again to the original's outputs on that many samples
+    behind the first `probe`, where that brings the outputs of the model nearer on these. `layers`, if given, names the
     only layers that may go, `keep` those that may not (nodes or weights of them, with * and ?).
     """
 
@@ -70,7 +70,8 @@ class DropLayers(Pass):
             drop(gone)
         if self.repair:
             left = [node for node in readers if node.graph is not None]
-            refit_where_it_serves(model, left, original, ctx, self.repair, self.name)
+            held = held_out(model, ctx, self.probe)
+            refit_where_it_serves(model, left, original, ctx, self.repair, held, self.name)
         return True
 
     def _check(self, ctx: Context) -> None:

@@ -163,9 +163,10 @@ def _closed(blocks: Sequence[Layer], place: Mapping[Node, int]) -> list[Layer]:
 
 def _tail(start: Value, end: Value, place: Mapping[Node, int]) -> tuple[Node, ...]:
     """What stands between two values where all that reads the first one ends in the second; else nothing."""
-    if end.producer not in place or start.type != end.type:
+    last = end.producer
+    if last is None or last not in place or start.type != end.type:
         return ()
-    nodes = (*_between(start, end.producer, place), end.producer)
+    nodes = (*_between(start, last, place), last)
     return () if any(map(_has_weights, nodes)) or not _is_closed(nodes, end) else nodes
 
 

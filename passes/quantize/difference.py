@@ -41,17 +41,15 @@ class _Numbers(Statistics):
             self.numbers = np.append(self.numbers, float(array))
 
 
-def differences(
-    original: Model, changed: Model, observe: Observe, limit: int | None = None, skip: int = 0
-) -> list[float]:
-    """The mean relative L2 error of each floating-point output over (at most `limit`) samples, from number `skip` on.
+def differences(original: Model, changed: Model, observe: Observe, limit: int | None = None) -> list[float]:
+    """The mean relative L2 error of each floating-point output over (at most `limit`) samples.
 
     An error is the norm of the difference over the norm of the original's output, 0 where both are zero. The models
     have the same inputs and outputs; what they have in common is computed once.
     """
     outputs = zip(original.graph.outputs, changed.graph.outputs)
     pairs = {(a, b): None for a, b in outputs if a.dtype is F32}
-    return [found.l2 for found in distances(original, changed, pairs, observe, limit, skip)]
+    return [found.l2 for found in distances(original, changed, pairs, observe, limit)]
 
 
 class Distance(NamedTuple):
@@ -70,12 +68,12 @@ class Distance(NamedTuple):
 
 def distances(
     original: Model, changed: Model, pairs: Mapping[tuple[Value, Value], int | None], observe: Observe,
-    limit: int | None = None, skip: int = 0,
+    limit: int | None = None,
 ) -> list[Distance]:  # fmt: skip
     """How far values of `changed` are from those of `original`, pair by pair; floats of main graphs, of equal shapes.
 
-    With each pair comes the axis of its channels, None where `moved` is of no interest. The first `skip` samples count
-    for that alone. Nothing but sums leaves the runtime, which computes what the models have in common once.
+    With each pair comes the axis of its channels, None where `moved` is of no interest. Nothing but sums leaves the
+    runtime, which computes what the models have in common once.
     """
     both, of = side_by_side(original, changed)
     b = Builder(both.graph)
@@ -97,7 +95,7 @@ def distances(
     result = []
     for start in range(0, len(found), 2 + _MOMENTS):
         off, size, *moments = found[start : start + 2 + _MOMENTS]
-        distance = distance_of(off.numbers[skip:], size.numbers[skip:])
+        distance = distance_of(off.numbers, size.numbers)
         result.append(distance._replace(moved=_moved(off.numbers.sum(), [m.total for m in moments])))
     return result
 

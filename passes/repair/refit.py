@@ -52,6 +52,12 @@ class Original:
     def __init__(self, model: Model) -> None:
         self.model, self._of = clone_model(model)
 
+    def node_of(self, node: Node) -> Node:
+        """What a node was before layers were changed. Raises KeyError for one that is new."""
+        found = self._of[node.output].producer
+        assert found is not None
+        return found
+
     def result_of(self, node: Node) -> Value | None:
         """What the original of a layer gives, its bias added; None for a node that it does not have."""
         found = self._of.get(node.output)
@@ -66,16 +72,17 @@ def result(node: Node) -> Value:
 
 def refit(
     model: Model, layers: Sequence[Node], original: Original, ctx: Context, limit: int,
-    kept: Mapping[Node, Array] | None = None,
+    kept: Mapping[Node, Array] | None = None, skip: int = 0,
 ) -> None:  # fmt: skip
     """Change weights and biases of `layers` of the main graph (MatMul, Gemm, Conv), on at most `limit` samples.
 
+    The first `skip` samples are left for who judges what that did.
     `kept`: which outputs of the original a layer still has, where it has not all. Raises UsageError where a sample does
     not run.
     """
     for group in depths(layers):
         pairs = {node: end for node in group if (end := original.result_of(node)) is not None}
-        for node, sums in _seen(model, original, pairs, kept or {}, ctx, limit).items():
+        for node, sums in _seen(model, original, pairs, kept or {}, ctx, limit, skip).items():
             _change(node, sums)
 
 
@@ -100,8 +107,9 @@ class _Sums(NamedTuple):
 
 
 def _seen(
-    model: Model, original: Original, pairs: Mapping[Node, Value], kept: Mapping[Node, Array], ctx: Context, limit: int
-) -> dict[Node, tuple[_Sums, _Sums]]:
+    model: Model, original: Original, pairs: Mapping[Node, Value], kept: Mapping[Node, Array], ctx: Context,
+    limit: int, skip: int,
+) -> dict[Node, tuple[_Sums, _Sums]]:  # fmt: skip
     """The sums over every second sample, and over the others."""
     both, of = side_by_side(original.model, model)
     b = Builder(both.graph)
@@ -114,7 +122,7 @@ def _seen(
             axis = 1 if is_convolution(node) else (aim.rank or 0) - 1
             aim = b.op("Gather", aim, b.const(kept[node].astype(np.int64)), axis=axis)
         wanted += _products(b, node, of[read], b.op("Sub", aim, of[result(node)]))
-    halves = summed(both, wanted, ctx, limit)
+    halves = summed(both, wanted, ctx, limit, skip)
     parts = [halves[start : start + _SUMS] for start in range(0, len(halves), _SUMS)]
     return {node: (_sums(part, "even"), _sums(part, "odd")) for node, part in zip(pairs, parts)}
 
