@@ -21,11 +21,13 @@ from .cut import apply_cut
 from .families import CHANNELS, HEADS, NEURONS, STREAMS, Family, Work, families_of
 from .follow import Following, follow
 from .measures import ACTIVATIONS, MAGNITUDE, RECONSTRUCTION, Measures, left_of, repaired
+from .profit import share_of_time
 from .scores import Curve
 
 AUTO = "auto"
 UNIFORM, GLOBAL = "uniform", "global"
 _PROBED = 0.75  # of the units of a family, where its weight is measured
+_FASTER = 0.99  # of the time, for which nothing needs to go
 _LEFT = 0.75  # of the arithmetic, where nothing is said
 _STEPS = 60  # of the bisection over prices
 
@@ -52,7 +54,8 @@ class Prune(Pass):
     first of them, which takes longer.
 
     All that depends on a channel goes with it; numbers that are left are multiples of `multiple` where there are enough
-    of them. Where a channel cannot be followed, a remark says which operator was in the way. `layers`, if given, names
+    of them. Layers that would be no faster by the target's estimate stay whole, unless `slower` allows it for the sake
+    of size. Where a channel cannot be followed, a remark says which operator was in the way. `layers`, if given, names
     the only layers that are cut, and `keep` those that are not (nodes or weights, with * and ?).
     """
 
@@ -69,6 +72,7 @@ class Prune(Pass):
     multiple: int = 8
     repair: int = 64
     through: bool = False
+    slower: bool = False
     probe: int = 16
     layers: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
@@ -84,7 +88,7 @@ class Prune(Pass):
             text = f"importance={importance} of {self.name} needs samples (--calib); magnitude needs none"
             raise UsageError(text, source="--passes")
         found = follow(model.graph)
-        families = self._chosen(families_of(found), ctx)
+        families = self._profitable(found, self._chosen(families_of(found), ctx), ctx)
         if not families:
             return False
         held = held_out(model, ctx, self.probe)
@@ -155,6 +159,22 @@ class Prune(Pass):
                     ctx.decline("missed", self.name, "", family.node, said)
             else:
                 chosen.append(family)
+        return chosen
+
+    def _profitable(self, found: Following, families: list[Family], ctx: Context) -> list[Family]:
+        """Those of which the target is faster with fewer units; for the others a remark."""
+        chosen = []
+        for family in families:
+            count = family.nearest(min(_PROBED, self.shares[family.kind]), self.multiple)
+            gone = family.units[: len(family.units) - count]
+            alive = ~np.isin(found.labels.roots, gone)
+            left = share_of_time(found, ctx.cost, family.touched, alive)
+            if left < _FASTER or not len(gone) or self.slower:
+                chosen.append(family)
+                continue
+            kept = f"{count + family.fixed} of {family.total} {family.kind}"
+            said = f"its {family.kind} stay whole: with {kept} it takes {left:.1%} of its time by the target's estimate"
+            ctx.decline("refused", self.name, "", family.node, said, "slower=true")
         return chosen
 
     # What goes

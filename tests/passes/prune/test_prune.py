@@ -11,8 +11,10 @@ from geoc.ir.core import Model, Value
 from geoc.ir.errors import UsageError
 from geoc.ir.tensor import Tensor
 from geoc.passes.prune.compensate import compensations
+from geoc.passes.prune.cut import apply_cut
 from geoc.passes.prune.families import families_of
 from geoc.passes.prune.follow import follow
+from geoc.passes.prune.profit import share_of_time
 from geoc.passes.repair.products import groups_of, matrices, moments
 from geoc.tools.cli import main
 
@@ -474,3 +476,50 @@ def test_nothing_is_written_for_bad_settings_and_the_command_checks_what_it_cut(
     assert "channels=2 is no share" in said and len(said.strip().splitlines()) == 1 and not out.exists()
     assert main([str(source), "--passes", "@O1,prune{channels=0.5},@O2", "-o", str(out), "--check=off"]) == 0
     assert out.stat().st_size < source.stat().st_size
+
+
+SMALL_AND_LARGE = """
+graph @main(%x: f32[1,16,56,56]) -> (%y) {
+  weight %a: f32[64,16,3,3] = random
+  weight %b: f32[64,64,1,1] = random
+  weight %squeeze: f32[16,64,1,1] = random
+  weight %excite: f32[64,16,1,1] = random
+  weight %w: f32[8,64,1,1] = random
+  %c = Conv(%x, %a) {pads=[1, 1, 1, 1]}
+  %r = Relu(%c)
+  %d = Conv(%r, %b)
+  %p = GlobalAveragePool(%d)
+  %s = Conv(%p, %squeeze)
+  %t = Relu(%s)
+  %e = Conv(%t, %excite)
+  %g = Sigmoid(%e)
+  %m = Mul(%d, %g)
+  %y = Conv(%m, %w)
+}"""
+
+
+@pytest.mark.parametrize("options", ["", ",slower=true"])
+def test_what_lasts_as_long_as_its_launch_is_not_cut_unless_for_size(options: str) -> None:
+    """The layers on the one pixel that a pool leaves; those around them are cut."""
+    model = model_of(SMALL_AND_LARGE)
+    said = Remarks()
+    assert run(model, f"prune{{channels=0.5{options}}}", context(None, "a100", instruments=[said]))
+    found = shapes(model)
+    assert found["a"] == (32, 16, 3, 3) and found["b"][:2] == (32, 32)
+    assert found["squeeze"] == ((8, 32, 1, 1) if options else (16, 32, 1, 1))
+    refused = [remark for remark in said.all if remark.kind == "refused"]
+    assert [remark.loc for remark in refused] == ([] if options else [("/s",)])
+    assert all("of its time by the target's estimate" in remark.message for remark in refused)
+
+
+def test_the_share_of_time_is_that_of_the_cut_model() -> None:
+    model = model_of(SMALL_AND_LARGE)
+    found, ctx = follow(model.graph), context(None)
+    family = next(family for family in families_of(found) if "a" in family.names)
+    alive = ~np.isin(found.labels.roots, family.units[:40])
+    names = [node.output.hint for node in family.touched]
+    share = share_of_time(found, ctx.cost, family.touched, alive)
+    before = sum(ctx.cost.seconds(node) or 0 for node in family.touched)
+    apply_cut(found, alive)
+    after = sum(ctx.cost.seconds(node) or 0 for node in model.graph if node.output.hint in names)
+    assert names == ["c", "d"] and share == pytest.approx(after / before) and 0.3 < share < 0.6
