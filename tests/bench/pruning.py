@@ -33,8 +33,6 @@ from geoc.tools.inputs.shapes import Shapes
 
 TABLE = Path(__file__).parents[2] / "docs" / "pruning.md"
 ROUNDS, SECONDS = 9, 20.0  # runs of a pair at most, and what they may take
-# Without blocks 11, 14, 15 and the head, which lost most alone on crops of the score: samples of few photographs do not tell.
-BLOCKS = 'layers=["/_blocks.[1-9]/_expand*","/_blocks.10/_expand*","/_blocks.1[23]/_expand*"]'
 THIRD = "heads=0.667,neurons=0.667"
 VARIANTS: dict[str, dict[str, str]] = {
     "resnet50-ts": {
@@ -42,10 +40,9 @@ VARIANTS: dict[str, dict[str, str]] = {
         "half of all channels": "prune{channels=0.5,streams=0.5,importance=magnitude,repair=0}",
     },
     "efficientnet-lite0-real-ts": {
-        "20 % fewer multiplications, by magnitude": f"prune{{left=0.8,importance=magnitude,repair=0,probe=0,{BLOCKS}}}",
-        "by activations, repaired": f"prune{{left=0.8,importance=activations,repair=32,probe=8,{BLOCKS}}}",
-        "by activations, all layers repaired": f"prune{{left=0.8,importance=activations,repair=32,through=true,probe=8,{BLOCKS}}}",
-        "20 % fewer of any layers, repaired": "prune{left=0.8,importance=activations,repair=32,probe=8}",
+        "20 % fewer multiplications, by magnitude": "prune{left=0.8,importance=magnitude,repair=0,probe=0}",
+        "by harm, repaired": "prune{left=0.8,repair=96,probe=24}",
+        "a block less, then by harm, repaired": "drop-layers{probe=24},prune{left=0.874,repair=96,probe=24}",
         "2:4, by magnitude": 'sparsify{pattern="2:4",method=magnitude}',
         "2:4, sparsegpt": 'sparsify{pattern="2:4",method=sparsegpt}',
     },
@@ -54,9 +51,16 @@ VARIANTS: dict[str, dict[str, str]] = {
         "by activations, repaired": f"prune{{{THIRD},importance=activations,repair=32}}",
         "by reconstruction, repaired": f"prune{{{THIRD},importance=reconstruction,repair=32}}",
         "by magnitude, repaired": f"prune{{{THIRD},importance=magnitude,repair=32}}",
+        "a layer of six left out": "drop-layers",
+        "a layer of six left out, repaired": "drop-layers{repair=60}",
+        "two layers left out, repaired": "drop-layers{count=2,repair=60}",
         "2:4, by magnitude": 'sparsify{pattern="2:4",method=magnitude}',
         "2:4, wanda": 'sparsify{pattern="2:4",method=wanda}',
         "2:4, sparsegpt": 'sparsify{pattern="2:4",method=sparsegpt}',
+    },
+    "smollm2-135m-real-ts": {
+        "a layer of thirty left out, by influence": "drop-layers{by=influence,probe=8}",
+        "three layers left out, by influence": "drop-layers{by=influence,count=3,probe=8}",
     },
 }
 
@@ -113,7 +117,7 @@ def measured(options: argparse.Namespace) -> Iterator[Record]:
                 yield {
                     "model": name, "variant": variant, "left": multiplications(result) / whole, "seconds": seconds,
                     "megabytes": result.stat().st_size / 1e6,
-                    "times": times_as_fast(plain, result) if passes.startswith("prune") else 1.0,
+                    "times": times_as_fast(plain, result) if passes.startswith(("prune", "drop-layers")) else 1.0,
                     "scores": scores(result, metric),
                 }  # fmt: skip
 
@@ -141,14 +145,16 @@ def row(r: Record) -> str:
 HEAD = "| model | variant | multiplications | MB | times as fast | scores | seconds |\n|---|---|---|---|---|---|---|"
 TEXT = """# Pruning
 
-`prune` takes channels of convolutions, attention heads and neurons out of a model, with all that depends on them; what is left is dense and smaller, and
-runs anywhere. `sparsify` makes single weights zero, as many as asked for or in N:M patterns. Both are written between a clean graph and the fusions:
+`prune` takes channels of convolutions, attention heads and neurons out of a model, with all that depends on them, `drop-layers` whole residual blocks and layers
+of transformers; what is left is dense and smaller, and runs anywhere. `sparsify` makes single weights zero, as many as asked for or in N:M patterns. They are
+written between a clean graph and the fusions:
 
     geoc model.onnx --passes "@O1,prune{left=0.8},@O2" --calib samples.npz -o small.onnx
     geoc model.onnx --passes "@O1,prune{heads=0.667,neurons=0.667},@O2" --calib samples.npz
+    geoc model.onnx --passes "@O1,drop-layers{count=1,repair=60},@O2" --calib samples.npz
     geoc model.onnx --passes '@O1,sparsify{pattern="2:4"},@O2' --calib samples.npz --target=a100
 
-`geoc passes prune` and `geoc passes sparsify` have their options.
+`geoc passes prune`, `geoc passes drop-layers` and `geoc passes sparsify` have their options.
 
 ## What is cut together
 
@@ -159,19 +165,25 @@ do inputs and outputs of the model. A set of labels that nothing fixes is a unit
 in, or stays. What stays because it could not be followed is a remark (`--remarks FILE`) that names the operator.
 
 Units of one axis are of a kind: *channels*, *heads* (with their queries, keys and values; where several share keys, all of them go together), *neurons*
-between dense layers, and *streams*, which residual additions and layer normalizations hold together and which are cut only on request.
+between dense layers, and *streams*, which residual additions and layer normalizations hold together and which are cut only on request. Layers that would take as long
+with fewer of them by the target's estimate, because launching them is what takes the time, stay whole, and a remark says so.
 
 ## What goes, and what makes up for it
 
 Without samples the squares of the weights that go are the measure. With samples it is the squared error of the layers that read a unit, once the other
-weights make up for it as well as they can, unit after unit; then these layers and their biases are fitted by least squares to what the original
-gives, layer by layer on what the cut layers before them give. How far a fit may go is what serves best on samples that it has not seen: each half judges
-what was fitted to the other. With `left`, and where layers are ranked together, each axis is first cut alone and the error of the outputs is measured.
+weights make up for it as well as they can, unit after unit. The weights that are left do that, and the bias: each layer that loses inputs is fitted by least
+squares, alone, to what it gives in the whole model. Then the same layers are fitted to the original's outputs from what the cut layers before them give.
 
-What samples do not show is not known to count: with crops of six photographs the last blocks of an image classifier look idle, because they tell apart what is
-on other pictures. The table has both, `layers` that leave blocks 11, 14, 15 and the head whole, and any. Those were chosen after each block had been cut alone and
-scored on 80 of the crops that score here too, so the figures with them flatter. Repair on long documents costs single words something: weights that were
-chosen by their size alone move most.
+The first `probe` samples are for judging alone. With `left`, and where layers are ranked together, each axis is first cut alone, by reconstruction, by activations and by
+magnitude, and that measure is taken by which the outputs of the model on those samples are nearest to what they were; the same samples judge the second fit, which is
+taken back where the outputs are no nearer with it. So samples of another kind than most should stand first: another photograph, short texts beside long ones.
+
+## Whole layers
+
+`drop-layers` leaves out what stands between two values of a stream: a block around which a shortcut leads, with the normalization behind it where one stands behind
+each, or attention with the feed-forward block behind it (`whole=false`: either). What counts least goes first: by harm, the error of the model's outputs without a
+layer, measured again once one is gone, or by influence, the mean cosine of what comes in and goes out ([ShortGPT](https://arxiv.org/abs/2403.03853)). With `repair` the layers
+that read what is left are fitted again, where that serves.
 
 ## 2:4
 
