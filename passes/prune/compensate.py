@@ -7,7 +7,7 @@
 With C the covariance of what a layer reads, K what is kept and G what goes, the weights that lose the least are
 W_K + (C_KK + d I)^-1 C_KG W_G, and the bias takes the difference of the means: the surgeon's update (Hassibi, Stork,
 1993) for many inputs at once. Each layer is fitted on its own, to what it reads in the whole model: what other cuts do
-to its inputs is not made up for.
+to its inputs is not made up for. How large d is is told by fitting to one half of the samples and judging by the other.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..base import Context
 from ..portions import within
 from ..repair.bias import shift_bias
 from ..repair.products import Moment, covariance_bytes, groups_of, is_float, matrices, moments, weights_of
-from ..repair.refit import Original
+from ..repair.refit import NEARLY, RIDGES, Original
 from .follow import Following, Read
 from .scores import DAMPING
 
@@ -70,14 +70,29 @@ def shift_biases(shifts: Mapping[Node, Array], found: Following, alive: Array) -
 
 def _fitted(weights: Array, seen: Moment, kept: Array) -> tuple[Array, Array]:
     """Weights [groups, inputs, outputs] and a shift [groups, outputs]; `kept` bool [groups, channels]."""
-    fitted = weights.copy()
-    shift = np.zeros((len(weights), weights.shape[2]))
-    for group, channels in enumerate(kept):
-        inputs = np.repeat(channels, weights.shape[1] // len(channels))
-        covariance, mean = seen.covariance[group], seen.mean[group]
-        damping = DAMPING * max(float(np.trace(covariance)) / len(covariance), 1e-30)
-        left = covariance[np.ix_(inputs, inputs)] + damping * np.eye(int(inputs.sum()))
-        fitted[group, inputs] += np.linalg.solve(left, covariance[np.ix_(inputs, ~inputs)] @ weights[group, ~inputs])
-        fitted[group, ~inputs] = 0.0
-        shift[group] = mean @ (weights[group] - fitted[group])
-    return fitted, shift
+    inputs = np.repeat(kept, weights.shape[1] // kept.shape[1], axis=1)
+    fitted = _solved(weights, seen, inputs, _best_ridge(weights, seen, inputs))
+    return fitted, np.einsum("gi,gio->go", seen.mean, weights - fitted)
+
+
+def _best_ridge(weights: Array, seen: Moment, inputs: Array) -> float:
+    """The largest ridge that loses hardly more than the best one on samples that nothing was fitted to."""
+    lost = [0.0] * len(RIDGES)
+    for ours, theirs in (seen.halves, seen.halves[::-1]) if seen.halves else ():
+        moved = theirs.mean - ours.mean
+        around = theirs.covariance + moved[:, :, None] * moved[:, None, :]
+        for number, ridge in enumerate(RIDGES):
+            missing = weights - _solved(weights, ours, inputs, ridge)
+            lost[number] += float(np.sum((around @ missing) * missing))
+    return max(ridge for ridge, loss in zip(RIDGES, lost) if loss <= NEARLY * min(lost)) if seen.halves else DAMPING
+
+
+def _solved(weights: Array, seen: Moment, inputs: Array, ridge: float) -> Array:
+    """W_K + (C_KK + d I)^-1 C_KG W_G for the inputs that are kept, bool [groups, inputs]; 0 for the others."""
+    fitted = np.where(inputs[:, :, None], weights, 0.0)
+    for group, left in enumerate(inputs):
+        covariance = seen.covariance[group]
+        size = (np.trace(covariance) + np.square(seen.mean[group]).sum()) / len(covariance)
+        held = covariance[np.ix_(left, left)] + max(ridge * float(size), 1e-30) * np.eye(int(left.sum()))
+        fitted[group, left] += np.linalg.solve(held, covariance[np.ix_(left, ~left)] @ weights[group, ~left])
+    return fitted

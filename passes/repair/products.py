@@ -52,7 +52,7 @@ def covariance_bytes(node: Node) -> int:
         inputs = int(np.prod(shape[1:]))
     else:
         inputs = shape[1] if node.op.key == "Gemm" and node.attr("transB") else shape[0]
-    return groups_of(node) * inputs**2 * 16
+    return groups_of(node) * inputs**2 * 32
 
 
 def matrices(node: Node) -> Array:
@@ -168,10 +168,14 @@ def summed(model: Model, wanted: Sequence[Value], ctx: Context, limit: int, skip
 
 
 class Moment(NamedTuple):
-    """Of the rows that a layer reads: their covariance f64 [groups, inputs, inputs], mean f64 [groups, inputs]."""
+    """Of the rows that a layer reads: their covariance f64 [groups, inputs, inputs], mean f64 [groups, inputs].
+
+    `halves`: the same of every second sample and of the others, where there are both.
+    """
 
     covariance: Array
     mean: Array
+    halves: tuple[Moment, ...] = ()
 
 
 def moments(model: Model, nodes: Sequence[Node], ctx: Context, limit: int, skip: int = 0) -> dict[Node, Moment]:
@@ -187,10 +191,16 @@ def moments(model: Model, nodes: Sequence[Node], ctx: Context, limit: int, skip:
         assert read is not None
         rows = read_rows(b, node, of[read])
         wanted += [products(b, rows, rows), row_sum(b, rows), row_count(b, rows)]
-    sums = [half.even + half.odd for half in summed(copy, wanted, ctx, limit, skip)]
+    sums = summed(copy, wanted, ctx, limit, skip)
     found = {}
     for number, node in enumerate(nodes):
-        square, total, count = sums[3 * number : 3 * number + 3]
-        mean = total / count
-        found[node] = Moment(square / count - mean[:, :, None] * mean[:, None, :], mean)
+        parts = sums[3 * number : 3 * number + 3]
+        even, odd = [half.even for half in parts], [half.odd for half in parts]
+        halves = (_moment(*even), _moment(*odd)) if even[2] and odd[2] else ()
+        found[node] = _moment(*(a + b for a, b in zip(even, odd)))._replace(halves=halves)
     return found
+
+
+def _moment(square: Array, total: Array, count: Array) -> Moment:
+    mean = total / count
+    return Moment(square / count - mean[:, :, None] * mean[:, None, :], mean)

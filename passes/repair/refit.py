@@ -40,8 +40,8 @@ from .products import (
     weights_of,
 )
 
-_RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the mean square of what is read: what holds directions that hardly vary
-_NEARLY = 1.1  # times what the best ridge leaves is hardly more
+RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the mean square of what is read: what holds directions that hardly vary
+NEARLY = 1.1  # times what the best ridge leaves is hardly more
 _ROUNDING = 1e-6  # of what is missing
 _SUMS = 6  # for each layer
 
@@ -142,7 +142,7 @@ def _change(node: Node, halves: tuple[_Sums, _Sums]) -> None:
     assert weight is not None
     one, other = halves
     both = one if not other.rows else _Sums(*(a + b for a, b in zip(one, other)))
-    ridge = _RIDGES[1] if not other.rows else _best_ridge(one, other)
+    ridge = RIDGES[1] if not other.rows else _best_ridge(one, other)
     change = np.zeros_like(both.hr) if ridge is None else _solved(*both.moments(), ridge, both)
     if ridge is not None:
         new = weights_of(node, matrices(node) + change)
@@ -159,14 +159,14 @@ def _best_ridge(one: _Sums, other: _Sums) -> float | None:
     halves = ((one, one.moments()), (other, other.moments()))
     missing = one.missing() + other.missing()
     left = []
-    for ridge in _RIDGES:
+    for ridge in RIDGES:
         gain = 0.0
         for (fitting, seen), (_, (covariance, cross)) in (halves, halves[::-1]):
             change = _solved(*seen, ridge, fitting)
             gain += float(2 * np.sum(cross * change) - np.sum((covariance @ change) * change))
         left.append(missing - gain)
-    enough = min(_NEARLY * max(min(left), 0.0) + _ROUNDING * missing, missing)
-    return max((ridge for ridge, rest in zip(_RIDGES, left) if rest < missing and rest <= enough), default=None)
+    enough = min(NEARLY * max(min(left), 0.0) + _ROUNDING * missing, missing)
+    return max((ridge for ridge, rest in zip(RIDGES, left) if rest < missing and rest <= enough), default=None)
 
 
 def _solved(covariance: Array, cross: Array, ridge: float, of: _Sums) -> Array:

