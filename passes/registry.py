@@ -50,6 +50,7 @@ BUILT_IN: dict[str, str] = {
     "sparsify": ".prune.sparsify:Sparsify",
     "sparse-storage": ".prune.sparse_storage:SparseStorage",
     "palettize": ".palettes.palettize:Palettize",
+    "drop-layers": ".prune.drop_layers:DropLayers",
 }
 RULE_SETS: dict[str, str] = {
     "identity": ".simplify.arrangement",

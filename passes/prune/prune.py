@@ -14,17 +14,21 @@ from ...ir.tensor import Array
 from ..allocation import Choice, allocate, lowest_price
 from ..base import Context, Pass
 from ..naming import choose_layers
-from ..repair.refit import Original, refit
+from ..repair.guarded import held_out, refit_where_it_serves
+from ..repair.refit import Original
 from ..settings import check_least, check_share, check_word
+from .compensate import compensate, shift_biases
 from .cut import apply_cut
 from .families import CHANNELS, HEADS, NEURONS, STREAMS, Family, Work, families_of
 from .follow import Following, follow
 from .measures import ACTIVATIONS, MAGNITUDE, RECONSTRUCTION, Measures, left_of, repaired
+from .profit import share_of_time
 from .scores import Curve
 
 AUTO = "auto"
 UNIFORM, GLOBAL = "uniform", "global"
 _PROBED = 0.75  # of the units of a family, where its weight is measured
+_FASTER = 0.99  # of the time, for which nothing needs to go
 _LEFT = 0.75  # of the arithmetic, where nothing is said
 
 
@@ -40,13 +44,18 @@ class Prune(Pass):
 
     What goes is chosen by `importance`: magnitude (the squares of all weights that go), activations (times the mean
     square of what meets them, on samples from --calib), reconstruction (what is lost once the weights that are left
-    make up for it), or auto: the last where there are samples, else the first. Where layers are compared with each
-    other, each is cut alone first, and what that does to the outputs is measured on `probe` samples (0: not). With
-    samples the layers that read what was cut are fitted again to the original's outputs, on at most `repair` samples; 0
-    leaves weights as they are. `through`: so are all layers behind the first of them, which takes longer.
+    make up for it), or auto: the last where there are samples, else the first. The first `probe` samples (a quarter of
+    them at most; 0: none) are for judging alone. Where layers are compared with each other, each is cut alone first,
+    and what that does to the outputs on these is measured; auto takes the importance that does the least there.
+
+    With samples the layers that read what was cut make up for it by least squares, on at most `repair` samples behind
+    the first ones; 0 leaves weights as they are. Then they are fitted to what the original gives, from what the cut
+    layers before them give, where that serves on the first `probe` samples. `through`: so are all layers behind the
+    first of them, which takes longer.
 
     All that depends on a channel goes with it; numbers that are left are multiples of `multiple` where there are enough
-    of them. Where a channel cannot be followed, a remark says which operator was in the way. `layers`, if given, names
+    of them. Layers that would be no faster by the target's estimate stay whole, unless `slower` allows it for the sake
+    of size. Where a channel cannot be followed, a remark says which operator was in the way. `layers`, if given, names
     the only layers that are cut, and `keep` those that are not (nodes or weights, with * and ?).
     """
 
@@ -63,6 +72,7 @@ class Prune(Pass):
     multiple: int = 8
     repair: int = 64
     through: bool = False
+    slower: bool = False
     probe: int = 16
     layers: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
@@ -78,22 +88,27 @@ class Prune(Pass):
             text = f"importance={importance} of {self.name} needs samples (--calib); magnitude needs none"
             raise UsageError(text, source="--passes")
         found = follow(model.graph)
-        families = self._chosen(families_of(found), ctx)
+        families = self._profitable(found, self._chosen(families_of(found), ctx), ctx)
         if not families:
             return False
-        measures = Measures(model, found, ctx, self.repair or 64, self.memory)
-        curves = measures.curves(families, importance)
-        if self.probe and ctx.observe is not None and (min(self.shares.values()) == 1 or self.ranking == GLOBAL):
+        held = held_out(model, ctx, self.probe)
+        measures = Measures(model, found, ctx, self.repair or 64, self.memory, held)
+        if held and (min(self.shares.values()) == 1 or self.ranking == GLOBAL):
             counts = [family.nearest(_PROBED, self.multiple) for family in families]
-            curves = [measures.weighed(*each, self.probe) for each in zip(families, curves, counts)]
+            known = (RECONSTRUCTION, ACTIVATIONS, MAGNITUDE) if self.importance == AUTO else (importance,)
+            curves = measures.by_harm(families, known, counts, held, bool(self.repair))
+        else:
+            curves = measures.curves(families, importance)
         alive = self._alive(found, families, curves, ctx)
         if alive.all():
             return False
         original = Original(model) if ctx.observe is not None and self.repair else None
+        shifts = compensate(original, found, alive, ctx, self.repair, held, self.memory) if original is not None else {}
         self._cut(found, families, alive, ctx)
+        shift_biases(shifts, found, alive)
         if original is not None:
             layers, kept = repaired(found, alive, self.through)
-            refit(model, layers, original, ctx, self.repair, kept)
+            refit_where_it_serves(model, layers, original, ctx, self.repair, held, self.name, kept)
         return True
 
     @property
@@ -127,6 +142,22 @@ class Prune(Pass):
                     ctx.decline("missed", self.name, "", family.node, said)
             else:
                 chosen.append(family)
+        return chosen
+
+    def _profitable(self, found: Following, families: list[Family], ctx: Context) -> list[Family]:
+        """Those of which the target is faster with fewer units; for the others a remark."""
+        chosen = []
+        for family in families:
+            count = family.nearest(min(_PROBED, self.shares[family.kind]), self.multiple)
+            gone = family.units[: len(family.units) - count]
+            alive = ~np.isin(found.labels.roots, gone)
+            left = share_of_time(found, ctx.cost, family.touched, alive)
+            if left < _FASTER or not len(gone) or self.slower:
+                chosen.append(family)
+                continue
+            kept = f"{count + family.fixed} of {family.total} {family.kind}"
+            said = f"its {family.kind} stay whole: with {kept} it takes {left:.1%} of its time by the target's estimate"
+            ctx.decline("refused", self.name, "", family.node, said, "slower=true")
         return chosen
 
     # What goes

@@ -20,7 +20,7 @@ import numpy as np
 
 from ...ir.tensor import Array
 
-_DAMPING = 1e-3  # of the mean variance of what is read
+DAMPING = 1e-3  # of the mean variance of what is read
 _STEPS = 48  # in which the units of one family go
 
 
@@ -90,7 +90,7 @@ class _Problem:
 
     def __init__(self, reader: Reader) -> None:
         inputs = len(reader.covariance)
-        damping = _DAMPING * max(float(np.trace(reader.covariance)) / inputs, 1e-30)
+        damping = DAMPING * max(float(np.trace(reader.covariance)) / inputs, 1e-30)
         self.inverse: Array = np.linalg.inv(reader.covariance + damping * np.eye(inputs))
         self.weights = np.array(reader.weights)
         self.units = reader.units

@@ -18,6 +18,7 @@ from ...ir.builder import Builder
 from ...ir.clone import clone_model
 from ...ir.core import Graph, Model, Node, Value
 from ...ir.tensor import Array
+from ...ir.types import F32
 from ..base import Context
 from ..clean.cse import Cse
 from ..quantize.difference import drop_dead
@@ -29,6 +30,12 @@ _PLACING = ("auto_pad", "pads", "strides", "dilations", "kernel_shape")
 def is_convolution(node: Node) -> bool:
     """True for a Conv."""
     return bool(node.op.key == "Conv")
+
+
+def is_float(node: Node) -> bool:
+    """True for a layer with weights in single precision."""
+    weight = node.inputs[1]
+    return weight is not None and weight.dtype is F32
 
 
 def groups_of(node: Node) -> int:
@@ -45,7 +52,7 @@ def covariance_bytes(node: Node) -> int:
         inputs = int(np.prod(shape[1:]))
     else:
         inputs = shape[1] if node.op.key == "Gemm" and node.attr("transB") else shape[0]
-    return groups_of(node) * inputs**2 * 16
+    return groups_of(node) * inputs**2 * 32
 
 
 def matrices(node: Node, numbers: Array | None = None) -> Array:
@@ -119,11 +126,15 @@ def row_count(b: Builder, rows: Value) -> Value:
 
 
 class Halves(Statistics):
-    """The sum of a value over every second sample, and over the others: fitted to one half, judged by the other."""
+    """The sum of a value over every second sample, and over the others: fitted to one half, judged by the other.
+
+    Without the first `skip` samples.
+    """
 
     grows = ("even", "odd", "count")
 
-    def __init__(self) -> None:
+    def __init__(self, skip: int = 0) -> None:
+        self.skip = skip
         self.even: Array = np.zeros(())
         self.odd: Array = np.zeros(())
         self.count = 0
@@ -132,15 +143,17 @@ class Halves(Statistics):
         """Take in the value on one sample. Raises ValueError for NaN and infinity."""
         if not np.isfinite(array).all():
             raise ValueError("it holds NaN or infinity")
-        if self.count % 2:
+        if self.count < self.skip:
+            pass
+        elif self.count % 2:
             self.odd = self.odd + array.astype(np.float64)
         else:
             self.even = self.even + array.astype(np.float64)
         self.count += 1
 
 
-def summed(model: Model, wanted: Sequence[Value], ctx: Context, limit: int) -> list[Halves]:
-    """Sums over samples of values that were put into a model, which ends with them.
+def summed(model: Model, wanted: Sequence[Value], ctx: Context, limit: int, skip: int = 0) -> list[Halves]:
+    """Sums of values that were put into a model, which ends with them, over at most `limit` samples behind `skip`.
 
     Raises UsageError where a sample does not run.
     """
@@ -148,21 +161,28 @@ def summed(model: Model, wanted: Sequence[Value], ctx: Context, limit: int) -> l
     graph.set_outputs(wanted, [f"sum.{number}" for number in range(len(wanted))])
     drop_dead(graph)
     Cse().run(model, Context())
-    sums = {value: Halves() for value in graph.outputs}  # equal ones are one by now
+    sums = {value: Halves(skip) for value in graph.outputs}  # equal ones are one by now
     assert ctx.observe is not None
-    ctx.observe(model, sums, limit)
+    ctx.observe(model, sums, skip + limit)
     return [sums[value] for value in graph.outputs]
 
 
 class Moment(NamedTuple):
-    """Of the rows that a layer reads: their covariance f64 [groups, inputs, inputs], mean f64 [groups, inputs]."""
+    """Of the rows that a layer reads: their covariance f64 [groups, inputs, inputs], mean f64 [groups, inputs].
+
+    `halves`: the same of every second sample and of the others, where there are both.
+    """
 
     covariance: Array
     mean: Array
+    halves: tuple[Moment, ...] = ()
 
 
-def moments(model: Model, nodes: Sequence[Node], ctx: Context, limit: int) -> dict[Node, Moment]:
-    """What is read by layers (MatMul and Gemm with a constant, Conv) of the main graph, on at most `limit` samples."""
+def moments(model: Model, nodes: Sequence[Node], ctx: Context, limit: int, skip: int = 0) -> dict[Node, Moment]:
+    """What is read by layers (MatMul and Gemm with a constant, Conv) of the main graph.
+
+    On at most `limit` samples, without the first `skip`.
+    """
     copy, of = clone_model(model)
     b = Builder(copy.graph)
     wanted: list[Value] = []
@@ -171,10 +191,16 @@ def moments(model: Model, nodes: Sequence[Node], ctx: Context, limit: int) -> di
         assert read is not None
         rows = read_rows(b, node, of[read])
         wanted += [products(b, rows, rows), row_sum(b, rows), row_count(b, rows)]
-    sums = [half.even + half.odd for half in summed(copy, wanted, ctx, limit)]
+    sums = summed(copy, wanted, ctx, limit, skip)
     found = {}
     for number, node in enumerate(nodes):
-        square, total, count = sums[3 * number : 3 * number + 3]
-        mean = total / count
-        found[node] = Moment(square / count - mean[:, :, None] * mean[:, None, :], mean)
+        parts = sums[3 * number : 3 * number + 3]
+        even, odd = [half.even for half in parts], [half.odd for half in parts]
+        halves = (_moment(*even), _moment(*odd)) if even[2] and odd[2] else ()
+        found[node] = _moment(*(a + b for a, b in zip(even, odd)))._replace(halves=halves)
     return found
+
+
+def _moment(square: Array, total: Array, count: Array) -> Moment:
+    mean = total / count
+    return Moment(square / count - mean[:, :, None] * mean[:, None, :], mean)

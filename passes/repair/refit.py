@@ -40,8 +40,8 @@ from .products import (
     weights_of,
 )
 
-_RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the mean square of what is read: what holds directions that hardly vary
-_NEARLY = 1.1  # times what the best ridge leaves is hardly more
+RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the mean square of what is read: what holds directions that hardly vary
+NEARLY = 1.1  # times what the best ridge leaves is hardly more
 _ROUNDING = 1e-6  # of what is missing
 _SUMS = 6  # for each layer
 
@@ -51,6 +51,12 @@ class Original:
 
     def __init__(self, model: Model) -> None:
         self.model, self._of = clone_model(model)
+
+    def node_of(self, node: Node) -> Node:
+        """What a node was before layers were changed. Raises KeyError for one that is new."""
+        found = self._of[node.output].producer
+        assert found is not None
+        return found
 
     def result_of(self, node: Node) -> Value | None:
         """What the original of a layer gives, its bias added; None for a node that it does not have."""
@@ -66,16 +72,17 @@ def result(node: Node) -> Value:
 
 def refit(
     model: Model, layers: Sequence[Node], original: Original, ctx: Context, limit: int,
-    kept: Mapping[Node, Array] | None = None,
+    kept: Mapping[Node, Array] | None = None, skip: int = 0,
 ) -> None:  # fmt: skip
     """Change weights and biases of `layers` of the main graph (MatMul, Gemm, Conv), on at most `limit` samples.
 
+    The first `skip` samples are left for who judges what that did.
     `kept`: which outputs of the original a layer still has, where it has not all. Raises UsageError where a sample does
     not run.
     """
     for group in depths(layers):
         pairs = {node: end for node in group if (end := original.result_of(node)) is not None}
-        for node, sums in _seen(model, original, pairs, kept or {}, ctx, limit).items():
+        for node, sums in _seen(model, original, pairs, kept or {}, ctx, limit, skip).items():
             _change(node, sums)
 
 
@@ -100,8 +107,9 @@ class _Sums(NamedTuple):
 
 
 def _seen(
-    model: Model, original: Original, pairs: Mapping[Node, Value], kept: Mapping[Node, Array], ctx: Context, limit: int
-) -> dict[Node, tuple[_Sums, _Sums]]:
+    model: Model, original: Original, pairs: Mapping[Node, Value], kept: Mapping[Node, Array], ctx: Context,
+    limit: int, skip: int,
+) -> dict[Node, tuple[_Sums, _Sums]]:  # fmt: skip
     """The sums over every second sample, and over the others."""
     both, of = side_by_side(original.model, model)
     b = Builder(both.graph)
@@ -114,7 +122,7 @@ def _seen(
             axis = 1 if is_convolution(node) else (aim.rank or 0) - 1
             aim = b.op("Gather", aim, b.const(kept[node].astype(np.int64)), axis=axis)
         wanted += _products(b, node, of[read], b.op("Sub", aim, of[result(node)]))
-    halves = summed(both, wanted, ctx, limit)
+    halves = summed(both, wanted, ctx, limit, skip)
     parts = [halves[start : start + _SUMS] for start in range(0, len(halves), _SUMS)]
     return {node: (_sums(part, "even"), _sums(part, "odd")) for node, part in zip(pairs, parts)}
 
@@ -134,7 +142,7 @@ def _change(node: Node, halves: tuple[_Sums, _Sums]) -> None:
     assert weight is not None
     one, other = halves
     both = one if not other.rows else _Sums(*(a + b for a, b in zip(one, other)))
-    ridge = _RIDGES[1] if not other.rows else _best_ridge(one, other)
+    ridge = RIDGES[1] if not other.rows else _best_ridge(one, other)
     change = np.zeros_like(both.hr) if ridge is None else _solved(*both.moments(), ridge, both)
     if ridge is not None:
         new = weights_of(node, matrices(node) + change)
@@ -151,14 +159,14 @@ def _best_ridge(one: _Sums, other: _Sums) -> float | None:
     halves = ((one, one.moments()), (other, other.moments()))
     missing = one.missing() + other.missing()
     left = []
-    for ridge in _RIDGES:
+    for ridge in RIDGES:
         gain = 0.0
         for (fitting, seen), (_, (covariance, cross)) in (halves, halves[::-1]):
             change = _solved(*seen, ridge, fitting)
             gain += float(2 * np.sum(cross * change) - np.sum((covariance @ change) * change))
         left.append(missing - gain)
-    enough = min(_NEARLY * max(min(left), 0.0) + _ROUNDING * missing, missing)
-    return max((ridge for ridge, rest in zip(_RIDGES, left) if rest < missing and rest <= enough), default=None)
+    enough = min(NEARLY * max(min(left), 0.0) + _ROUNDING * missing, missing)
+    return max((ridge for ridge, rest in zip(RIDGES, left) if rest < missing and rest <= enough), default=None)
 
 
 def _solved(covariance: Array, cross: Array, ridge: float, of: _Sums) -> Array:
