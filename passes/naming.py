@@ -56,19 +56,24 @@ def check_patterns(
 def choose_layers(
     step: Choosing, found: Iterable[Item], nodes: Callable[[Item], Sequence[Node]], ctx: Context, kind: str = "layer"
 ) -> list[Item]:
+    """As `choose_named`, of layers that are called by their `nodes`; the first stands for a layer."""
+    return choose_named(step, [(item, nodes(item)[0], names_of(nodes(item))) for item in found], ctx, kind)
+
+
+def choose_named(
+    step: Choosing, found: Sequence[tuple[Item, Node, set[str]]], ctx: Context, kind: str = "layer"
+) -> list[Item]:
     """Those of what was found that a pass works on, by its options `layers` (the only ones, if given) and `keep`.
 
-    `nodes` are those that an item is called by; the first stands for it where a budget keeps it as it is
-    (`Context.kept`), which is a remark. Raises UsageError for a pattern that names nothing of this kind.
+    Each comes with its names, and with the node that stands for it where a budget keeps it as it is (`Context.kept`),
+    which is a remark. Raises UsageError for a pattern that names nothing of this kind.
     """
-    named = [(item, nodes(item)) for item in found]
-    names = [names_of(of_item) for _, of_item in named]
-    known = {name for of_item in names for name in of_item}
+    known = {name for _, _, names in found for name in names}
     for option, patterns in (("layers", step.layers), ("keep", step.keep)):
         check_patterns(step.name, option, patterns, known, kind)
     chosen = []
-    for (item, (node, *_)), called in zip(named, names):
-        if (step.layers and not is_named(called, step.layers)) or is_named(called, step.keep):
+    for item, node, names in found:
+        if (step.layers and not is_named(names, step.layers)) or is_named(names, step.keep):
             continue
         budget = ctx.kept.get(place_of(step.name, "", node))
         if budget is None:

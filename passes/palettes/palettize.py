@@ -11,15 +11,16 @@ from ...ir.builder import Builder
 from ...ir.core import Model, Node
 from ...ir.errors import UsageError
 from ...ir.tensor import Array
-from ..base import Context, Pass, place_of
-from ..naming import check_patterns, is_named
+from ..base import Context, Pass
+from ..naming import choose_named
 from ..portions import within
 from ..quantize.gptq import compensate, inverse_factor
 from ..repair.bias import shift_bias
 from ..repair.products import Moment, covariance_bytes, matrices, moments, weights_of
+from ..settings import check_least, check_word, refused
 from .kmeans import nearest, palette
 from .lookup import CODES, lookup, stored_bits, types_of
-from .sites import Site, names_of_all, sites_of
+from .sites import Site, sites_of
 
 AUTO, KMEANS, GPTQ = "auto", "kmeans", "gptq"
 
@@ -75,35 +76,24 @@ class Palettize(Pass):
         return changed
 
     def _check(self, ctx: Context) -> None:
-        for option, bits, least in (("bits", self.bits, 1), ("table_bits", self.table_bits, 0)):
-            if not least <= bits <= 8:
-                raise UsageError(f"{option}={bits} of {self.name} is not between {least} and 8", source="--passes")
-        if self.group < 0:
-            raise UsageError(f"group={self.group} of {self.name} is less than 0", source="--passes")
-        known = (AUTO, KMEANS, GPTQ)
-        if self.method not in known:
-            raise UsageError(f"method of {self.name} is {' or '.join(known)}, not {self.method!r}", source="--passes")
+        for option, least in (("bits", 1), ("table_bits", 0)):
+            if not least <= getattr(self, option) <= 8:
+                raise refused(self, option, f"is not between {least} and 8")
+        check_least(self, 0, "group")
+        check_word(self, "method", (AUTO, KMEANS, GPTQ))
         if self.method == GPTQ and ctx.observe is None:
             text = f"method=gptq of {self.name} needs samples (--calib); kmeans needs none"
             raise UsageError(text, source="--passes")
 
     def _chosen(self, model: Model, ctx: Context) -> list[Site]:
         found, others = sites_of(model.graph, self.least)
-        names = names_of_all(found)
-        for option, patterns in (("layers", self.layers), ("keep", self.keep)):
-            check_patterns(self.name, option, patterns, names, "weight")
         for node, reason in others:
             ctx.decline("missed", self.name, "", node, f"a weight stays as it is: {reason}")
         readable = getattr(ctx.capabilities, "lookups", frozenset(CODES))
         chosen = []
-        for site in found:
+        for site in choose_named(self, [(site, site.users[0], site.names) for site in found], ctx, "weight"):
             node = site.users[0]
-            budget = ctx.kept.get(place_of(self.name, "", node))
-            if (self.layers and not is_named(site.names, self.layers)) or is_named(site.names, self.keep):
-                continue
-            if budget is not None:
-                ctx.decline("refused", self.name, "", node, f"%{site.value.hint} stays as it is: {budget}")
-            elif not self._bits(site):
+            if not self._bits(site):
                 ctx.decline("refused", self.name, "", node, f"%{site.value.hint} stays as it is: it is a table")
             elif lacking := [dtype.name for dtype in types_of(self._bits(site)) if dtype not in readable]:
                 said = f"the target makes no weights of codes of {' and '.join(lacking)} when it loads a model"

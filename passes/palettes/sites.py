@@ -104,8 +104,3 @@ def _axis(node: Node, value: Value) -> int | None:
     if key == "Gemm":
         return 0 if node.attr("transB") else 1
     return 0 if key == "Transpose" else None
-
-
-def names_of_all(sites: list[Site]) -> set[str]:
-    """All names that the options of a pass can mean."""
-    return {name for site in sites for name in site.names}

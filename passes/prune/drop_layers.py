@@ -12,12 +12,13 @@ from ...ir.clone import clone_model
 from ...ir.core import Model, Value
 from ...ir.errors import UsageError
 from ...ir.tensor import Array
-from ..base import Context, Pass, place_of
-from ..naming import check_patterns, is_named
+from ..base import Context, Pass
+from ..naming import choose_layers
 from ..quantize.difference import differences, drop_dead
 from ..quantize.observers import Statistics
 from ..repair.guarded import held_out, refit_where_it_serves
 from ..repair.refit import Original
+from ..settings import check_least, check_word
 from .residual import Layer, drop, layers_of, readers_of
 
 HARM, INFLUENCE = "harm", "influence"
@@ -55,7 +56,8 @@ class DropLayers(Pass):
     def run(self, model: Model, ctx: Context) -> bool:
         """True if a layer is gone. Raises UsageError for bad options, without samples, and for too few layers."""
         self._check(ctx)
-        chosen = self._chosen(layers_of(model.graph, self.whole), ctx)
+        layers = layers_of(model.graph, self.whole)
+        chosen = choose_layers(self, layers, lambda layer: [layer.node, *layer.nodes], ctx)
         if self.count > len(chosen):
             text = f"count={self.count} of {self.name}: {len(chosen)} layers can be left out"
             raise UsageError(text, source="--passes")
@@ -75,28 +77,11 @@ class DropLayers(Pass):
         return True
 
     def _check(self, ctx: Context) -> None:
-        if self.by not in (HARM, INFLUENCE):
-            text = f"by of {self.name} is {HARM} or {INFLUENCE}, not {self.by!r}"
-            raise UsageError(text, source="--passes")
-        for option, least in (("count", 1), ("probe", 1), ("repair", 0)):
-            if getattr(self, option) < least:
-                text = f"{option}={getattr(self, option)} of {self.name} is less than {least}"
-                raise UsageError(text, source="--passes")
+        check_word(self, "by", (HARM, INFLUENCE))
+        check_least(self, 1, "count", "probe")
+        check_least(self, 0, "repair")
         if ctx.observe is None:
             raise UsageError(f"{self.name} chooses layers on samples (--calib)", source="--passes")
-
-    def _chosen(self, found: list[Layer], ctx: Context) -> list[Layer]:
-        names = {name for layer in found for name in layer.names}
-        for option, patterns in (("layers", self.layers), ("keep", self.keep)):
-            check_patterns(self.name, option, patterns, names)
-        chosen = []
-        for layer in found:
-            budget = ctx.kept.get(place_of(self.name, "", layer.node))
-            if budget is not None:
-                ctx.decline("refused", self.name, "", layer.node, f"it stays: {budget}")
-            elif (not self.layers or is_named(layer.names, self.layers)) and not is_named(layer.names, self.keep):
-                chosen.append(layer)
-        return chosen
 
     def _by_harm(self, model: Model, layers: list[Layer], ctx: Context) -> list[int]:
         assert ctx.observe is not None

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...ir.core import Graph, Node, Value
-from ..naming import names_of
 
 _ATTENTION = frozenset({"Attention", "Softmax"})
 _WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
@@ -42,11 +41,6 @@ class Layer:
         """The same layer of a copy of the model, `of` as `clone_model` gives it."""
         makers = (of[node.outputs[0]].producer for node in self.nodes)
         return Layer(of[self.start], of[self.end], tuple(node for node in makers if node is not None))
-
-    @property
-    def names(self) -> set[str]:
-        """What it can be called by: its nodes in the source, and their weights."""
-        return names_of(self.nodes)
 
 
 def layers_of(graph: Graph, whole: bool = True) -> list[Layer]:

@@ -12,7 +12,7 @@ from ...ir.builder import Builder
 from ...ir.core import Graph, Model, Value
 from ...ir.tensor import Array, Tensor
 from ..base import Context, Pass
-from ..naming import check_patterns, is_named, names_of
+from ..naming import choose_named, names_of
 
 _PLACE = 8  # bytes of a place: ONNX has i64 alone ("indices", SparseTensorProto)
 _NOTED = 0.25  # of a weight that is zero: from there on it is worth a remark that this does not pay
@@ -40,14 +40,10 @@ class SparseStorage(Pass):
     def run(self, model: Model, ctx: Context) -> bool:
         """True if a weight is stored in another way. Raises UsageError for a name that nothing has."""
         found = _weights(model.graph, self.least)
-        names = {value: {value.hint, *names_of(value.users)} for value in found}
-        known = {name for each in names.values() for name in each}
-        for option, patterns in (("layers", self.layers), ("keep", self.keep)):
-            check_patterns(self.name, option, patterns, known, "weight")
+        named = [(value, next(iter(value.users)), {value.hint, *names_of(value.users)}) for value in found]
         changed = False
-        for value in found:
-            if (not self.layers or is_named(names[value], self.layers)) and not is_named(names[value], self.keep):
-                changed |= self._stored(model.graph, value, ctx)
+        for value in choose_named(self, named, ctx, "weight"):
+            changed |= self._stored(model.graph, value, ctx)
         return changed
 
     def _stored(self, graph: Graph, value: Value, ctx: Context) -> bool:
