@@ -143,6 +143,7 @@ class LowRankConv(Pass):
         """Put the chain in the place of a convolution, which becomes its last one."""
         node, created = kernel.node, list[Node]()
         assert node.graph is not None
+        whole = kernel.size(None)
         with ctx.rewrite(self.name, "", [node], created):
             b = Builder(node.graph, node, node.loc)
             weight = node.inputs[1]
@@ -159,7 +160,7 @@ class LowRankConv(Pass):
             node.attrs.update(_along(attrs, links[-1].axes))
             created += b.created
         if ctx.wants_remarks:
-            size = f"{kernel.size(ranks) / kernel.size(None):.0%} of its size"
+            size = f"{kernel.size(ranks) / whole:.0%} of its size"
             lost = f"{kernel.form.loss(ranks):.2%} of its weights' squares lost"
             text = f"%{weight.hint}: ranks {' and '.join(map(str, ranks))}, {size}, {lost}"
             ctx.remark("applied", self.name, text, node=node)

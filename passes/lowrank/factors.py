@@ -112,7 +112,9 @@ class Spectrum(NamedTuple):
             left, right = inverse @ basis, _product(basis.T @ root, w)
         sizes = np.sqrt(np.linalg.norm(right, axis=1) / np.maximum(np.linalg.norm(left, axis=0), 1e-30))
         sizes[sizes == 0] = 1.0
-        return (left * sizes).astype(np.float32), (right / sizes[:, None]).astype(np.float32)
+        right = right.astype(np.float32, copy=False)  # and never a view of something else: the basis is f64
+        right /= sizes[:, None].astype(np.float32)
+        return (left * sizes).astype(np.float32), right
 
 
 def _square(matrix: Array) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from onnx import TensorProto, numpy_helper
 
 from geoc.ir.errors import FormatError
 from geoc.ir.tensor import MappedFile, Tensor, dtype_of, int_tensor
-from geoc.ir.types import BOOL, DTYPES, F32, I4, I8, I64, STR, DType
+from geoc.ir.types import BOOL, DTYPES, F32, I4, I8, I64, STR, DType, tensor_type
 
 NUMBERS = [d for d in DTYPES if d is not STR]
 
@@ -150,3 +151,36 @@ def test_empty_and_missing_files(tmp_path: Path) -> None:
     assert Tensor(F32, (0,), file=file).array().shape == (0,)
     with pytest.raises(OSError):
         MappedFile(tmp_path / "none")
+
+
+def test_arrays_moved_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They read as they were, nothing of them has a name, and files that refer to them hold their bytes."""
+    import tempfile
+
+    import geoc
+    from geoc.ir.builder import Builder
+    from geoc.ir.core import Graph, Model, constant
+    from geoc.ir.text import parse_model, print_model
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    array = np.random.default_rng(0).normal(size=(300, 500)).astype(np.float32)
+    tensor = Tensor.spilled(array.T)
+    assert tensor.file is not None and tensor.file.on_disk and tensor.file.path == "" and list(tmp_path.iterdir()) == []
+    assert tensor.shape == (500, 300)
+    assert (tensor.read() == array.T).all() and (tensor.array() == array.T).all()
+    assert tensor.same(Tensor.from_array(array.T)) and tensor.sampled([7], 2) == array.T.tobytes()[28:36]
+    assert Tensor.spilled(np.zeros((0, 3), np.float32)).read().shape == (0, 3)
+    graph = Graph("main")
+    x = graph.add_input("x", tensor_type(F32, (2, 500)))
+    graph.set_outputs([Builder(graph).op("MatMul", x, constant(tensor, "w"))], ["y"])
+    model = Model(graph)
+    for again in (parse_model(print_model(model)), _saved(geoc, model, tmp_path / "m.onnx")):
+        (node,) = again.graph
+        weight = node.inputs[1]
+        assert weight is not None and weight.const is not None and (weight.const.array() == array.T).all()
+
+
+def _saved(geoc: Any, model: Any, path: Path) -> Any:
+    geoc.save(model, path)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]  # in the file, which refers to nothing else
+    return geoc.load(path)

@@ -147,6 +147,14 @@ def test_channels_that_vary_count_more(tmp_path: Path, form: str) -> None:
     assert errors[1] < 0.8 * errors[0], errors
 
 
+def test_the_remark_says_what_is_left() -> None:
+    remarks = Remarks()
+    assert run(model_of(TEXT), f"low-rank-conv{{left=0.4,layers=[w2],{OPTIONS}}}", context(None, instruments=[remarks]))
+    (said,) = [remark.message for remark in remarks.all if remark.kind == "applied"]
+    low, high = (int(rank) for rank in said.split("ranks ")[1].split(",")[0].split(" and "))
+    assert f"{(32 * low + 9 * low * high + 40 * high) / (40 * 32 * 9):.0%} of its size" in said
+
+
 def test_what_stays_whole() -> None:
     remarks = Remarks()
     assert not run(model_of(TEXT), "low-rank-conv{left=0.5,multiple=4}", context(None, instruments=[remarks]))

@@ -11,6 +11,7 @@ import pytest
 from geoc.ir.core import Model
 from geoc.ir.errors import UsageError
 from geoc.ir.tensor import Tensor
+from geoc.passes.lowrank import layers
 
 from ..quantize.running import Feeds, Remarks, context, distance, feeds_of, model_of, outputs, run
 
@@ -208,3 +209,20 @@ def test_bad_settings_are_one_line(options: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         run(model, f"low-rank{{{options}}}", context(None))
     assert len(model.graph) == before
+
+
+def test_large_factors_are_not_kept_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With and without samples the same numbers as in memory."""
+    monkeypatch.setattr(layers, "_SPILLED", 1)
+    original = thinned(model_of(LAYERS), 0)
+    feeds = correlated(original, 8)
+    for samples in (None, feeds):
+        results = []
+        for least in (1, 1 << 30):
+            monkeypatch.setattr(layers, "_SPILLED", least)
+            model = thinned(model_of(LAYERS), 0)
+            assert run(model, f"low-rank{{left=0.5,repair=0,{OPTIONS}}}", context(samples))
+            files = {v.const.file for n in model.graph for v in n.inputs if v is not None and v.const is not None and v.hint.endswith(("left", "right"))}
+            assert all(file is not None and file.on_disk for file in files) if least == 1 else files == {None}
+            results.append(outputs(model, tmp_path, feeds)[0])
+        assert distance(*results) == 0
