@@ -10,6 +10,7 @@ import pytest
 from geoc.ir.core import Model, Value
 from geoc.ir.errors import UsageError
 from geoc.ir.tensor import Tensor
+from geoc.passes.naming import names_of
 from geoc.passes.prune.compensate import compensations
 from geoc.passes.prune.cut import apply_cut
 from geoc.passes.prune.families import families_of
@@ -522,7 +523,7 @@ def test_what_lasts_as_long_as_its_launch_is_not_cut_unless_for_size(options: st
 def test_the_share_of_time_is_that_of_the_cut_model() -> None:
     model = model_of(SMALL_AND_LARGE)
     found, ctx = follow(model.graph), context(None)
-    family = next(family for family in families_of(found) if "a" in family.names)
+    family = next(family for family in families_of(found) if "a" in names_of(family.makers))
     alive = ~np.isin(found.labels.roots, family.units[:40])
     names = [node.output.hint for node in family.touched]
     share = share_of_time(found, ctx.cost, family.touched, alive)
