@@ -141,7 +141,8 @@ def row(r: Record) -> str:
     """One line of the table."""
     said = ", ".join(f"{name} {value:.3f}" for name, value in r["scores"].items())
     times = "" if r["times"] == 1.0 else f"{r['times']:.2f}"
-    return f"| {r['model']} | {r['variant']} | {r['left']:.1%} | {r['megabytes']:.1f} | {times} | {said} | {r['seconds']:.0f} |"
+    seconds = "" if r["seconds"] is None else f"{r['seconds']:.0f}"
+    return f"| {r['model']} | {r['variant']} | {r['left']:.1%} | {r['megabytes']:.1f} | {times} | {said} | {seconds} |"
 
 
 HEAD = "| model | variant | multiplications | MB | times as fast | scores | seconds |\n|---|---|---|---|---|---|---|"
