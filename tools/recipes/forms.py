@@ -49,6 +49,11 @@ class Form:
         return ", ".join(filter(None, [family, self.attempt.precision])) or "as it is"
 
     @property
+    def family(self) -> tuple[object, ...]:
+        """Equal for the same passes in the precisions that one text means, whichever recipe it is of."""
+        return (*(placed.step for placed in self.text.passes), self.text.precision)
+
+    @property
     def steps(self) -> list[Step]:
         """Its own passes, those in groups included."""
         return list(names(placed.step for placed in self.passes))

@@ -24,7 +24,6 @@ from .found import Found, left_for_limit, missed
 from .gains import guess_of
 from .limits import MEMORY, SIZE, Limits
 from .planning import GOAL, LIMITS, RECIPE, Plan
-from .recipe import FormText
 from .said import BEATEN, NOT_TRIED, OVER, TAKEN, Limit, Tried
 
 if TYPE_CHECKING:
@@ -98,12 +97,12 @@ class FormSearch:
 
     def _try_all(self, floats: Model, begun: float) -> None:
         waiting = deque(self._ordered(floats))
-        done: set[FormText] = set()  # of which a precision fits that is the fastest, or whose passes find nothing
+        done: set[tuple[object, ...]] = set()  # the fastest precision fits, or passes find nothing
         attempts = [form.attempt for form in self.plan.forms]
         number = 0
         while waiting:
             form = waiting.popleft()
-            if form.text in done:
+            if form.family in done:
                 continue
             said = Tried(form.title, recipe=form.origin if self.plan.kind == GOAL else "")
             self.run.report.tried.append(said)
@@ -118,12 +117,12 @@ class FormSearch:
             self.run.progress.window(f"{number} of {number + len(waiting)}, {form.title[:20]}", share - 0.1, share)
             found = self._make(form, said)
             if found is None:
-                done.update([form.text] if form.passes else [])
+                done.update([form.family] if form.passes else [])
                 continue
             self._consider(found)
             # Half precision may be faster than numbers of 8 bits: only the estimates of both tell.
             if found.fits and not is_weighed(form.attempt, attempts):
-                done.add(form.text)
+                done.add(form.family)
             other = self._other(form, found)
             if other is not None:
                 waiting.appendleft(other)

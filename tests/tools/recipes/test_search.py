@@ -106,8 +106,10 @@ def test_a_goal_takes_the_fastest(goal: str, given: tuple[Path, str, Path], monk
     (taken,) = by_status(report, TAKEN)
     assert taken.form == "prune, w8a8" and held_back_error(source, made, data) <= 0.02
     assert report.tried[0].form == "w8a8, as -O3 alone" and report.tried[0].status == BEATEN
-    assert "of the time of" in " ".join(t.why for t in by_status(report, BEATEN))
-    assert {"low-rank, w8a8", "prune, w8a8", "w4a16"} <= {tried.form for tried in report.tried}
+    assert all("is better: x" in tried.why or "of the time of" in tried.why for tried in by_status(report, BEATEN))
+    forms = {tried.form for tried in report.tried}
+    assert {"low-rank, w8a8", "prune, w8a8", "w4a16"} <= forms
+    assert "prune" not in forms  # it fits in integers, which are faster
 
 
 def _neurons(model: Model) -> int:
