@@ -19,7 +19,7 @@ import numpy as np
 from ...ir.core import Node, Value
 from ...ir.tensor import Tensor
 from ...ir.types import STR, DType, TensorType
-from .constants import DTYPE_OF, TYPE_NAMES, reshaped, shared_constant
+from .constants import CONSTANT_NAMES, DTYPE_OF, TYPE_NAMES, reshaped, shared_constant
 from .package import openvino, operators
 
 LARGE = 1 << 20  # bytes
@@ -112,7 +112,8 @@ class Translation:
 
     def constant(self, tensor: Tensor) -> Any:
         """A Constant over a tensor's bytes; for a large tensor of equal elements the Broadcast of one of them."""
-        self.type_of(tensor.dtype)
+        if tensor.dtype not in CONSTANT_NAMES:
+            raise NoMapping(f"there is no element type {tensor.dtype}")
         if tensor.splat is not None and tensor.nbytes > LARGE:
             one = shared_constant(self.ov, Tensor.of(tensor.splat, tensor.dtype), self.keep)
             return self.o.broadcast(one, self.i64(tensor.shape))
