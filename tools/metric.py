@@ -68,7 +68,7 @@ class Metric:
     def of_source(self, judge: Judge) -> float:
         """The source's, measured once. Raises UsageError where the function fails or gives no finite number."""
         if self._source is None:
-            found = self._of_file(judge.reference, None)
+            found = self._of_file(judge, judge.reference, None)
             if not math.isfinite(found):
                 raise UsageError(f"{self.text} gives {found} for the source", source=OPTION)
             self._source = found
@@ -77,7 +77,7 @@ class Metric:
     def of(self, judge: Judge, model: Model) -> float:
         """That of a finished model. Raises UsageError where the function fails."""
         with judge.written(model) as (path, runnable):
-            return self._of_file(path, runnable)
+            return self._of_file(judge, path, runnable)
 
     def limit(self, verdict: Verdict, judge: Judge, model: Model) -> None:
         """Measure a model that is good enough otherwise, and say in its verdict what came of it."""
@@ -101,12 +101,12 @@ class Metric:
         """The function's."""
         return self.text.rpartition(":")[2]
 
-    def _of_file(self, path: str, model: Model | None) -> float:
+    def _of_file(self, judge: Judge, path: str, model: Model | None) -> float:
         call = RUNNERS["onnxruntime"](path, self._threads, model)
         self.calls += 1
 
         def run(feeds: dict[str, np.ndarray]) -> list[Any]:
-            return call(feeds)
+            return list(call(feeds))[: len(judge.output_names)]  # what is compared may have more
 
         try:
             found = self._function(run)

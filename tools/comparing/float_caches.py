@@ -14,23 +14,29 @@ _PAST, _SCALE = 3, 12  # operands of com.microsoft::GroupQueryAttention: keys, a
 
 
 def with_float_caches(model: Model) -> Model:
-    """A copy that takes and gives floats for caches of codes; the model itself where it has none."""
+    """A copy that takes and gives floats for caches of codes; the model itself where it has none.
+
+    The codes stay outputs, behind the others: onnxruntime 1.31 takes what GroupQueryAttention appends to a cache for as
+    long as the cache, unless an output says otherwise, and plans the memory of what reads it by that.
+    """
     if not _coded(model.graph):
         return model
     copy, _ = clone_model(model)
     graph = copy.graph
-    outputs = list(graph.outputs)
+    outputs, names = list(graph.outputs), list(graph.output_names)
     for place, output in _coded(graph).items():
         past = graph.inputs[place]
         scale = _scale(past)
         back = Builder(graph)
+        outputs.append(outputs[output])
+        names.append(f"{names[output]}.codes")
         outputs[output] = dequantized(back, outputs[output], scale)
         uses = list(past.uses)
         past.type = tensor_type(F32, past.shape)
         codes = quantized(Builder(graph, graph.first), past, scale)
         for user, index in uses:
             user.set_input(index, codes)
-    graph.set_outputs(outputs, list(graph.output_names))
+    graph.set_outputs(outputs, names)
     return copy
 
 

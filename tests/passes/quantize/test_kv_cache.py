@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from geoc.ir.core import Model
 from geoc.ir.errors import UsageError
 from geoc.ir.types import BOOL, F32, I8
 from geoc.tools.cli import main
+from geoc.tools.comparing.float_caches import with_float_caches
 
 from .running import Feeds, context, model_of, run, write
 
@@ -194,3 +196,40 @@ def test_a_mask_that_may_hide_a_whole_row_keeps_the_operator_that_gives_zeros(tm
     empty = {name: np.zeros((1, GROUPS, 0, SIZE), np.int8) for name in ("pk", "pv")}
     found = session(tmp_path / "made.onnx").run(None, {**feeds, "m": mask, **empty})[0]
     assert np.isfinite(found).all() and not found[0, 2].any() and found[0, 1].any()
+
+
+def layers(count: int) -> str:
+    """TEXT several times over, each layer with caches of its own."""
+    head, _, body = TEXT.partition("{\n")
+    caches, results, made = [], [], []
+    for layer in range(count):
+        numbered = re.sub(r"%(?!x\b|seen\b)(\w+)", rf"%\g<1>{layer}", body.rstrip("}\n"))
+        made.append(numbered if layer == 0 else re.sub(r"%x\b", f"%y{layer - 1}", numbered))
+        caches += [f"%{kind}{layer}: f32[B,{GROUPS},P,{SIZE}]" for kind in ("pk", "pv")]
+        results += [f"%nk{layer}", f"%nv{layer}"]
+    inputs = f"{head.partition(', %pk')[0]}, {', '.join(caches)}"
+    return f"{inputs}) -> (%y{count - 1}, {', '.join(results)}) {{\n" + "\n".join(made) + "\n}"
+
+
+def test_several_layers_are_compared_in_floats(tmp_path: Path) -> None:
+    """What is compared gives the floats of its codes, which stay outputs: their sizes are declared by that alone."""
+    write(model_of(layers(4)), str(tmp_path / "source.onnx"))
+    arrays = {}
+    for sample in range(5):
+        feeds = step(1, 2, 8, sample)
+        caches = {f"{kind}{i}": feeds[kind] for kind in ("pk", "pv") for i in range(4)}
+        arrays |= {f"{name}/{sample}": array for name, array in (feeds | caches).items() if name not in ("pk", "pv")}
+    np.savez(tmp_path / "samples.npz", **arrays)
+    source, samples = str(tmp_path / "source.onnx"), str(tmp_path / "samples.npz")
+    report = geoc.compile(source, tmp_path / "made.onnx", precision="kv8", calib=samples, shape="B=1")
+    assert report.after.caches == 8 and report.accuracy.status == "CHECKED", report.summary()
+    floats = with_float_caches(geoc.load(str(tmp_path / "made.onnx")))
+    names = [*(name for i in range(4) for name in (f"nk{i}", f"nv{i}"))]
+    assert floats.graph.output_names == ["y3", *names, *(f"{name}.codes" for name in names)]
+    write(floats, str(tmp_path / "floats.onnx"))
+    running = session(tmp_path / "floats.onnx")
+    found = running.run(None, {entry.name: arrays[f"{entry.name}/0"] for entry in running.get_inputs()})
+    for cache, codes in zip(found[1:9], found[9:]):
+        assert cache.shape == codes.shape == (1, GROUPS, 10, SIZE) and codes.dtype == np.int8
+        steps = np.abs(cache).max(axis=(0, 2), keepdims=True) / np.abs(codes.astype(np.float32)).max(axis=(0, 2), keepdims=True)
+        assert np.allclose(cache, codes * steps, rtol=1e-5, atol=1e-6)
