@@ -43,8 +43,7 @@ of which all that follows is made. SmolLM2 is badly conditioned on made-up input
 and 1e-4 in its logits, and no operator stands out; onnxruntime differs from itself by 6e-5;
 on text behind a cache that the model computed itself both exports are right to 6.4e-6, as the reader (6.1e-6). The weights of
 light_squeezenet are all the same, so that its 1,000 logits are: 9e9 each, of which the last bit is 1,024, and Softmax
-makes 0 and 1/8 of what differs in it; all that it reads is right to 9e-6. Other work ran on the machine meanwhile: rows above 1.03 were measured again,
-for longer (`--again`); errors and nodes are of a later run than times.
+makes 0 and 1/8 of what differs in it; all that it reads is right to 9e-6. All of it was measured in one go, while one other process used the second core.
 Made by `python tests/bench/openvino_reader.py --write`
 """
 
