@@ -3,6 +3,7 @@
     check_share(self, "left", "channels")       # above 0, up to 1; None says nothing
     check_least(self, 1, "multiple")
     check_word(self, "of", ("parameters", "time"))
+    by_samples(self, "method", ctx, "plain", "aware")
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING
 from ..ir.errors import UsageError
 
 if TYPE_CHECKING:
-    from .base import Pass
+    from .base import Context, Pass
+
+AUTO = "auto"
 
 
 def refused(step: Pass, option: str, said: str) -> UsageError:
@@ -52,3 +55,17 @@ def check_word(step: Pass, option: str, words: Sequence[str]) -> None:
     word = getattr(step, option)
     if word not in words:
         raise UsageError(f"{option} of {step.name} is {' or '.join(words)}, not {word!r}", source="--passes")
+
+
+def by_samples(step: Pass, option: str, ctx: Context, without: str, using: str) -> str:
+    """The word of an option of which only `without` needs no samples; for auto, `using` where there are some.
+
+    Raises UsageError for a word that needs samples where there are none.
+    """
+    word: str = getattr(step, option)
+    if word == AUTO:
+        return without if ctx.observe is None else using
+    if word != without and ctx.observe is None:
+        text = f"{option}={word} of {step.name} needs samples (--calib); {without} needs none"
+        raise UsageError(text, source="--passes")
+    return word

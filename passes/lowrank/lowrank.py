@@ -20,13 +20,13 @@ from ..portions import within
 from ..quantize.observers import Several
 from ..repair.bias import shift_bias
 from ..repair.refit import Original, refit
-from ..settings import check_least, check_number, check_share, check_word, refused
+from ..settings import AUTO, by_samples, check_least, check_number, check_share, check_word, refused
 from .factors import Moments, Spectrum, square_of
 from .layers import Layer, by_operand, kept_tensor, layers_of, put_split
 from .ranks import PARAMETERS, TIME, choice, rank_for_energy
 
 DEFAULT_LEFT = 0.75
-AUTO, AWARE, PLAIN = "auto", "aware", "plain"
+AWARE, PLAIN = "aware", "plain"
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,7 @@ class LowRank(Pass):
     def run(self, model: Model, ctx: Context) -> bool:
         """True if a layer was split. Raises UsageError for bad options, and for aware without samples."""
         self._check()
-        is_aware = self.method == AWARE or (self.method == AUTO and ctx.observe is not None)
-        if is_aware and ctx.observe is None:
-            text = f"method=aware of {self.name} needs samples (--calib); plain needs none"
-            raise UsageError(text, source="--passes")
+        is_aware = by_samples(self, "method", ctx, PLAIN, AWARE) == AWARE
         layers = self._chosen(model, ctx)
         if not layers:
             return False

@@ -9,7 +9,6 @@ import numpy as np
 
 from ...ir.builder import Builder
 from ...ir.core import Model, Node
-from ...ir.errors import UsageError
 from ...ir.tensor import Array
 from ..base import Context, Pass
 from ..naming import choose_named
@@ -17,12 +16,12 @@ from ..portions import within
 from ..quantize.gptq import compensate, inverse_factor
 from ..repair.bias import shift_bias
 from ..repair.products import Moment, covariance_bytes, matrices, moments, weights_of
-from ..settings import check_least, check_word, refused
+from ..settings import AUTO, by_samples, check_least, check_word, refused
 from .kmeans import nearest, palette
 from .lookup import CODES, lookup, stored_bits, types_of
 from .sites import Site, sites_of
 
-AUTO, KMEANS, GPTQ = "auto", "kmeans", "gptq"
+KMEANS, GPTQ = "kmeans", "gptq"
 
 
 @dataclass(frozen=True)
@@ -61,10 +60,10 @@ class Palettize(Pass):
 
     def run(self, model: Model, ctx: Context) -> bool:
         """True if a weight was replaced. Raises UsageError for bad options, and for gptq without samples."""
-        self._check(ctx)
+        self._check()
+        method = by_samples(self, "method", ctx, KMEANS, GPTQ)
         sites = self._chosen(model, ctx)
-        uses_data = self.method != KMEANS and ctx.observe is not None
-        fitted = [site for site in sites if uses_data and site.layer is not None]
+        fitted = [site for site in sites if method == GPTQ and site.layer is not None]
         changed = False
         for site in sites:
             if site not in fitted:
@@ -75,15 +74,12 @@ class Palettize(Pass):
                 changed |= self._replaced(model, site, seen[_layer(site)], ctx)
         return changed
 
-    def _check(self, ctx: Context) -> None:
+    def _check(self) -> None:
         for option, least in (("bits", 1), ("table_bits", 0)):
             if not least <= getattr(self, option) <= 8:
                 raise refused(self, option, f"is not between {least} and 8")
         check_least(self, 0, "group")
         check_word(self, "method", (AUTO, KMEANS, GPTQ))
-        if self.method == GPTQ and ctx.observe is None:
-            text = f"method=gptq of {self.name} needs samples (--calib); kmeans needs none"
-            raise UsageError(text, source="--passes")
 
     def _chosen(self, model: Model, ctx: Context) -> list[Site]:
         found, others = sites_of(model.graph, self.least)

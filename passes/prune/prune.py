@@ -16,7 +16,7 @@ from ..base import Context, Pass
 from ..naming import choose_layers
 from ..repair.guarded import held_out, refit_where_it_serves
 from ..repair.refit import Original
-from ..settings import check_least, check_share, check_word
+from ..settings import AUTO, by_samples, check_least, check_share, check_word
 from .compensate import compensate, shift_biases
 from .cut import apply_cut
 from .families import CHANNELS, HEADS, NEURONS, STREAMS, Family, Work, families_of
@@ -25,7 +25,6 @@ from .measures import ACTIVATIONS, MAGNITUDE, RECONSTRUCTION, Measures, left_of,
 from .profit import share_of_time
 from .scores import Curve
 
-AUTO = "auto"
 UNIFORM, GLOBAL = "uniform", "global"
 _PROBED = 0.75  # of the units of a family, where its weight is measured
 _FASTER = 0.99  # of the time, for which nothing needs to go
@@ -81,12 +80,7 @@ class Prune(Pass):
     def run(self, model: Model, ctx: Context) -> bool:
         """True if something was cut. Raises UsageError for bad options, and for importance that needs samples."""
         self._check()
-        importance = self.importance
-        if importance == AUTO:
-            importance = MAGNITUDE if ctx.observe is None else RECONSTRUCTION
-        if importance != MAGNITUDE and ctx.observe is None:
-            text = f"importance={importance} of {self.name} needs samples (--calib); magnitude needs none"
-            raise UsageError(text, source="--passes")
+        importance = by_samples(self, "importance", ctx, MAGNITUDE, RECONSTRUCTION)
         found = follow(model.graph)
         families = self._profitable(found, self._chosen(families_of(found), ctx), ctx)
         if not families:

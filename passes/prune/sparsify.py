@@ -17,10 +17,10 @@ from ..portions import within
 from ..quantize.gptq import compensate, inverse_factor
 from ..repair.bias import shift_bias
 from ..repair.products import Moment, covariance_bytes, matrices, moments, weights_of
-from ..settings import check_least, check_share, check_word
+from ..settings import AUTO, by_samples, check_least, check_share, check_word
 from .patterns import Pattern, summed_axis
 
-AUTO, MAGNITUDE, WANDA, SPARSEGPT = "auto", "magnitude", "wanda", "sparsegpt"
+MAGNITUDE, WANDA, SPARSEGPT = "magnitude", "wanda", "sparsegpt"
 _COLUMNS = 128  # among which SparseGPT chooses at a time
 
 
@@ -54,12 +54,7 @@ class Sparsify(Pass):
     def run(self, model: Model, ctx: Context) -> bool:
         """True if a weight became zero. Raises UsageError for bad options, and for methods that need samples."""
         pattern = self._checked()
-        method = self.method
-        if method == AUTO:
-            method = MAGNITUDE if ctx.observe is None else SPARSEGPT
-        if method != MAGNITUDE and ctx.observe is None:
-            text = f"method={method} of {self.name} needs samples (--calib); magnitude needs none"
-            raise UsageError(text, source="--passes")
+        method = by_samples(self, "method", ctx, MAGNITUDE, SPARSEGPT)
         layers = self._chosen(model, pattern, ctx)
         changed = False
         for part in within(layers, covariance_bytes, self.memory):

@@ -54,6 +54,19 @@ class Statistics:
                 setattr(self, name, state[name].item() if isinstance(fresh, (int, float)) else state[name])
 
 
+class Count(Statistics):
+    """How many samples there are."""
+
+    grows = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def add(self, array: Array) -> None:
+        """One more."""
+        self.count += 1
+
+
 class Several(Statistics):
     """Several statistics of one value."""
 

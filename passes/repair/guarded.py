@@ -19,23 +19,10 @@ from ...ir.core import Model, Node
 from ...ir.tensor import Array
 from ..base import Context
 from ..quantize.difference import differences
-from ..quantize.observers import Statistics
+from ..quantize.observers import Count
 from .refit import Original, refit
 
 _LARGEST = 4  # held-out samples are one in so many at most
-
-
-class _Count(Statistics):
-    """How many samples there are."""
-
-    grows = ("count",)
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def add(self, array: Array) -> None:
-        """One more."""
-        self.count += 1
 
 
 def held_out(model: Model, ctx: Context, wanted: int) -> int:
@@ -46,7 +33,7 @@ def held_out(model: Model, ctx: Context, wanted: int) -> int:
     first = next((node for node in model.graph if node.outputs[0].type is not None), None)
     if ctx.observe is None or first is None or not wanted:
         return 0
-    seen = _Count()
+    seen = Count()
     ctx.observe(model, {first.output: seen}, _LARGEST * wanted)
     return min(wanted, seen.count // _LARGEST)
 

@@ -16,7 +16,7 @@ from ...ir.core import Model, Node, Value
 from ...ir.tensor import Array, Tensor
 from ...passes.base import Observe
 from ...passes.quantize.difference import Distance, distance_of, distances
-from ...passes.quantize.observers import Several, Statistics
+from ...passes.quantize.observers import Count, Several, Statistics
 from .layers import Activation, Found, Layer
 
 _POSITIONS = 256  # elements that values are compared by
@@ -140,7 +140,7 @@ def measure(
     """Run both on samples. Raises UsageError where one does not run, or the models have different inputs."""
     result = Measured()
     trips = {activation.quantizer: RoundTrip(activation) for activation in found.activations}
-    counter = _Counter()
+    counter = Count()
     by_value: dict[Value, list[Statistics]] = {}
     for trip in trips.values():
         by_value.setdefault(trip.activation.value, []).append(trip)
@@ -199,16 +199,6 @@ def _chain(layer: Layer) -> list[Value]:
         use = value.sole_use
         value = use[0].outputs[0] if use is not None and use[0].outputs and not use[0].regions else None
     return found
-
-
-class _Counter(Statistics):
-    grows = ("count",)
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def add(self, array: Array) -> None:
-        self.count += 1
 
 
 class _Print:

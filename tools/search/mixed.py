@@ -154,7 +154,7 @@ def measure(
     places = placement.halved()
     sources = sources_of(placement, places)
     with Roundings(model, sources, placement, write) as trial:
-        harm = _Search(trial, samples, ignored, progress).harm(sources, limit)
+        harm = _Search(trial, samples, _most_runs(model, samples), ignored, progress).harm(sources, limit)
     for flow in placement.network.flows:  # where such a value is cast, what it is made of is rounded
         maker = flow.value.producer
         if maker is not None and flow.value not in harm.values:
@@ -162,22 +162,27 @@ def measure(
     return Mixed(placement, harm, places)
 
 
-def _seconds(model: Model, samples: Sequence[Feeds]) -> float:
-    """What one run of a model on each sample takes by estimate."""
-    total = 0.0
+def _most_runs(model: Model, samples: Sequence[Feeds]) -> int:
+    """How many times a model may run on all samples, by the estimate of what that takes."""
+    seconds = 0.0
     for feeds in samples:
         copy, _ = clone_model(model)
         specialise(copy, read_shapes([f"{name}={','.join(map(str, a.shape))}" for name, a in feeds.items()], copy))
         cost = CostModel()
-        total += sum(cost.seconds(node) or cost.machine.launch for node in copy.walk())
-    return total
+        seconds += sum(cost.seconds(node) or cost.machine.launch for node in copy.walk())
+    return min(MAX_RUNS, int(EFFORT / seconds))
 
 
 class _Search:
     """Measures groups of roundings, the worst in ever smaller ones."""
 
     def __init__(
-        self, trial: Roundings, samples: Sequence[Feeds], ignored: frozenset[int], progress: Callable[[str], None]
+        self,
+        trial: Roundings,
+        samples: Sequence[Feeds],
+        most_runs: int,
+        ignored: frozenset[int],
+        progress: Callable[[str], None],
     ) -> None:
         self.trial = trial
         self.samples = samples
@@ -185,7 +190,7 @@ class _Search:
         self.progress = progress
         self.expected = [trial.run(feeds, []) for feeds in samples]
         self.runs = 0
-        self.limit = min(MAX_RUNS, int(EFFORT / _seconds(trial.model, samples)))
+        self.most_runs = most_runs
 
     def squared(self, on: Sequence[Source]) -> float:
         """The square of the mean error of the worst output with these roundings."""
@@ -203,7 +208,7 @@ class _Search:
         """The harm of each. Looks no further where all that it did not look into may be rounded."""
 
         def is_late() -> bool:
-            return self.runs + 2 > self.limit
+            return self.runs + 2 > self.most_runs
 
         return self._shared(refined(sources, self.squared, GROUPS, HARMLESS * limit**2, is_late), self.squared(sources))
 

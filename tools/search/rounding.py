@@ -72,7 +72,6 @@ class Roundings(Running):
 
         Raises CannotCheck where onnxruntime does not load the model.
         """
-        self.model = model
         values = [source for source in sources if isinstance(source, Value)]
         self._number = {value: number for number, value in enumerate(values)}
         copy, of = clone_model(model)
