@@ -26,7 +26,8 @@ Block = Callable[[int], Samples]
 """Runs so many times; what that took."""
 
 BLOCK = 0.03  # seconds that a block takes at the least: a few ticks of the scheduler
-FEWEST = 6  # rounds
+LONG = 0.3  # seconds of a run that warms up by itself
+FEWEST = 6  # rounds: with fewer, no interval between two of them holds the median with `CONFIDENCE`
 OPENINGS = 3  # times that sessions are opened
 CONFIDENCE = 0.95
 NEVER = 0.01  # a difference that is not claimed, however narrow the interval
@@ -183,8 +184,11 @@ def _round(found: Rounds, calls: Mapping[str, Block], counts: Mapping[str, int],
 
 def _warmed(block: Block) -> int:
     """Run a few times; how many runs make a block of `BLOCK` seconds."""
-    block(1)
-    begun = perf_counter()
-    block(1)
-    once = perf_counter() - begun
+    once = math.inf
+    for _ in range(2):  # the first run allocates
+        begun = perf_counter()
+        block(1)
+        once = min(once, perf_counter() - begun)
+        if once > LONG:
+            break
     return max(1, math.ceil(BLOCK / max(once, 1e-7)))
