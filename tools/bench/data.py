@@ -49,7 +49,7 @@ def _configuration(found: Found, price: float | None) -> dict[str, Any]:
     main = found.metrics[-1]
     return {
         "threads": found.threads, "batch": found.batch, "shape": found.shape, "rounds": rounds.count,
-        "openings": rounds.openings, "busy_with_others": found.busy, "drift": rounds.drift(main),
+        "openings": rounds.openings, "busy_with_others": found.busy, "waited": found.waited, "drift": rounds.drift(main),
         "drifted": abs(rounds.drift(main)) > DRIFT,
         "noise": {what: rounds.noise(what) for what in found.metrics},
         "results": [_result(found, name, price) for name in rounds.blocks],

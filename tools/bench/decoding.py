@@ -2,7 +2,8 @@
 
     plan = plan_of(model)                        # None for a model without caches
     decoder = plan.decoder(running, batch=1)
-    first, each = decoder.generate(prompt, 64)   # seconds to the first token, and of each one behind it
+    with Stopwatch(threads=1) as watch:
+        first, each, tokens = decoder.generate(prompt, 64, watch)   # seconds to the first token, and of each behind it
 
 Timed is the run of the model and the choice of the next token, not the making of masks and positions.
 """
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from ...passes.caches import caches
 from ..inputs.maker import InputMaker, fill
 from ..inputs.shapes import Shapes, evaluate
 from ..running.contender import InOnnxruntime, InOpenvino, Running, place
+from ..running.stopwatch import Stopwatch
 
 BEAM = "beam_idx"  # of stateful models: which row of the cache each row continues
 _HIDDEN = -1e4
@@ -157,21 +158,24 @@ class Decoder:
         """Logits of the new tokens, the caches grown by them."""
         raise NotImplementedError
 
-    def generate(self, prompt: np.ndarray, tokens: int) -> tuple[float, list[float], np.ndarray]:
+    def generate(self, prompt: np.ndarray, tokens: int, watch: Stopwatch) -> tuple[float, list[float], np.ndarray]:
         """Seconds to the first token, of each one behind it, and all that were chosen, [batch, tokens]."""
         self.clear()
         self.past = 0
-        ids, seconds, chosen = prompt, [], []
+        ids, seconds = prompt, []
+        chosen: list[np.ndarray] = []
         for _ in range(tokens):
             feeds = {n: a.astype(self._types[n]) for n, a in self.plan.feeds(ids, self.past).items() if n in self._types}
-            begun = perf_counter()
-            logits = self.run(feeds)
-            following = np.asarray(logits).reshape(self.batch, -1, logits.shape[-1])[:, -1].argmax(-1)
-            seconds.append(perf_counter() - begun)
+            seconds.append(watch.time(lambda given=feeds: chosen.append(self._next(given))))
             self.past += ids.shape[1]
-            ids = following[:, None]
-            chosen.append(ids)
+            ids = chosen[-1]
         return seconds[0], seconds[1:], np.concatenate(chosen, 1)
+
+    def _next(self, feeds: Mapping[str, Any]) -> np.ndarray:
+        """The likeliest token behind each row, [batch, 1]."""
+        logits = self.run(feeds)
+        found: np.ndarray = logits.reshape(self.batch, -1, logits.shape[-1])[:, -1].argmax(-1)[:, None]
+        return found
 
 
 class _Onnxruntime(Decoder):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,9 @@ from ..running.contender import Contender, InOpenvino, Running
 from ..running.memory import give_back
 from ..running.peak import Fresh, measured_fresh
 from ..running.sessions import first_line, refusals
+from ..running.stopwatch import Stopwatch
 from ..running.timing import shape_of
-from .decoding import Plan, plan_of, stateful_plan
+from .decoding import Decoder, Plan, plan_of, stateful_plan
 from .machine import Energy, Others
 from .rounds import Block, Budget, Rounds, Samples, compete
 
@@ -55,7 +55,27 @@ class Found:
     rounds: Rounds
     metrics: tuple[str, ...]
     busy: float | None
+    waited: float | None  # the share of the time that was taken off, because the thread had no processor
     joules: dict[str, float] = field(default_factory=dict)  # of an inference, or of a token
+
+
+class Waits:
+    """Stopwatches for blocks, and what they took off."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._watches: list[Stopwatch] = []
+
+    def watch(self) -> Stopwatch:
+        """For one block."""
+        self._watches.append(Stopwatch(self._threads))
+        return self._watches[-1]
+
+    @property
+    def share(self) -> float | None:
+        """Of all that was timed; None where nothing is taken off."""
+        wall = sum(watch.wall for watch in self._watches)
+        return sum(watch.waited for watch in self._watches) / wall if wall and self._watches[-1].counts else None
 
 
 @dataclass
@@ -148,7 +168,7 @@ class _Calls:
         feeds, self.batch = feeds_for(source.model, request.shape, batch, request.seed, tried)
         return [feeds]
 
-    def opened(self, threads: int) -> dict[str, Block]:
+    def opened(self, threads: int, waits: Waits) -> dict[str, Block]:
         """A block of each contender, opened anew."""
         give_back()
         blocks: dict[str, Block] = {}
@@ -156,24 +176,21 @@ class _Calls:
             running = each.open(threads)
             if self.plans:
                 decoder = self.plans[each.name].decoder(running, self.batch)
-                blocks[each.name] = partial(_generated, decoder, self.prompt, self.request.tokens)
+                blocks[each.name] = partial(_generated, decoder, self.prompt, self.request.tokens, waits)
             else:
-                blocks[each.name] = partial(_run, [running.bound(feeds) for feeds in self.feeds[each.name]])
+                blocks[each.name] = partial(_run, [running.bound(feeds) for feeds in self.feeds[each.name]], waits)
         return blocks
 
 
-def _run(calls: list[Callable[[], Any]], count: int) -> Samples:
-    times = []
-    for _ in range(count):
-        for call in calls:
-            begun = perf_counter()
-            call()
-            times.append(perf_counter() - begun)
-    return {LATENCY: times}
+def _run(calls: list[Callable[[], Any]], waits: Waits, count: int) -> Samples:
+    with waits.watch() as watch:
+        return {LATENCY: [watch.time(call) for _ in range(count) for call in calls]}
 
 
-def _generated(decoder: Any, prompt: np.ndarray, tokens: int, count: int) -> Samples:
-    first, each, _ = decoder.generate(prompt, tokens)
+def _generated(decoder: Decoder, prompt: np.ndarray, tokens: int, waits: Waits, count: int) -> Samples:
+    """One text a block, however many are asked for."""
+    with waits.watch() as watch:
+        first, each, _ = decoder.generate(prompt, tokens, watch)
     return {FIRST: [first], TOKEN: each or [first]}
 
 
@@ -192,13 +209,14 @@ def _timed(
         return samples
 
     def opened() -> Mapping[str, Block]:
-        blocks = calls.opened(threads)
+        blocks = calls.opened(threads, waits)
         return blocks if energy.why else {name: partial(metered, name, block) for name, block in blocks.items()}
 
+    waits = Waits(threads)
     others = Others()
     rounds = compete(opened, budget, request.seed, said)
     each = {name: joules[name] / runs[name] for name in joules}
-    return Found(threads, calls.batch, calls.shape, rounds, metrics, others.share(), each)
+    return Found(threads, calls.batch, calls.shape, rounds, metrics, others.share(), waits.share, each)
 
 
 def _fresh(contender: Contender, threads: int, feeds: Feeds) -> Fresh | str:

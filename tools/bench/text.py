@@ -8,6 +8,7 @@ from typing import Any
 from ..units import aligned, scaled
 from .data import ENOUGH, METRIC_TITLES, ratio_from
 
+BUSY = 0.05  # of the processors, used by others, that is worth a word
 _GREEN, _RED, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[0m"
 
 
@@ -90,8 +91,10 @@ def _ms(seconds: float) -> str:
 def warnings_of(found: dict[str, Any]) -> list[str]:
     """What a reader should know of how the machine was while this was timed."""
     said = []
-    if (found["busy_with_others"] or 0.0) > 0.05:
-        said.append(f"others used {found['busy_with_others']:.0%} of the processors meanwhile: ratios hold, times are longer than alone")
+    busy, waited = found["busy_with_others"] or 0.0, found["waited"]
+    if busy > BUSY:
+        taken = "" if waited is None else f"; {waited:.0%} of the time, in which the thread had none, is taken off"
+        said.append(f"others used {busy:.0%} of the processors meanwhile{taken}")
     if found["drifted"]:
         said.append(f"times drifted by {found['drift']:+.0%} from the first third to the last: clocks or other work changed")
     return said
