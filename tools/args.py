@@ -16,7 +16,7 @@ class Option(NamedTuple):
 
     flags: tuple[str, ...]
     takes: str  # metavar of the value; "" for a switch
-    kind: str  # switch, count, text, int, ints (`SEVERAL`), number, list (commas, repeatable), texts (repeatable), or a|b|c
+    kind: str  # switch, count, text, int, ints (`SEVERAL`), number, list (commas), texts (repeatable), or a|b|c
     text: str
     group: str = "compile"
 
@@ -124,8 +124,8 @@ OPTIONS: tuple[Option, ...] = (
            "`tensorrt` bench's alone", "running"),
     Option(("--time",), "10s", "text", "how long the timing itself may take, with ms, s, m or h (default 10s)",
            "running"),
-    Option(("--rounds",), "N", "int", "how many rounds at the most, each of a turn of every model (default: what --time "
-           "allows)", "running"),
+    Option(("--rounds",), "N", "int", "how many rounds at the most, each of a turn of every model (default: what "
+           "--time allows)", "running"),
     Option(("--prompt",), "N", "int", "tokens that a decoder with a cache is given (default 128)", "running"),
     Option(("--tokens",), "N", "int", "tokens that it makes then, one after the other (default 64); 0 times the model "
            "as any other", "running"),
@@ -140,9 +140,10 @@ OPTIONS: tuple[Option, ...] = (
 )  # fmt: skip
 
 EVERYWHERE = ("verbose", "quiet", "debug", "help", "version")
+_NOT_COMPILING = ("verbs", "training", "running")
 _PIPELINE = ("level", "target", "passes", "skip", "only", "rules", "plugin")
 VERBS: dict[str, tuple[str, ...]] = {
-    "compile": tuple(o.key for o in OPTIONS if o.group not in ("verbs", "training", "running") and o.key not in EVERYWHERE),
+    "compile": tuple(o.key for o in OPTIONS if o.group not in _NOT_COMPILING and o.key not in EVERYWHERE),
     "dump": ("output", "weights", "shape", "full"),
     "passes": (*_PIPELINE, "recipe"),
     "rules": ("target", "rules", "plugin"),

@@ -19,7 +19,12 @@ ENOUGH = {"p95": 20, "p99": 100}  # runs below which a percentile is nothing but
 
 
 def record_of(
-    contenders: list[Contender], measured: Measured, machine: dict[str, Any], target: str, price: float | None, inputs: str
+    contenders: list[Contender],
+    measured: Measured,
+    machine: dict[str, Any],
+    target: str,
+    price: float | None,
+    inputs: str,
 ) -> dict[str, Any]:
     """The record, in the schema that --json, -o FILE.json and --history write. `price` is that of the target's hour."""
     return {
@@ -49,8 +54,8 @@ def _configuration(found: Found, price: float | None) -> dict[str, Any]:
     main = found.metrics[-1]
     return {
         "threads": found.threads, "batch": found.batch, "shape": found.shape, "rounds": rounds.count,
-        "openings": rounds.openings, "busy_with_others": found.busy, "waited": found.waited, "drift": rounds.drift(main),
-        "drifted": abs(rounds.drift(main)) > DRIFT,
+        "openings": rounds.openings, "busy_with_others": found.busy, "waited": found.waited,
+        "drift": rounds.drift(main), "drifted": abs(rounds.drift(main)) > DRIFT,
         "noise": {what: rounds.noise(what) for what in found.metrics},
         "results": [_result(found, name, price) for name in rounds.blocks],
     }  # fmt: skip

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,8 @@ def plan_of(model: Model, seed: int = 0) -> Plan | None:
         return None
     for name, value in maker.inputs:
         meaning = maker.meanings[name]
-        if meaning.bounds and not meaning.position and value.rank == 2 and value.dtype is not None and value.dtype.is_int:
+        is_ints = value.rank == 2 and value.dtype is not None and value.dtype.is_int
+        if is_ints and meaning.bounds and not meaning.position:
             ids = ids or name
     logits = next((name for place, name in enumerate(graph.output_names) if place not in found.values()), None)
     if ids is None or logits is None:
@@ -122,7 +124,7 @@ def _maker_of(name: str, type: Any, maker: InputMaker) -> Make:
     """Masks that hide nothing but what comes later, positions that go on, and whatever else is made up."""
     meaning = maker.meanings[name]
     assert isinstance(type, TensorType)
-    kinds = {symbol: kind for symbol, kind in maker.symbols.items()}
+    kinds = dict(maker.symbols)
 
     def make(batch: int, length: int, past: int) -> Any:
         of = {"batch": batch, "sequence": length, "past": past, "total": past + length, "sum": past + length}
@@ -165,17 +167,17 @@ class Decoder:
         ids, seconds = prompt, []
         chosen: list[np.ndarray] = []
         for _ in range(tokens):
-            feeds = {n: a.astype(self._types[n]) for n, a in self.plan.feeds(ids, self.past).items() if n in self._types}
-            seconds.append(watch.time(lambda given=feeds: chosen.append(self._next(given))))
+            made = self.plan.feeds(ids, self.past)
+            feeds = {name: array.astype(self._types[name]) for name, array in made.items() if name in self._types}
+            seconds.append(watch.time(partial(self._add_next, chosen, feeds)))
             self.past += ids.shape[1]
             ids = chosen[-1]
         return seconds[0], seconds[1:], np.concatenate(chosen, 1)
 
-    def _next(self, feeds: Mapping[str, Any]) -> np.ndarray:
+    def _add_next(self, chosen: list[np.ndarray], feeds: Mapping[str, Any]) -> None:
         """The likeliest token behind each row, [batch, 1]."""
         logits = self.run(feeds)
-        found: np.ndarray = logits.reshape(self.batch, -1, logits.shape[-1])[:, -1].argmax(-1)[:, None]
-        return found
+        chosen.append(logits.reshape(self.batch, -1, logits.shape[-1])[:, -1].argmax(-1)[:, None])
 
 
 class _Onnxruntime(Decoder):

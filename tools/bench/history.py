@@ -1,4 +1,4 @@
-"""A file of runs, one JSON record a line, and what has changed since the last one of the same models on the same machine.
+"""A file of runs, one JSON record a line, and what has changed since the last one of the same models, on one machine.
 
 Two runs lie hours apart, and the machine between them is not the same: the time of a model alone is compared within
 the spread of single runs in both. Where the first model and what runs it stayed as they were, the others are compared
@@ -97,9 +97,8 @@ def _changes(now: dict[str, Any], before: dict[str, Any], firm: bool) -> list[di
                 bound = math.hypot(result[metric]["spread"] / 2, earlier[metric]["spread"] / 2)
                 ratio, by = result[metric]["median"] / earlier[metric]["median"], "by its time alone"
             title = where if len(now["noise"]) == 1 else f"{where}, {metric}"
-            found.append(
-                {"model": result["model"], "where": title, "ratio": ratio, "bound": bound, "verdict": verdict(ratio, bound), "by": by}
-            )
+            change = {"model": result["model"], "where": title, "ratio": ratio, "bound": bound, "by": by}
+            found.append({**change, "verdict": verdict(ratio, bound)})
     return found
 
 

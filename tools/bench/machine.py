@@ -29,7 +29,7 @@ def described() -> dict[str, Any]:
     }  # fmt: skip
     known = {name: runtime_version(name) for name in ("onnxruntime", "openvino", "tensorrt")}
     return {
-        "id": hashlib.blake2b(repr(sorted(facts.items(), key=lambda fact: fact[0])).encode(), digest_size=8).hexdigest(),
+        "id": hashlib.blake2b(repr(facts).encode(), digest_size=8).hexdigest(),
         **facts,
         "system": platform.platform(),
         "versions": {"geoc": geoc_version(), **{name: found for name, found in known.items() if found is not None}},
@@ -81,7 +81,10 @@ def _busy() -> float | None:
 
 
 class Energy:
-    """Joules of the processors' packages, by RAPL as Linux shows it (Documentation/power/powercap). `why`: where not."""
+    """Joules of the processors' packages, by RAPL as Linux shows it (Documentation/power/powercap).
+
+    `why`: the reason why there are none, or "".
+    """
 
     def __init__(self) -> None:
         zones = sorted(zone for zone in POWERCAP.glob("*-rapl:*") if zone.name.count(":") == 1)

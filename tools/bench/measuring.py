@@ -91,18 +91,22 @@ def measure(request: Request) -> Measured:
     """Raises UsageError for models that do not run, or not on the same inputs."""
     plans = _plans(request)
     energy = Energy()
-    number = len(request.threads) * len(request.batches or [0])
+    number = len(request.threads) * len(request.batches or [1])
+
+    def said(text: str, part: float) -> None:
+        request.said(text, (len(found) + part) / number)
+
     found: list[Found] = []
     fresh: dict[str, Fresh | str] = {}
-    for batch in request.batches or [None]:
+    batches: list[int | None] = [*request.batches] if request.batches else [None]
+    for batch in batches:
         calls = _Calls(request, plans, batch)
         if not fresh:
             request.said("in processes of their own", 0.0)
             fresh = {c.name: _fresh(c, request.threads[0], calls.fresh_feeds[c.name]) for c in request.contenders}
         for threads in request.threads:
             budget = Budget(request.seconds / number, request.rounds)
-            done = len(found) / number
-            found.append(_timed(request, calls, threads, budget, energy, lambda t, p, d=done: request.said(t, d + p / number)))
+            found.append(_timed(request, calls, threads, budget, energy, said))
     return Measured(fresh, found, energy.why)
 
 
@@ -220,7 +224,7 @@ def _timed(
 
 
 def _fresh(contender: Contender, threads: int, feeds: Feeds) -> Fresh | str:
-    """Medians over a few processes; the first reads the file into the page cache and is not counted, if loading is short."""
+    """Medians over a few processes behind one that reads the file into the page cache, or that one if it takes long."""
     if not all(isinstance(array, np.ndarray) and array.dtype.kind in "biuf" for array in feeds.values()):
         return "its inputs are no arrays of numbers"
     try:

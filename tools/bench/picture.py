@@ -17,21 +17,22 @@ def write_picture(record: dict[str, Any], path: str) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise UsageError("a PNG needs matplotlib (pip install 'geoc[plot]'); .json needs nothing", source="-o") from None
+        said = "a PNG needs matplotlib (pip install 'geoc[plot]'); .json needs nothing"
+        raise UsageError(said, source="-o") from None
     panels = [(found, metric) for found in record["configurations"] for metric in found["noise"]]
     number = len(record["models"])
     columns = 1 if len(panels) == 1 else 2
     rows = -(-len(panels) // columns)
     height = 0.9 + rows * (0.9 + 0.42 * number)
     figure = Figure(figsize=(6.2 * columns + 0.6, height), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.08, w_pad=0.08)
-    grid = figure.subplots(rows, columns, squeeze=False)
+    grid: Any = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     for axes, (found, metric) in zip(grid.flat, panels):
         _panel(axes, found, metric)
     machine = record["machine"]
-    figure.suptitle(f"{machine['processor'] or machine['kind']}, {machine['cores']} cores", fontsize=10, color="#57606a")
+    title = f"{machine['processor'] or machine['kind']}, {machine['cores']} cores"
+    figure.suptitle(title, fontsize=10, color="#57606a")
     figure.savefig(path, format="png", dpi=130)
 
 
@@ -56,7 +57,8 @@ def _panel(axes: Any, found: dict[str, Any], metric: str) -> None:
     axes.tick_params(axis="x", labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     threads = f"{found['threads']} thread{'s' * (found['threads'] > 1)}"
-    axes.set_title(f"{METRIC_TITLES[metric]}: {threads}, batch {found['batch']}, {found['shape']}", fontsize=9.5, loc="left")
+    title = f"{METRIC_TITLES[metric]}: {threads}, batch {found['batch']}, {found['shape']}"
+    axes.set_title(title, fontsize=9.5, loc="left")
 
 
 def _end(times: dict[str, Any]) -> float:

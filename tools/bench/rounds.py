@@ -82,7 +82,7 @@ def interval(count: int, confidence: float = CONFIDENCE) -> tuple[int, int]:
 
 @dataclass
 class Rounds:
-    """What was timed: for each contender, of each round, the samples of its block. `control`: of the first one again."""
+    """What was timed: of each contender the samples of its block in each round. `control`: of the first one again."""
 
     blocks: dict[str, list[Samples]] = field(default_factory=dict)
     control: list[Samples] = field(default_factory=list)
@@ -130,7 +130,10 @@ def _middles(blocks: list[Samples], what: str) -> list[float]:
 
 
 def compete(
-    opened: Callable[[], Mapping[str, Block]], budget: Budget, seed: int = 0, said: Callable[[str, float], None] | None = None
+    opened: Callable[[], Mapping[str, Block]],
+    budget: Budget,
+    seed: int = 0,
+    said: Callable[[str, float], None] | None = None,
 ) -> Rounds:
     """Time what `opened` gives, block by block, until the budget is used up.
 

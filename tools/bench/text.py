@@ -22,7 +22,8 @@ def text_of(record: dict[str, Any], colour: bool = False) -> str:
         f"energy    {record['energy']}",
     ]
     if record["price"] is None:
-        lines.append(f"cost      unknown: target {record['target']} has no price; --target {record['target']},price=0.10 gives its hour one")
+        target = record["target"]
+        lines.append(f"cost      unknown: {target} has no price; --target {target},price=0.10 gives its hour one")
     else:
         lines.append(f"cost      at {record['price']:g} an hour of {record['target']}, one run after the other")
     lines += ["", *_models(record)]
@@ -40,15 +41,16 @@ def _models(record: dict[str, Any]) -> list[str]:
             (scaled(model["load"], "s"), scaled(model["first_inference"], "s"), scaled(model["peak_bytes"], "B"))
             if known else ("", "", "")
         )  # fmt: skip
-        rows.append((model["name"], model["runtime"], scaled(model["bytes"], "B"), *own, "" if known else f"not measured: {model['not_measured']}"))
+        why = "" if known else f"not measured: {model['not_measured']}"
+        rows.append((model["name"], model["runtime"], scaled(model["bytes"], "B"), *own, why))
     return aligned(rows, (2, 3, 4, 5))
 
 
 def _configuration(found: dict[str, Any], colour: bool) -> list[str]:
     main = list(found["noise"])[-1]
     threads = f"{found['threads']} thread{'s' * (found['threads'] > 1)}"
-    head = f"{threads}, batch {found['batch']}, {found['shape']}   {found['rounds']} rounds, sessions opened {found['openings']} times"
-    lines = [head]
+    how = f"{found['rounds']} rounds, sessions opened {found['openings']} time{'s' * (found['openings'] > 1)}"
+    lines = [f"{threads}, batch {found['batch']}, {found['shape']}   {how}"]
     for metric in found["noise"]:
         lines += _table(found, metric, metric == main, colour)
     lines += [f"          {warning}" for warning in warnings_of(found)]
@@ -58,7 +60,8 @@ def _configuration(found: dict[str, Any], colour: bool) -> list[str]:
 def _table(found: dict[str, Any], metric: str, is_main: bool, colour: bool) -> list[str]:
     noise = math.expm1(found["noise"][metric])
     rate, cost, energy = ("a second", "a million", "each") if is_main else ("", "", "")
-    rows = [(METRIC_TITLES[metric], "median", "p95", "p99", "min", "runs", rate, cost, energy, "time against the first")]
+    title, ratios = METRIC_TITLES[metric], "time against the first"
+    rows = [(title, "median", "p95", "p99", "min", "runs", rate, cost, energy, ratios)]
     marks = []
     for result in found["results"]:
         times, ratio = result[metric], result["ratios"][metric]
@@ -66,7 +69,8 @@ def _table(found: dict[str, Any], metric: str, is_main: bool, colour: bool) -> l
         own = ["", "", ""]
         if is_main:
             price, joules = result["cost_per_million"], result["joules"]
-            own = [f"{result['per_second']:,.4g} {result['unit']}", "" if price is None else f"{price:.3g}", "" if joules is None else scaled(joules, "J")]
+            own = [f"{result['per_second']:,.4g} {result['unit']}", "" if price is None else f"{price:.3g}"]
+            own.append("" if joules is None else scaled(joules, "J"))
         said = "1" if ratio["verdict"] == "first" else ratio_text(ratio)
         rows.append((result["model"], _ms(times["median"]), *tail, _ms(times["min"]), str(times["runs"]), *own, said))
         marks.append(ratio["verdict"])
@@ -96,7 +100,8 @@ def warnings_of(found: dict[str, Any]) -> list[str]:
         taken = "" if waited is None else f"; {waited:.0%} of the time, in which the thread had none, is taken off"
         said.append(f"others used {busy:.0%} of the processors meanwhile{taken}")
     if found["drifted"]:
-        said.append(f"times drifted by {found['drift']:+.0%} from the first third to the last: clocks or other work changed")
+        drift = f"{found['drift']:+.0%} from the first third to the last"
+        said.append(f"times drifted by {drift}: clocks or other work changed")
     return said
 
 
@@ -105,7 +110,7 @@ def _history(since: dict[str, Any] | None, colour: bool) -> list[str]:
         return []
     if since["when"] is None:
         return ["", f"history   {since['file']}: the first run of these models on this machine"]
-    lines = ["", f"history   against {since['when']}" + (f"; {'; '.join(since['changed'])}" if since["changed"] else "")]
+    lines = ["", "history   " + "; ".join([f"against {since['when']}", *since["changed"]])]
     paint = {"faster": _GREEN, "slower": _RED}
     for change in since["changes"]:
         by = f"{change['ratio']:.3g} times as long, ±{change['bound']:.1%}"

@@ -63,7 +63,8 @@ def _check(arguments: Arguments) -> None:
     if arguments.get("tokens", 0) < 0:
         raise UsageError("takes no negative number", source="--tokens")
     if arguments.get("runtime") == "reference":
-        raise UsageError("the reference evaluator is not timed; there are ort, openvino and tensorrt", source="--runtime")
+        said = "the reference evaluator is not timed; there are ort, openvino and tensorrt"
+        raise UsageError(said, source="--runtime")
     output, history = arguments.get("output"), arguments.get("history")
     if output is not None and os.path.splitext(output)[1].lower() not in _SUFFIXES:
         raise UsageError(f"is written as {' or '.join(_SUFFIXES)}, not {output}", source="-o")

@@ -29,9 +29,9 @@ def feeds_for(
 ) -> tuple[Feeds, int]:
     """Made-up inputs on which the model runs, and how many rows of a batch they are (1 where nothing tells).
 
-    A dimension that is a batch has `batch` (None: what --shape says, else 1), a sequence 128, a picture 224 x 224 unless
-    --shape says another; where the model refuses that, what `InputMaker` tries. `runs` tries inputs and gives the
-    reason why they do not run, or "". Raises UsageError with the last reason.
+    A dimension that is a batch has `batch` (None: what --shape says, else 1), a sequence 128, a picture 224 x 224
+    unless --shape says another; where the model refuses that, what `InputMaker` tries. `runs` tries inputs and gives
+    the reason why they do not run, or "". Raises UsageError with the last reason.
     """
     shapes = read_shapes(shape, model)
     kinds = InputMaker(model, shapes, seed)

@@ -35,7 +35,7 @@ Call = Callable[[], Any]
 
 @dataclass
 class Contender:
-    """One model: `path` is what the user named, `file` what the runtime loads, `model` the graph where geoc reads it."""
+    """One model: `path` is what the user named, `file` what the runtime loads, `model` the graph if geoc reads it."""
 
     name: str
     path: str
@@ -49,8 +49,9 @@ class Contender:
         if self.file.endswith(".xml"):
             weights = os.path.splitext(self.file)[0] + ".bin"
             return [self.file, *([weights] if os.path.exists(weights) else [])]
-        data = {t.file.path for t in tensors(self.model) if t.file is not None} if self.model is not None else set()
-        return list({os.path.realpath(path): None for path in (self.file, *sorted(data)) if path and os.path.exists(path)})
+        held = [] if self.model is None else tensors(self.model)
+        data = sorted({tensor.file.path for tensor in held if tensor.file is not None and tensor.file.path})
+        return list(dict.fromkeys(os.path.realpath(path) for path in (self.file, *data)))
 
     def size(self) -> int:
         """Bytes of all of them."""
@@ -93,13 +94,14 @@ class Running:
         """Those of the arrays that it takes, in its own element types. Raises UsageError where one is missing."""
         missing = [name for name in self.inputs if name not in feeds]
         if missing:
-            raise UsageError(f"takes {', '.join(missing)}, which the first model does not: their inputs differ", source=what)
+            said = f"takes {', '.join(missing)}, which the first model does not: their inputs differ"
+            raise UsageError(said, source=what)
         return {name: _cast(feeds[name], dtype) for name, dtype in self.inputs.items()}
 
 
 def _cast(array: Any, dtype: np.dtype[Any]) -> Any:
     """Floats become floats of another width, or codes that take as long; others stay."""
-    if isinstance(array, np.ndarray) and array.dtype != dtype and array.dtype.kind in "fiu" and dtype != object:
+    if isinstance(array, np.ndarray) and array.dtype != dtype and {array.dtype.kind, dtype.kind} <= set("fiuV"):
         return array.astype(dtype)
     return array
 
@@ -172,7 +174,7 @@ def _contender(path: str, name: str, runtime: str | None, made: str) -> Contende
         raise FileNotFoundError(2, "no such file", path)
     if suffix not in (".onnx", ".gir", ".xml"):
         raise UsageError("runs .onnx, .gir and OpenVINO's .xml", source=path)
-    chosen = _NAMES[runtime] if runtime in _NAMES else OPENVINO if suffix == ".xml" else ONNXRUNTIME
+    chosen = _NAMES.get(runtime or "", OPENVINO if suffix == ".xml" else ONNXRUNTIME)
     if suffix == ".xml" and chosen != OPENVINO:
         raise UsageError(f"only openvino runs an .xml, not {runtime}", source=path)
     _check_installed(chosen)

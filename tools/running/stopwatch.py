@@ -4,8 +4,8 @@
         seconds = watch.time(call)
 
 On a machine with other work a thread stands in the scheduler's queue for as long as others have the processors: in one
-case 60 of 87 ms. Linux counts that for each thread (the second number of schedstat, Documentation/scheduler/sched-stats),
-so it can be taken off. With several threads their waits overlap, and nothing is; nor where Linux does not say.
+case 60 of 87 ms. Linux counts that for each thread (the second number of schedstat, Documentation/scheduler), so it can
+be taken off. With several threads their waits overlap, and nothing is; nor where Linux does not say.
 """
 
 from __future__ import annotations

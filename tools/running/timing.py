@@ -160,4 +160,5 @@ def _openvino(path: str, threads: int, model: Model | None = None, disabled: Seq
 
 
 RUNNERS: dict[str, Callable[..., Call]] = {"onnxruntime": _onnxruntime, "openvino": _openvino}
-"""What runs a file on this machine, by runtime: (path, threads, the model in it or None, optimizers to disable where it is None)."""
+"""What runs a file on this machine, by runtime: (path, threads, the model in it or None, and for None the optimizers
+of onnxruntime to disable)."""
