@@ -10,7 +10,7 @@ What is left, conversions of layouts for the most part, belongs to whom it serve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,7 +82,10 @@ def attribute(source: View, run: View, inside: str = "") -> dict[Key, Origin]:
             claim(item, [item.name])
     for item in run.items:
         if not found[inside, item.name].owned:
-            claim(item, _named_after(item.name, source, alive))
+            claim(item, _named_after(item.name, source))
+    own = {item.name: found[inside, item.name] for item in run.items}
+    absorb(own, source, own, alive)
+    claimed.update(name for origin in own.values() for name in origin.owned)
     for item in run.items:
         claim(item, _between(item, source, alive))
     _spread(found, run, inside)
@@ -106,8 +109,8 @@ def _folded(source: View) -> set[str]:
     return found
 
 
-def _named_after(name: str, source: View, alive: set[str]) -> list[str]:
-    """The node whose name, or whose output's, the runtime made this name from; none of those that still run."""
+def _named_after(name: str, source: View) -> list[str]:
+    """The node whose name, or whose output's, the runtime made this name from."""
     at = name.removeprefix("fused ")
     while at:
         item = source.by_name.get(at) or source.makers.get(at)
@@ -144,6 +147,27 @@ def _spread(found: Mapping[Key, Origin], run: View, inside: str) -> None:
     }
     order = [item.name for item in run.items]
     spread({name: found[inside, name] for name in order}, neighbours, order)
+
+
+def absorb(
+    origins: Mapping[str, Origin], source: View, order: Iterable[str], alive: Collection[str] = frozenset()
+) -> None:
+    """Give nodes what nobody has of the nodes that theirs read, as far back as nobody has it: fused without a trace.
+
+    Values that are `alive` are made by others.
+    """
+    claimed = {name for origin in origins.values() for name in origin.owned} | _folded(source)
+    for name in order:
+        origin = origins[name]
+        waiting = [value for owned in origin.owned if owned in source.by_name for value in source.by_name[owned].inputs]
+        while waiting:
+            value = waiting.pop()
+            maker = source.makers.get(value)
+            if maker is not None and value not in alive and maker.name not in claimed:
+                claimed.add(maker.name)
+                origin.owned += (maker.name,)
+                origin.sources += (maker.name,)
+                waiting += maker.inputs
 
 
 def spread(origins: Mapping[str, Origin], neighbours: Mapping[str, list[list[str]]], order: list[str]) -> None:

@@ -14,7 +14,7 @@ from ..bench.rounds import Block, Budget, Samples, compete
 from ..running.contender import InOpenvino
 from ..running.sessions import compiled_openvino
 from ..running.stopwatch import Stopwatch
-from .attribution import Key, Origin, spread
+from .attribution import Key, Origin, absorb, spread, view_of
 from .prepared import Prepared
 from .recorded import PLAIN, PROFILED, RUNS, WHAT, Recorded, Row, Run, summed
 
@@ -22,7 +22,12 @@ _ORIGINAL = "originalLayersNames"
 
 
 def record_openvino(
-    prepared: Prepared, feeds: Mapping[str, Any], threads: int, budget: Budget, seed: int, said: Callable[[str, float], None]
+    prepared: Prepared,
+    feeds: Mapping[str, Any],
+    threads: int,
+    budget: Budget,
+    seed: int,
+    said: Callable[[str, float], None],
 ) -> Recorded:
     """Run it with and without counting."""
     rows: dict[Key, Row] = {}
@@ -66,7 +71,7 @@ def _note(request: Any, rows: dict[Key, Row], runs: list[Run]) -> None:
 
 
 def _origins(graph: Any, prepared: Prepared) -> dict[str, Origin]:
-    """By name of the node that is run; what it calls an original and the file does not know is one of its own making."""
+    """By name of the node that is run. Originals that the file does not know are of the runtime's own making."""
     ops = graph.get_ordered_ops()
     origins: dict[str, Origin] = {}
     neighbours: dict[str, list[list[str]]] = {}
@@ -78,7 +83,13 @@ def _origins(graph: Any, prepared: Prepared) -> dict[str, Origin]:
         owned = tuple(each for each in known if each not in claimed)
         claimed.update(owned)
         origins[name] = Origin(tuple(known), owned)
-        readers = [port.get_node().get_friendly_name() for output in op.outputs() for port in output.get_target_inputs()]
-        neighbours[name] = [readers, [port.get_source_output().get_node().get_friendly_name() for port in op.inputs()]]
-    spread(origins, neighbours, [op.get_friendly_name() for op in ops])
+        readers = [port.get_node() for output in op.outputs() for port in output.get_target_inputs()]
+        made = [port.get_source_output().get_node() for port in op.inputs()]
+        neighbours[name] = [[node.get_friendly_name() for node in nodes] for nodes in (readers, made)]
+    order = [op.get_friendly_name() for op in ops]
+    if prepared.names:
+        import onnx
+
+        absorb(origins, view_of(onnx.load(prepared.contender.file, load_external_data=False).graph), order)
+    spread(origins, neighbours, order)
     return origins

@@ -1,4 +1,4 @@
-"""onnxruntime's profiler: a JSON file of events, one for each kernel that ran (onnxruntime.ai/docs/performance/tune-performance/profiling-tools.html).
+"""onnxruntime's profiler: a JSON file of events, one for each kernel that ran (its documentation: "Profiling tools").
 
 An event has its start and its duration in whole microseconds. Nodes of a body (If, Loop, Scan) are written before the
 node that holds them, and lie inside it in time. The graph that is run is written as well, to find out what each of its
@@ -28,7 +28,12 @@ _WARM = 2  # runs of a session that do not count: the first ones allocate
 
 
 def record_onnxruntime(
-    prepared: Prepared, feeds: Mapping[str, Any], threads: int, budget: Budget, seed: int, said: Callable[[str, float], None]
+    prepared: Prepared,
+    feeds: Mapping[str, Any],
+    threads: int,
+    budget: Budget,
+    seed: int,
+    said: Callable[[str, float], None],
 ) -> Recorded:
     """Run it with and without the profiler, and read what that wrote."""
     contender = prepared.contender

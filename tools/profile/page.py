@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from html import escape
 from typing import Any
 
 from ..pages import document, resource, table
 from ..units import scaled
-from .picture import colour_of
+from .picture import colours_of
 from .text import estimate_text, overhead_text, source_text
+
+_OPERATORS = 12  # that have a row of their own
 
 
 def page(profile: dict[str, Any]) -> str:
@@ -24,7 +27,7 @@ def page(profile: dict[str, Any]) -> str:
         *([profile["note"]] if profile["note"] else []),
     ]
     body = (
-        f"<h1>Profile of {escape(profile['model'])}</h1>\n<p class=\"soft\">{'<br>'.join(map(escape, facts))}</p>\n"
+        f"<h1>Profile of {escape(os.path.basename(profile['model']))}</h1>\n<p class=\"soft\">{'<br>'.join(map(escape, facts))}</p>\n"
         '<h2>Time by scope</h2>\n<div class="bar"><span id="path"></span><input id="find" type="search" '
         'placeholder="find a node, scope or operator" aria-label="find"></div>\n<div id="icicle" role="img" '
         'aria-label="time by scope"></div>\n<pre id="detail" class="soft">Click a box to zoom, a node to see it.</pre>\n'
@@ -34,7 +37,7 @@ def page(profile: dict[str, Any]) -> str:
     )
     data = {
         "tree": profile["tree"], "nodes": profile["nodes"], "total": seconds["nodes"],
-        "colours": {entry["op"]: colour_of(entry["op"]) for entry in profile["operators"]},
+        "colours": colours_of(profile),
     }  # fmt: skip
     return document(
         f"Profile of {profile['model']}", body, data=data, style=resource(__file__, "profile.css"),
@@ -43,8 +46,12 @@ def page(profile: dict[str, Any]) -> str:
 
 
 def _operators(profile: dict[str, Any]) -> str:
+    shown, others = profile["operators"][:_OPERATORS], profile["operators"][_OPERATORS:]
+    if others:
+        sums = {key: sum(entry[key] for entry in others) for key in ("nodes", "calls", "seconds", "share")}
+        shown = [*shown, {"op": f"{len(others)} others", **sums}]
     rows = [
-        (e["op"], e["nodes"], f"{e['calls']:.3g}", scaled(e["seconds"], "s"), f"{e['share']:.1%}") for e in profile["operators"]
+        (e["op"], e["nodes"], f"{e['calls']:.3g}", scaled(e["seconds"], "s"), f"{e['share']:.1%}") for e in shown
     ]
     return table(("operator", "nodes", "calls", "time", "share"), rows, range(1, 5))
 
@@ -54,7 +61,10 @@ def _misses(profile: dict[str, Any]) -> str:
     if not misses:
         return f"<p>{escape(profile['estimate']['why_not'] or 'Nowhere by more than a factor of two.')}</p>"
     rows = [
-        (scaled(n["seconds"], "s"), scaled(n["estimate"], "s"), f"{n['ratio']:.2g}", n["bound"], n["op"], source_text(n))
-        for n in misses
-    ]
+        (
+            scaled(node["measured"], "s"), scaled(node["estimate"], "s"), f"{node['ratio']:.2g}", node["bound"],
+            node["op"], source_text(node),
+        )
+        for node in misses
+    ]  # fmt: skip
     return table(("measured", "estimate", "ratio", "bound by", "operator", "from"), rows, range(3))

@@ -38,7 +38,7 @@ function draw() {
     box.title = `${at.name}\n${time(at.seconds)}, ${share(at.seconds)}` + (node ? `\n${node.op}` : "");
     box.onclick = () => node ? choose(at.node) : zoom(at);
     icicle.append(box);
-    for (const child of [...(at.children || [])].sort((a, b) => b.seconds - a.seconds)) {
+    for (const child of at.children || []) {
       place(child, left, depth + 1);
       left += child.seconds / (zoomed.seconds || 1);
     }

@@ -1,8 +1,8 @@
 """What a runtime reports of the nodes that it ran, and what reporting costs.
 
 Each runtime's recorder runs the model with and without its profiler, in turns (`bench.rounds`). The time of a node is
-the mean of the middle half of its times: where others take the processor away for some milliseconds, a few nodes of
-each run seem slow, other ones each time.
+the mean of the fastest quarter of its times: where others take the processor away for some milliseconds, a few nodes
+of each run seem slow, other ones each time.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Row:
     kernel: str = ""
     seconds: float = 0.0
     calls: float = 0.0
+    place: int = 0  # in the order in which they first ran
     origin: Origin = field(default_factory=Origin)
 
 
@@ -48,19 +49,19 @@ class Recorded:
 
 def summed(runs: list[Run], rows: Mapping[Key, Row], rounds: Rounds) -> Recorded:
     """What some runs have in common; `rows` says what each key is."""
-    for key, row in rows.items():
+    for place, (key, row) in enumerate(rows.items()):
+        row.place = place
         found = [run[key] for run in runs if key in run]
         none = [0.0] * (len(runs) - len(found))
-        row.seconds = midmean([seconds for seconds, _ in found] + none)
+        row.seconds = undisturbed([seconds for seconds, _ in found] + none)
         row.calls = sum(calls for _, calls in found) / len(runs)
     ran = sorted((row for row in rows.values() if row.calls), key=lambda row: -row.seconds)
-    wall, plain = (midmean(rounds.samples(name, WHAT)) for name in (PROFILED, PLAIN))
+    wall, plain = (undisturbed(rounds.samples(name, WHAT)) for name in (PROFILED, PLAIN))
     return Recorded(ran, wall, plain, rounds.ratio(PROFILED, WHAT), rounds.noise(WHAT), len(runs))
 
 
-def midmean(numbers: list[float]) -> float:
-    """The mean of the middle half: as hard to disturb as the median, and finer than the clock's microseconds."""
+def undisturbed(numbers: list[float]) -> float:
+    """The mean of the fastest quarter: others can only add to a time, and the clock's microseconds average out."""
     ordered = sorted(numbers)
-    cut = len(ordered) // 4
-    kept = ordered[cut : len(ordered) - cut]
+    kept = ordered[: max(1, len(ordered) // 4)]
     return sum(kept) / len(kept)

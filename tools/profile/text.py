@@ -28,13 +28,13 @@ def text_of(profile: dict[str, Any], everything: bool = False) -> str:
         lines.append(f"note      {profile['note']}")
     head = ("operator", "nodes", "calls", "time", "share")
     rows = [
-        (entry["op"], str(entry["nodes"]), _calls(entry["calls"]), scaled(entry["seconds"], "s"), f"{entry['share']:.1%}")
-        for entry in profile["operators"]
+        (e["op"], str(e["nodes"]), _calls(e["calls"]), scaled(e["seconds"], "s"), f"{e['share']:.1%}")
+        for e in profile["operators"]
     ]
     lines += ["", *aligned([head, *(rows if everything else rows[:_OPERATORS])], (1, 2, 3, 4)), ""]
     shown = profile["nodes"] if everything else profile["nodes"][:_SHOWN]
-    head = ("time", "share", "sum", "calls", "operator", "estimate", "ratio", "from")
-    lines += aligned([head, *map(_row, shown)], (0, 1, 2, 3, 5, 6))
+    columns = ("time", "share", "sum", "calls", "operator", "estimate", "ratio", "from")
+    lines += aligned([columns, *map(_row, shown)], (0, 1, 2, 3, 5, 6))
     if len(shown) < len(profile["nodes"]):
         lines.append(f"and {len(profile['nodes']) - len(shown)} more; -v shows all")
     return "\n".join([*lines, *_misses(profile)])
@@ -44,8 +44,8 @@ def overhead_text(profile: dict[str, Any]) -> str:
     """What the profiler costs."""
     overhead = profile["overhead"]
     plain = scaled(profile["seconds"]["without_profiler"], "s")
-    span = f"{overhead['low'] - 1:+.1%} to {overhead['high'] - 1:+.1%}"
-    return f"{overhead['middle'] - 1:+.1%} ({span}; noise ±{math.expm1(overhead['noise']):.1%}): without it a run takes {plain}"
+    span = f"{overhead['low'] - 1:+.1%} to {overhead['high'] - 1:+.1%}; noise ±{math.expm1(overhead['noise']):.1%}"
+    return f"{overhead['middle'] - 1:+.1%} ({span}): without it a run takes {plain}"
 
 
 def estimate_text(profile: dict[str, Any]) -> str:
@@ -56,8 +56,9 @@ def estimate_text(profile: dict[str, Any]) -> str:
     if not estimate["seconds"]:
         return "none: no size is known"
     ratio = estimate["measured"] / estimate["seconds"]
-    known = f"{scaled(estimate['seconds'], 's')} by roofline for the nodes that took {scaled(estimate['measured'], 's')}"
-    return f"{known}: measured is {ratio:.2g} times that ({estimate['target']})"
+    measured = scaled(estimate["measured"], "s")
+    known = f"{scaled(estimate['seconds'], 's')} by roofline for nodes that took {measured}"
+    return f"{known}, {ratio:.2g} times that ({estimate['target']})"
 
 
 def source_text(node: dict[str, Any]) -> str:
@@ -65,7 +66,7 @@ def source_text(node: dict[str, Any]) -> str:
     sources = node["sources"] or [node["name"]]
     name = sources[0] if len(sources[0]) <= _LONGEST else f"...{sources[0][3 - _LONGEST :]}"
     more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
-    inside = f" in {node['inside']}" if node["inside"] else ""
+    inside = f" in {node['inside'].rsplit('/', 1)[-1]}" if node["inside"] else ""
     return name + more + inside
 
 
@@ -87,11 +88,12 @@ def _misses(profile: dict[str, Any]) -> list[str]:
         return []
     rows = [
         (
-            scaled(node["seconds"], "s"), scaled(node["estimate"], "s"), f"{node['ratio']:.2g}", node["bound"],
+            scaled(node["measured"], "s"), scaled(node["estimate"], "s"), f"{node['ratio']:.2g}", node["bound"],
             node["op"], source_text(node),
         )
         for node in misses[:_MISSES]
     ]  # fmt: skip
     head = ("measured", "estimate", "ratio", "bound by", "operator", "from")
     more = [f"and {len(misses) - _MISSES} more"] if len(misses) > _MISSES else []
-    return ["", "where the estimate is off by more than a factor of two, the most time first", *aligned([head, *rows], (0, 1, 2)), *more]
+    title = "where the estimate is off by more than a factor of two, the most time first"
+    return ["", title, *aligned([head, *rows], (0, 1, 2)), *more]

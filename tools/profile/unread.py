@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...ir.core import Model
+from ...ir.core import Graph, Model
 from ...ir.dims import DimLike, symbol
 from ...ir.types import BY_NAME, tensor_type
 from ..running.contender import InOpenvino, Running
@@ -11,7 +11,7 @@ from ..running.contender import InOpenvino, Running
 def interface_of(running: Running) -> Model:
     """A model with its inputs and without nodes: enough to make inputs up by name, type and shape."""
     assert isinstance(running, InOpenvino)
-    model = Model()
+    model = Model(Graph())
     for port in running.compiled.inputs:
         dims: list[DimLike] = []
         for axis, dim in enumerate(port.partial_shape):
