@@ -41,14 +41,14 @@ def profile_of(
         gathered += node["share"]
         node["cumulative"] = gathered
     return {
-        "schema": 1, "geoc": geoc_version(), "model": contender.path, "runtime": contender.runtime, "threads": threads,
-        "shape": shape, "inputs": inputs, "note": prepared.note,
+        "schema": 1, "geoc": geoc_version(), "model": contender.path, "runtime": contender.runtime,
+        "threads": threads, "shape": shape, "inputs": inputs, "note": prepared.note,
         "seconds": {
             "run": recorded.wall, "nodes": total, "between": recorded.wall - total, "without_profiler": recorded.plain,
         },
         "overhead": {**asdict(recorded.overhead), "noise": recorded.noise},
-        "runs": recorded.runs,
-        "nodes": nodes, "operators": _operators(nodes, total), "tree": tree_of(nodes, [row.place for row in recorded.rows]),
+        "runs": recorded.runs, "nodes": nodes, "operators": _operators(nodes, total),
+        "tree": tree_of(nodes, [row.place for row in recorded.rows]),
         "estimate": {"why_not": why, "target": f"cpu,cores={threads}", **_missed(nodes)},
     }  # fmt: skip
 

@@ -26,11 +26,13 @@ def page(profile: dict[str, Any]) -> str:
         f"estimate: {estimate_text(profile)}",
         *([profile["note"]] if profile["note"] else []),
     ]
+    name = escape(os.path.basename(profile["model"]))
     body = (
-        f"<h1>Profile of {escape(os.path.basename(profile['model']))}</h1>\n<p class=\"soft\">{'<br>'.join(map(escape, facts))}</p>\n"
+        f"<h1>Profile of {name}</h1>\n<p class=\"soft\">{'<br>'.join(map(escape, facts))}</p>\n"
         '<h2>Time by scope</h2>\n<div class="bar"><span id="path"></span><input id="find" type="search" '
-        'placeholder="find a node, scope or operator" aria-label="find"></div>\n<div id="icicle" role="img" '
-        'aria-label="time by scope"></div>\n<pre id="detail" class="soft">Click a box to zoom, a node to see it.</pre>\n'
+        'placeholder="find a node, scope or operator" aria-label="find"></div>\n'
+        '<div id="icicle" role="img" aria-label="time by scope"></div>\n'
+        '<pre id="detail" class="soft">Click a box to zoom, a node to see it.</pre>\n'
         f'<div class="columns"><section><h2>Operators</h2>\n{_operators(profile)}</section>\n'
         f"<section><h2>Where the estimate is off</h2>\n{_misses(profile)}</section></div>\n"
         '<h2>Nodes, the slowest first</h2>\n<div id="nodes"></div>\n'
