@@ -18,7 +18,7 @@ WORDS, WIDTH = 40, 8
 
 
 def decoder(path: Path) -> np.ndarray:
-    """Attention of one head over embeddings, which are the cache; position and mask as decoders have them. The table."""
+    """Attention of one head over embeddings, which are keys and values; position and mask as decoders have them."""
     rng = np.random.default_rng(1)
     table = rng.standard_normal((WORDS, WIDTH)).astype(np.float32)
     weights = [
@@ -37,6 +37,7 @@ def decoder(path: Path) -> np.ndarray:
         node("Add", ["words", "where"], ["x"], name="sum"),
         node("Unsqueeze", ["x", "one"], ["new"], name="head"),
         node("Concat", ["past.key", "new"], ["present.key"], name="grow", axis=2),
+        node("Concat", ["past.value", "new"], ["present.value"], name="grow_too", axis=2),
         node("Transpose", ["present.key"], ["turned"], name="turn", perm=[0, 1, 3, 2]),
         node("MatMul", ["new", "turned"], ["scores"], name="score"),
         node("Cast", ["attention_mask"], ["seen"], name="cast", to=TensorProto.FLOAT),
@@ -45,7 +46,7 @@ def decoder(path: Path) -> np.ndarray:
         node("Unsqueeze", ["bias", "axes"], ["wide"], name="widen"),
         node("Add", ["scores", "wide"], ["masked"], name="mask"),
         node("Softmax", ["masked"], ["shares"], name="soft", axis=-1),
-        node("MatMul", ["shares", "present.key"], ["read"], name="read"),
+        node("MatMul", ["shares", "present.value"], ["read"], name="read"),
         node("Squeeze", ["read", "one"], ["flat"], name="flatten"),
         node("MatMul", ["flat", "back"], ["logits"], name="logits"),
     ]
@@ -55,10 +56,12 @@ def decoder(path: Path) -> np.ndarray:
         info("attention_mask", TensorProto.INT64, ["batch", "total"]),
         info("position_ids", TensorProto.INT64, ["batch", "seq"]),
         info("past.key", TensorProto.FLOAT, ["batch", 1, "past", WIDTH]),
+        info("past.value", TensorProto.FLOAT, ["batch", 1, "past", WIDTH]),
     ]
     outputs = [
         info("logits", TensorProto.FLOAT, ["batch", "seq", WORDS]),
         info("present.key", TensorProto.FLOAT, ["batch", 1, "total", WIDTH]),
+        info("present.value", TensorProto.FLOAT, ["batch", 1, "total", WIDTH]),
     ]
     graph = helper.make_graph(nodes, "g", inputs, outputs, weights)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
@@ -88,7 +91,8 @@ def test_tokens_are_those_without_a_cache(runtime: str, batch: int, tmp_path: Pa
     contender = open_contenders([str(tmp_path / "d.onnx")], runtime, str(tmp_path))[0]
     assert contender.model is not None
     plan = plan_of(contender.model)
-    assert plan is not None and plan.ids == "input_ids" and plan.table == WORDS and plan.continued == {"past.key": "present.key"}
+    assert plan is not None and plan.ids == "input_ids" and plan.table == WORDS
+    assert plan.continued == {"past.key": "present.key", "past.value": "present.value"}
     prompt = plan.prompt(batch, 5, seed=3)
     assert prompt.shape == (batch, 5) and prompt.max() < WORDS
     running = contender.open(1)
