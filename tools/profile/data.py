@@ -117,8 +117,7 @@ def tree_of(nodes: list[dict[str, Any]], places: list[int]) -> dict[str, Any]:
                 at[path[: depth - 1]]["children"].append(made)
         for depth in range(len(path) + 1):
             at[path[:depth]]["seconds"] += node["seconds"]
-        short = (node["sources"][0] if node["sources"] else node["name"]).rsplit("/", 1)[-1]
-        at[path]["children"].append({"name": short, "seconds": node["seconds"], "node": number})
+        at[path]["children"].append({"name": node["op"], "seconds": node["seconds"], "node": number})
     return root
 
 

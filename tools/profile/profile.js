@@ -35,7 +35,7 @@ function draw() {
     if (!matches(at)) box.classList.add("dim");
     if (node && at.node === chosen) box.classList.add("chosen");
     if (width > 0.012) box.textContent = at.name;
-    box.title = `${at.name}\n${time(at.seconds)}, ${share(at.seconds)}` + (node ? `\n${node.op}` : "");
+    box.title = `${node ? node.sources[0] || node.name : at.name}\n${time(at.seconds)}, ${share(at.seconds)}` + (node ? `\n${node.op}` : "");
     box.onclick = () => node ? choose(at.node) : zoom(at);
     icicle.append(box);
     for (const child of at.children || []) {
