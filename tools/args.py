@@ -122,8 +122,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--runtime",), "ort|openvino|reference|tensorrt", "ort|openvino|reference|tensorrt", "what runs the models "
            "(default: ort, which is onnxruntime, for .onnx and .gir, openvino for .xml); `reference` is compare's, "
            "`tensorrt` bench's alone", "running"),
-    Option(("--time",), "10s", "text", "how long the timing itself may take, with ms, s, m or h (default 10s)",
-           "running"),
+    Option(("--time",), "10s", "text", "how long the timing itself may take, with ms, s, m or h (default 10s; 3s to "
+           "profile)", "running"),
     Option(("--rounds",), "N", "int", "how many rounds at the most, each of a turn of every model (default: what "
            "--time allows)", "running"),
     Option(("--prompt",), "N", "int", "tokens that a decoder with a cache is given (default 128)", "running"),

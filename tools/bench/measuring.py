@@ -145,6 +145,9 @@ class _Calls:
             self.prompt = prompt
             self.shape = f"{prompt.shape[0]}x{prompt.shape[1]}, then {request.tokens} tokens"
             for name, plan in plans.items():
+                reason = _stops(plan.decoder(first[name], self.batch), prompt)
+                if reason:
+                    raise UsageError(f"does not run on {request.prompt} tokens: {reason}", source=name)
                 empty = {cache: make(self.batch) for cache, make in plan.caches.items()}
                 self.fresh_feeds[name] = first[name].fitted({**plan.feeds(prompt, 0), **empty}, name)
             return
@@ -236,6 +239,16 @@ def _fresh(contender: Contender, threads: int, feeds: Feeds) -> Fresh | str:
         return str(error)
     peaks, loads, firsts = zip(*found)
     return Fresh(int(np.median(peaks)), float(np.median(loads)), float(np.median(firsts)))
+
+
+def _stops(decoder: Decoder, prompt: np.ndarray) -> str:
+    """Why it makes no token, and one more behind it; "" where it does."""
+    try:
+        with Stopwatch(1) as watch:
+            decoder.generate(prompt, 2, watch)
+    except refusals() as error:
+        return first_line(error)
+    return ""
 
 
 def _refused(running: Running, feeds: Feeds) -> str:

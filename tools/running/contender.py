@@ -75,9 +75,12 @@ class Contender:
                 raise UsageError(error.message, source=self.path) from error
         provider = "Tensorrt" if self.runtime == TENSORRT else "CPU"
         try:
-            return InOnnxruntime(fast_session(self.file, threads, self.disabled, provider=provider))
+            session = fast_session(self.file, threads, self.disabled, provider=provider)
         except refusals() as error:
             raise UsageError(f"onnxruntime does not load it: {first_line(error)}", source=self.path) from error
+        if f"{provider}ExecutionProvider" not in session.get_providers():
+            raise UsageError(f"onnxruntime does not start its {provider} provider", source="--runtime")
+        return InOnnxruntime(session)
 
 
 class Running:

@@ -17,7 +17,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -87,6 +86,7 @@ def main(runtime: str, threads: str, path: str, data: str, disabled: str = "") -
     import gc
     import importlib
 
+    from .stopwatch import Stopwatch
     from .timing import RUNNERS
 
     importlib.import_module(runtime)
@@ -96,14 +96,14 @@ def main(runtime: str, threads: str, path: str, data: str, disabled: str = "") -
     if _CLEAR.exists():
         _CLEAR.write_text("5")  # the peak begins anew here
     before = _bytes("VmRSS")
-    begun = perf_counter()
-    call = RUNNERS[runtime](path, int(threads), None, [name for name in disabled.split(",") if name])
-    loaded = perf_counter()
-    call(feeds)
-    first = perf_counter()
+    calls: list[Any] = []
+    names = [name for name in disabled.split(",") if name]
+    with Stopwatch(int(threads)) as watch:
+        load = watch.time(lambda: calls.append(RUNNERS[runtime](path, int(threads), None, names)))
+        first = watch.time(lambda: calls[0](feeds))
     for _ in range(_RUNS - 1):
-        call(feeds)
-    return Fresh(_bytes("VmHWM") - before, loaded - begun, first - loaded)
+        calls[0](feeds)
+    return Fresh(_bytes("VmHWM") - before, load, first)
 
 
 def _bytes(name: str) -> int:

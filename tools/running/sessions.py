@@ -68,6 +68,8 @@ def fast_session(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 4
+    if threads > 1:  # else threads of one session spin while another one has its turn
+        options.add_session_config_entry("session.force_spinning_stop", "1")
     if profile:
         options.enable_profiling, options.profile_file_prefix = True, profile
     if optimized:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -209,3 +211,34 @@ def test_what_it_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         assert main(["profile", *map(str, words)]) == 2
         out, err = capsys.readouterr()
         assert not out and said in err and err.count("\n") == 1, (words, err)
+
+
+CLICKS = """<script>
+const boxes = [...document.querySelectorAll("#icicle div")];
+boxes.find(box => box.title.startsWith("middle")).click();
+[...document.querySelectorAll("#icicle div:not(.scope)")][0].click();
+document.title = [...document.querySelectorAll("#path a")].map(link => link.textContent).join("/");
+const find = document.getElementById("find");
+find.value = "tanh";
+find.dispatchEvent(new Event("input"));
+</script></body>"""
+
+
+def test_the_page_in_a_browser(tmp_path: Path) -> None:
+    """A scope is zoomed to, a node in it says where it comes from, and the search leaves what fits."""
+    browser = shutil.which("chromium")
+    if browser is None:
+        pytest.skip("there is no chromium")
+    path = dominated(tmp_path / "m.onnx")
+    assert main(["profile", str(path), "--time", "300ms", "-q", "-o", str(tmp_path / "p.html")]) == 0
+    (tmp_path / "q.html").write_text((tmp_path / "p.html").read_text().replace("</body>", CLICKS))
+    words = [
+        browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+        "--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'browser'}", "--dump-dom", f"file://{tmp_path / 'q.html'}",
+    ]  # fmt: skip
+    shown = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert "<title>model/middle</title>" in shown
+    detail = re.search(r'<pre id="detail"[^>]*>(.*?)</pre>', shown, re.DOTALL)
+    assert detail is not None and "/middle/big/MatMul" in detail[1] and "calls a run" in detail[1]
+    rows = re.search(r'<div id="nodes">(.*?)</div>', shown, re.DOTALL)
+    assert rows is not None and rows[1].count("<tr") == 2 and "/first/Tanh" in rows[1]
