@@ -1,4 +1,8 @@
-"""OpenVINO's profiler: what a request reports of its last inference (docs.openvino.ai, "Performance counters").
+"""OpenVINO's profiler: what a request reports of each node (docs.openvino.ai, "Performance counters").
+
+That is the mean over all inferences since the model was compiled, in whole microseconds. The first ones allocate and
+generate code, and are taken off. What is left holds the time that others took the processor away as well, from long
+nodes more often than from short ones: all are scaled by what an undisturbed run takes of the mean of these runs.
 
 The graph that is run comes with it, and each of its nodes says which nodes of the file went into it. Bodies of If and
 Loop are not reported node by node.
@@ -16,7 +20,7 @@ from ..running.sessions import compiled_openvino
 from ..running.stopwatch import Stopwatch
 from .attribution import Key, Origin, absorb, spread, view_of
 from .prepared import Prepared
-from .recorded import PLAIN, PROFILED, RUNS, WHAT, Recorded, Row, Run, summed
+from .recorded import PLAIN, PROFILED, RUNS, WARM, WHAT, Recorded, Row, Run, summed, undisturbed
 
 _ORIGINAL = "originalLayersNames"
 
@@ -30,44 +34,80 @@ def record_openvino(
     said: Callable[[str, float], None],
 ) -> Recorded:
     """Run it with and without counting."""
-    rows: dict[Key, Row] = {}
-    runs: list[Run] = []
+    counters: list[_Counter] = []
     origins: dict[str, Origin] = {}
 
     def opened() -> Mapping[str, Block]:
         counting = InOpenvino(compiled_openvino(prepared.contender.file, threads, PERF_COUNT=True))
         if not origins:
             origins.update(_origins(counting.compiled.get_runtime_model(), prepared))
+        for counter in counters:
+            counter.finish()
+        counters.append(_Counter(counting.request))
         plain = prepared.contender.open(threads)
         return {
-            PLAIN: partial(_block, plain.bound(feeds), threads, lambda: None),
-            PROFILED: partial(_block, counting.bound(feeds), threads, partial(_note, counting.request, rows, runs)),
+            PLAIN: partial(_block, plain.bound(feeds), threads, lambda wall: None),
+            PROFILED: partial(_block, counting.bound(feeds), threads, counters[-1].note),
         }
 
     rounds = compete(opened, budget, seed, said)
-    for row in rows.values():
-        row.origin = origins.get(row.name) or Origin((row.name,), (row.name,))
-    return summed(runs, rows, rounds)
+    counters[-1].finish()
+    walls = [wall for counter in counters for wall in counter.walls]
+    scale = undisturbed(rounds.samples(PROFILED, WHAT)) * len(walls) / sum(walls)
+    rows: dict[Key, Row] = {}
+    run: Run = {}
+    for counter in counters:
+        for key, (row, seconds) in counter.sums.items():
+            rows.setdefault(key, row).origin = origins.get(row.name) or Origin((row.name,), (row.name,))
+            run[key] = run.get(key, (0.0, 1))[0] + seconds / len(walls) * scale, 1
+    return summed([run], rows, rounds, len(walls))
 
 
-def _block(call: Callable[[], Any], threads: int, note: Callable[[], None], count: int) -> Samples:
+def _block(call: Callable[[], Any], threads: int, note: Callable[[float], None], count: int) -> Samples:
     times = []
     with Stopwatch(threads) as watch:
         for _ in range(min(count, RUNS)):
+            before = watch.wall
             times.append(watch.time(call))
-            note()
+            note(watch.wall - before)
     return {WHAT: times}
 
 
-def _note(request: Any, rows: dict[Key, Row], runs: list[Run]) -> None:
-    nodes: Run = {}
-    for info in request.get_profiling_info():
-        if info.status == info.Status.EXECUTED:
-            key = ("", info.node_name)
-            if key not in rows:
-                rows[key] = Row(info.node_name, info.node_type, kernel=info.exec_type)
-            nodes[key] = info.real_time.total_seconds(), 1
-    runs.append(nodes)
+class _Counter:
+    """The counts of one request. `walls`: seconds of the runs that count; `sums`: of each node over all of these."""
+
+    def __init__(self, request: Any) -> None:
+        self._request: Any = request
+        self._made = 0
+        self._before: dict[Key, tuple[Row, float]] = {}
+        self.walls: list[float] = []
+        self.sums: dict[Key, tuple[Row, float]] = {}
+
+    def note(self, wall: float) -> None:
+        """It has run once more."""
+        self._made += 1
+        if self._made == WARM:
+            self._before = self._totals()
+        elif self._made > WARM:
+            self.walls.append(wall)
+
+    def finish(self) -> None:
+        """Read the counts and let go of the request; once more does nothing."""
+        if self._request is not None:
+            none = (None, 0.0)
+            after = self._totals()
+            self.sums = {key: (row, max(0.0, s - self._before.get(key, none)[1])) for key, (row, s) in after.items()}
+            self._request = None
+
+    def _totals(self) -> dict[Key, tuple[Row, float]]:
+        """Seconds of each node over all runs so far."""
+        return {
+            ("", info.node_name): (
+                Row(info.node_name, info.node_type, kernel=info.exec_type), info.real_time.total_seconds() * self._made,
+            )
+            for info in self._request.get_profiling_info()
+            if info.status == info.Status.EXECUTED
+        }  # fmt: skip
 
 
 def _origins(graph: Any, prepared: Prepared) -> dict[str, Origin]:

@@ -20,11 +20,10 @@ from ..running.sessions import fast_session
 from ..running.stopwatch import Stopwatch
 from .attribution import Key, Origin, attribute, view_of
 from .prepared import Prepared
-from .recorded import PLAIN, PROFILED, RUNS, WHAT, Recorded, Row, Run, summed
+from .recorded import PLAIN, PROFILED, RUNS, WARM, WHAT, Recorded, Row, Run, summed
 
 _KERNEL = "_kernel_time"
 _HOLDERS = frozenset(("If", "Loop", "Scan", "SequenceMap"))
-_WARM = 2  # runs of a session that do not count: the first ones allocate
 
 
 def record_onnxruntime(
@@ -59,10 +58,10 @@ def record_onnxruntime(
         close()
         origins = _origins(contender.file, optimized)
         rows: dict[Key, Row] = {}
-        runs = [run for file in files for run in read_runs(file, rows)[_WARM:]]
+        runs = [run for file in files for run in read_runs(file, rows)[WARM:]]
     for key, row in rows.items():
         row.origin = origins.get(key) or Origin((row.name,), (row.name,))
-    return summed(runs, rows, rounds)
+    return summed(runs, rows, rounds, len(runs))
 
 
 def _block(call: Callable[[], Any], threads: int, count: int) -> Samples:

@@ -10,7 +10,7 @@ let zoomed = data.tree, chosen = null, wanted = "", order = { by: "seconds", dow
 })(data.tree);
 
 function time(seconds) {
-  for (const [factor, unit] of [[1, "s"], [1e-3, "ms"], [1e-6, "us"]])
+  for (const [factor, unit] of [[1, "s"], [1e-3, "ms"], [1e-6, "us"], [1e-9, "ns"]])
     if (Math.abs(seconds) >= factor * 0.9995) return Number((seconds / factor).toPrecision(3)) + " " + unit;
   return Number(seconds.toPrecision(3)) + " s";
 }

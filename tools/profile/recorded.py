@@ -1,8 +1,8 @@
 """What a runtime reports of the nodes that it ran, and what reporting costs.
 
-Each runtime's recorder runs the model with and without its profiler, in turns (`bench.rounds`). The time of a node is
-the mean of the fastest quarter of its times: where others take the processor away for some milliseconds, a few nodes
-of each run seem slow, other ones each time.
+Each runtime's recorder runs the model with and without its profiler, in turns (`bench.rounds`). Where each run is
+reported, the time of a node is the mean of the fastest quarter of its times: where others take the processor away for
+some milliseconds, a few nodes of each run seem slow, other ones each time.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from ..bench.rounds import Ratio, Rounds
 from .attribution import Key, Origin
 
 PLAIN, PROFILED, WHAT = "plain", "profiled", "latency"
+WARM = 2  # runs of a session that do not count: the first ones allocate
 RUNS = 20  # of one block at the most: each leaves a line for each node
 
 
@@ -47,8 +48,8 @@ class Recorded:
     runs: int
 
 
-def summed(runs: list[Run], rows: Mapping[Key, Row], rounds: Rounds) -> Recorded:
-    """What some runs have in common; `rows` says what each key is."""
+def summed(runs: list[Run], rows: Mapping[Key, Row], rounds: Rounds, number: int) -> Recorded:
+    """What some runs have in common; `rows` says what each key is, `number` how many runs they stand for."""
     for place, (key, row) in enumerate(rows.items()):
         row.place = place
         found = [run[key] for run in runs if key in run]
@@ -57,7 +58,7 @@ def summed(runs: list[Run], rows: Mapping[Key, Row], rounds: Rounds) -> Recorded
         row.calls = sum(calls for _, calls in found) / len(runs)
     ran = sorted((row for row in rows.values() if row.calls), key=lambda row: -row.seconds)
     wall, plain = (undisturbed(rounds.samples(name, WHAT)) for name in (PROFILED, PLAIN))
-    return Recorded(ran, wall, plain, rounds.ratio(PROFILED, WHAT), rounds.noise(WHAT), len(runs))
+    return Recorded(ran, wall, plain, rounds.ratio(PROFILED, WHAT), rounds.noise(WHAT), number)
 
 
 def undisturbed(numbers: list[float]) -> float:
