@@ -53,7 +53,7 @@ class Ratio:
     def verdict(self, noise: float) -> str:
         """"slower", "faster" or "same": beyond one only where the whole interval is farther from 1 than the noise."""
         margin = max(noise, NEVER)
-        return "slower" if self.low > 1 + margin else "faster" if self.high < 1 / (1 + margin) else "same"
+        return "slower" if math.log(self.low) > margin else "faster" if math.log(self.high) < -margin else "same"
 
 
 def ratio_of(ratios: list[float]) -> Ratio:
@@ -114,7 +114,7 @@ class Rounds:
         return ratio_of([m * 2 / (a + b) for m, a, b in zip(mine, base, again)])
 
     def noise(self, what: str) -> float:
-        """How far from 1 the control's ratio to itself may be: what is nearer is no difference."""
+        """How far from 1 the control's ratio to itself may be, as a logarithm: what is nearer is no difference."""
         found = self.ratio(self.first, what)
         return max(abs(math.log(found.low)), abs(math.log(found.high)))
 
