@@ -92,6 +92,10 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--node",), "NODE", "text", "the node to explain, by output or source location", "verbs"),
     Option(("--json",), "", "switch", "one JSON object a line", "verbs"),
     Option(("--count",), "N", "int", "instances of each rule, at the least (default 8)", "verbs"),
+    Option(("--test",), "ort|openvino|crash|COMMAND", "text", "what tells right from wrong: compared with the source "
+           "in onnxruntime (default), run in OpenVINO and compared, whether it compiles, or a command on the written "
+           "model (in place of {}, or behind it): exit 0 good, 125 cannot say, else bad", "verbs"),
+    Option(("--time",), "2m", "text", "stop after so long, in s, m or h, with the best so far", "verbs"),
     Option(("--full",), "", "switch", "print doc strings and metadata as well", "verbs"),
     Option(("--data",), "FILE.npz|DIR|FILE.py:FUNCTION", "text", "the samples to train on, as --calib takes them; one "
            "in five is never trained on, and decides which epoch is kept", "training"),
@@ -126,6 +130,8 @@ OPTIONS: tuple[Option, ...] = (
 
 EVERYWHERE = ("verbose", "quiet", "debug", "help", "version")
 _PIPELINE = ("level", "target", "passes", "skip", "only", "rules", "plugin")
+_COMPILATION = (*_PIPELINE, "shape", "precision", "max_error", "calib", "cache", "io_precision", "opset", "bisect_limit",
+                "threads", "seed")  # fmt: skip
 VERBS: dict[str, tuple[str, ...]] = {
     "compile": tuple(o.key for o in OPTIONS if o.group not in ("verbs", "training") and o.key not in EVERYWHERE),
     "dump": ("output", "weights", "shape", "full"),
@@ -138,6 +144,8 @@ VERBS: dict[str, tuple[str, ...]] = {
     "match": (*_PIPELINE, "json", "shape", "seed"),
     "quant-report": ("calib", "shape", "output", "json", "seed"),
     "distill": (*(o.key for o in OPTIONS if o.group == "training"), "output", "threads", "report", "seed"),
+    "bisect": (*_COMPILATION, "test", "output", "json"),
+    "reduce": (*_COMPILATION, "test", "output", "json", "time"),
     "rulecheck": ("target", "plugin", "rule", "count", "seed", "output"),
 }
 """Verbs and the options each takes."""

@@ -101,6 +101,8 @@ _VERBS = {
     "rulecheck": ".rulecheck.verb",
     "quant-report": ".quantreport.verb",
     "distill": ".distill.verb",
+    "bisect": ".bisect.verb",
+    "reduce": ".reduce.verb",
 }
 
 
@@ -120,7 +122,7 @@ def compile_verb(arguments: Arguments) -> int:
 
     report = compile_settings(settings, None if quiet else sys.stderr)
     if not quiet:
-        print(report.summary(colour=_colour(sys.stdout), verbose=bool(settings.verbose)))
+        print(report.summary(colour=shows_colour(sys.stdout), verbose=bool(settings.verbose)))
     elif not report.ok:
         _say(f"{settings.path}: {report.failure}; nothing was written")
     return DONE if report.ok else WRONG
@@ -174,7 +176,7 @@ def _check_values(values: dict[str, Any]) -> None:
         raise UsageError("--threads takes a number from 1 on")
 
 
-def _colour(stream: Any) -> bool:
+def shows_colour(stream: Any) -> bool:
     """Colour only on a terminal that can show it, and never against NO_COLOR."""
     return bool(stream.isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 

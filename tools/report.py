@@ -6,6 +6,7 @@ Nothing is implied by silence: what was not compared says NOT CHECKED, what was 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -407,6 +408,11 @@ def megabytes(count: int) -> str:
     """Bytes as megabytes (10^6), with as many digits as make small models distinguishable."""
     value = count / 1e6
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.4f}"
+
+
+def painter(colour: bool) -> Callable[[str, str], str]:
+    """What gives a text a colour of the terminal (bold, red, green, yellow), or leaves it alone."""
+    return _paint if colour else _plain
 
 
 _COLOURS = {"bold": "1", "red": "1;31", "green": "32", "yellow": "33"}

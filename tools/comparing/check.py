@@ -62,6 +62,7 @@ class Verdict:
     limit: float | None = None
     output: str = ""
     message: str = ""
+    kind: str = ""  # how it is wrong: "numbers", "type" (or shape), "load", "run"
     score: float | None = None  # by the user's metric, where it was measured
     unlock: str = ""  # the option that would allow it, where that is not --max-error
 
@@ -151,8 +152,8 @@ class Judge:
             found.append(f"computed by {self._runtime.title}")
         return found + list(self._unstable.values())
 
-    def prepare(self, samples: Samples | None = None) -> None:
-        """Find inputs on which the source runs, and run it: samples that are held back, and made-up ones.
+    def prepare(self, samples: Samples | None = None, made_up: bool = True) -> None:
+        """Find inputs on which the source runs, and run it: samples that are held back, and (`made_up`) made-up ones.
 
         Raises CannotCheck, UsageError where a sample does not run.
         """
@@ -160,6 +161,8 @@ class Judge:
         if samples is not None:
             self._run_samples(session, samples)
         given = len(self.runs)
+        if not made_up:
+            return
         try:
             self._run_made_up(session, given)
         except CannotCheck:
@@ -249,7 +252,7 @@ class Judge:
                     # Copies, because the next run may write over them.
                     found.append([o.copy() if isinstance(o, np.ndarray) else o for o in call(run.feeds)])
         except RuntimeError as error:
-            return Verdict(False, float("inf"), message=f"does not run at {run.shape}: {first_line(error)}")
+            return Verdict(False, float("inf"), message=f"does not run at {run.shape}: {first_line(error)}", kind="run")
         return self.compare_results(found)
 
     @contextmanager
@@ -276,13 +279,13 @@ class Judge:
         try:
             session = unoptimized_session(path, "the result", fold=fold)
         except CannotCheck as error:
-            return Verdict(False, float("inf"), message=str(error))
+            return Verdict(False, float("inf"), message=str(error), kind="load")
         found: list[list[Any]] = []
         for run in self.runs:
             try:
                 found.append(session.run(self.output_names, run.feeds))
             except refusals() as error:
-                return Verdict(False, float("inf"), message=f"does not run at {run.shape}: {first_line(error)}")
+                return Verdict(False, float("inf"), message=f"does not run at {run.shape}: {first_line(error)}", kind="run")
         return self.compare_results(found)
 
     def compare_results(self, results: list[list[Any]]) -> Verdict:
@@ -300,13 +303,14 @@ class Judge:
             for run, outputs in counted:
                 error, problem = l2_error(run.outputs[index], outputs[index])
                 if problem:
-                    return Verdict(False, float("inf"), limit, name, f"output {name!r}: {problem} at {run.shape}")
+                    message, kind = f"output {name!r}: {problem} at {run.shape}", _kind(run.outputs[index], outputs[index])
+                    return Verdict(False, float("inf"), limit, name, message, kind)
                 errors.append(error)
             mean = sum(errors) / len(errors) if errors else 0.0
             if mean > worst.error:
                 worst = Verdict(True, mean, limit, name)
         if worst.error > limit:
-            worst.ok = False
+            worst.ok, worst.kind = False, "numbers"
             worst.message = f"output {worst.output!r}: relative L2 error {worst.error:.2%} over the limit {limit:.2%}"
         return worst
 
@@ -339,9 +343,9 @@ class Judge:
             )
             return Verdict(True, error, limit, name)
         if problem:
-            return Verdict(False, float("inf"), limit, name, f"output {name!r}: {problem}")
+            return Verdict(False, float("inf"), limit, name, f"output {name!r}: {problem}", _kind(expected, got))
         message = f"output {name!r}: error {error:.1e} over the limit {limit:.0e}"
-        return Verdict(False, error, limit, name, message)
+        return Verdict(False, error, limit, name, message, "numbers")
 
     def _noise(self, run: _Run, index: int) -> tuple[float, str]:
         """How far the source's own output moves when its float inputs change in their last bits (`NOISE_UNITS`).
@@ -364,6 +368,13 @@ class Judge:
                     before = run.noise[i]
                     run.noise[i] = (max(before[0], error), before[1] or problem)
         return run.noise[index]
+
+
+def _kind(expected: Any, got: Any) -> str:
+    """How two results differ that cannot be measured: in what they are, or in numbers (integers, NaN)."""
+    if isinstance(expected, np.ndarray) and isinstance(got, np.ndarray):
+        return "numbers" if expected.shape == got.shape and expected.dtype == got.dtype else "type"
+    return "type"
 
 
 def _bytes(output: Any) -> int:

@@ -22,6 +22,8 @@ _SHORT = {
     "match": "find where a rule or a pattern matches",
     "quant-report": "show what quantization costs each layer",
     "distill": "train a student to give what a teacher gives",
+    "bisect": "find the one rewrite that breaks a model",
+    "reduce": "make a failing model as small as can be",
     "rulecheck": "try rewrite rules, and show where one is wrong",
 }
 _GROUPS = (
