@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 GOOD, SKIP = "good", "skip"
+STAGES = {"crash": 0, "write": 1, "load": 2, "run": 3, "type": 4, "numbers": 5, "exit": 2, "signal": 2}
+"""How far a compilation got before it failed; "skip" has got nowhere."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,11 @@ class Outcome:
     def family(self) -> str:
         """The kind without its details: two crashes are alike, and two exit codes."""
         return self.kind.split()[0]
+
+    @property
+    def stage(self) -> int:
+        """How far it got, see `STAGES`."""
+        return STAGES.get(self.family, -1)
 
     @property
     def text(self) -> str:

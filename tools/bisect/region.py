@@ -23,7 +23,7 @@ class Snapshot:
     def __init__(self, model: Model) -> None:
         self.model, self.of = clone_model(model)
         self.original = {copy: value for value, copy in self.of.items()}
-        self.nodes = {node: _signature(node) for node in model.walk() if _is_live(node)}
+        self.nodes = {node: _signature(node) for node in _live(model)}
         self.operands: dict[Node, tuple[Value | None, ...]] = {node: node.inputs for node in self.nodes}
         self.operands.update((graph.ret, graph.ret.inputs) for graph in model.graph.graphs())
 
@@ -32,9 +32,14 @@ class Snapshot:
         return self.of[node.outputs[0]].producer if node.outputs and node.outputs[0] in self.of else None
 
 
-def _is_live(node: Node) -> bool:
-    """What a rewrite has built and not put to use yet is no part of the model before it."""
-    return node.in_use or not node.op.pure or bool(node.regions)
+def _live(model: Model) -> list[Node]:
+    """The nodes in order; what a rewrite has built and not put to use yet is no part of the model before it."""
+    dead: set[Node] = set()
+    for graph in model.graphs():
+        for node in graph.reversed():
+            if node.op.pure and not node.regions and all(u in dead for value in node.outputs for u, _ in value.uses):
+                dead.add(node)
+    return [node for node in model.walk() if node not in dead]
 
 
 def _signature(node: Node) -> Any:
@@ -67,9 +72,11 @@ class Change:
         return any(v.scope not in (None, self.before.model.graph) for v in self.old)
 
     def side(self, after: bool) -> Model:
-        """The nodes of one side as a model of their own: its inputs are what they read."""
+        """The nodes of one side as a model of their own, to be read: its inputs are what they read, names are short."""
         nodes, results = (self.nodes_after, self.new) if after else (self.nodes_before, self.old)
-        return self._model([(self.after if after else self.before, nodes, results, "")])
+        model = self._model([(self.after if after else self.before, nodes, results, "")])
+        _shorten(model)
+        return model
 
     def both(self) -> Model:
         """Both sides as one model over the same inputs: outputs NAME.before and NAME.after."""
@@ -106,13 +113,32 @@ class Change:
         return model
 
 
+def _shorten(model: Model) -> None:
+    """Names without their scopes, and no locations."""
+    taken: set[str] = set()
+    of: dict[Value, str] = {}
+    graph = model.graph
+    constants = [v for node in model.walk() for v in node.inputs if v is not None and v.const is not None]
+    made = [v for node in model.walk() for v in node.outputs]
+    for value in (*graph.inputs, *made, *constants):
+        if value not in of:
+            kind = "c" if value.const is not None else "x" if value.producer is None else value.producer.op.name.lower()
+            short = value.hint.rstrip("/").rpartition("/")[2].removesuffix("_output_0")
+            of[value] = value.hint = unique_name(short or kind, taken)
+    graph.input_names = [value.hint for value in graph.inputs]
+    graph.set_outputs(graph.outputs, [unique_name(v.hint + ".out", taken) if v.is_input else v.hint for v in graph.outputs])
+    for node in model.walk():
+        node.loc = ()
+
+
 def change_between(before: Snapshot, model: Model, matched: Sequence[Node] = ()) -> Change | None:
     """What happened to `model` since a snapshot; None for nothing. `matched`: nodes that are known to be part of it."""
     after = Snapshot(model)
     now = {node: None for node in model.walk()}
+    live = after.nodes
     gone = [node for node in before.nodes if node not in now]
     changed = [node for node in before.nodes if node in now and _signature(node) != before.nodes[node]]
-    created = [node for node in now if node not in before.nodes and node.in_use]
+    created = [node for node in now if node not in before.nodes and node in live]
     pairs: dict[tuple[Value, Value], None] = {}
     for node, operands in before.operands.items():
         if node in now or node.op.name == "Return":

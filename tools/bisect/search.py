@@ -73,7 +73,7 @@ def _search(case: Case) -> Found:
         return search_passes(case, first, 0)
     number = last.count
     good, bad = first_bad(
-        lambda limit: _judged(case.outcome(limit), outcome), 0, number,
+        lambda limit: judged(case.outcome(limit), outcome), 0, number,
         lambda left: case.tell(f"bisecting, {left} rewrites left", 0.85 - 0.65 * left / max(number, 1)),
     )  # fmt: skip
     return _confirmed(case, Found(REWRITE, outcome, number, good, bad))
@@ -88,11 +88,13 @@ def _steady(first: Outcome, second: Outcome, when: str) -> None:
         raise UsageError(f"{when} the test says nothing ({first.text}); nothing can be found with it", source=OPTION)
 
 
-def _judged(found: Outcome, wanted: Outcome) -> bool | None:
-    """Good, bad in the way that is looked for, or neither."""
-    if found.good:
-        return True
-    return False if found.family == wanted.family else None
+def judged(found: Outcome, wanted: Outcome) -> bool | None:
+    """Bad in the way that is looked for, good, or neither: what fails earlier shows nothing of what comes later."""
+    if found.good or found.family == wanted.family:
+        return found.good
+    if found.stage == wanted.stage:
+        return False
+    return True if found.stage > wanted.stage else None
 
 
 def _confirmed(case: Case, found: Found) -> Found:
@@ -170,7 +172,7 @@ def search_passes(case: Case, outcome: Outcome, limit: int) -> Found:
     if crashed:
         return Found(PASS, outcome, total, total, total + 1, limit, outcome)
     good, bad = first_bad(
-        lambda count: _judged(case.outcome(limit, watching=[_StopAfter(count)]), outcome), 0, total,
+        lambda count: judged(case.outcome(limit, watching=[_StopAfter(count)]), outcome), 0, total,
         lambda left: case.tell(f"bisecting, {left} passes left", 0.85 - 0.3 * left / max(total, 1)),
     )  # fmt: skip
     capture = PassCapture(bad)

@@ -411,7 +411,8 @@ def _nudged(value: Any, units: float, rng: np.random.Generator) -> Any:
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
         return value
     step = np.finfo(value.dtype).eps * units
-    return np.asarray(value * (1 + step * rng.standard_normal(value.shape)), value.dtype)
+    with np.errstate(over="ignore"):  # the greatest number, in a mask, may become infinity
+        return np.asarray(value * (1 + step * rng.standard_normal(value.shape)), value.dtype)
 
 
 def _by_cost(sizes: Sizes, first: Sizes) -> tuple[bool, int]:
