@@ -13,6 +13,7 @@ from ...ir.clone import clone_model, copy_nodes, frontier, unique_name
 from ...ir.core import Graph, Model, Node, Value
 from ...passes.base import Instrument, Pass, Place, place_of
 from ...passes.manager import Repeat
+from .names import shorten
 
 Use = tuple[Node, int]
 
@@ -75,7 +76,9 @@ class Change:
         """The nodes of one side as a model of their own, to be read: its inputs are what they read, names are short."""
         nodes, results = (self.nodes_after, self.new) if after else (self.nodes_before, self.old)
         model = self._model([(self.after if after else self.before, nodes, results, "")])
-        _shorten(model)
+        shorten(model)
+        for node in model.walk():
+            node.loc = ()
         return model
 
     def both(self) -> Model:
@@ -111,24 +114,6 @@ class Change:
         source = sides[0][0].model
         model.functions, model.opsets, model.ir_version = source.functions, source.opsets, source.ir_version
         return model
-
-
-def _shorten(model: Model) -> None:
-    """Names without their scopes, and no locations."""
-    taken: set[str] = set()
-    of: dict[Value, str] = {}
-    graph = model.graph
-    constants = [v for node in model.walk() for v in node.inputs if v is not None and v.const is not None]
-    made = [v for node in model.walk() for v in node.outputs]
-    for value in (*graph.inputs, *made, *constants):
-        if value not in of:
-            kind = "c" if value.const is not None else "x" if value.producer is None else value.producer.op.name.lower()
-            short = value.hint.rstrip("/").rpartition("/")[2].removesuffix("_output_0")
-            of[value] = value.hint = unique_name(short or kind, taken)
-    graph.input_names = [value.hint for value in graph.inputs]
-    graph.set_outputs(graph.outputs, [unique_name(v.hint + ".out", taken) if v.is_input else v.hint for v in graph.outputs])
-    for node in model.walk():
-        node.loc = ()
 
 
 def change_between(before: Snapshot, model: Model, matched: Sequence[Node] = ()) -> Change | None:

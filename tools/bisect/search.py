@@ -66,6 +66,7 @@ def _search(case: Case) -> Found:
     _steady(outcome, case.outcome(), "with all rewrites")
     if outcome.good:
         return Found(RIGHT, outcome, last.count)
+    case.test.narrow()
     case.tell("testing without any rewrite", 0.15)
     first = case.outcome(0)
     _steady(first, case.outcome(0), "without any rewrite")

@@ -52,6 +52,9 @@ class Test(Protocol):
     def outcome(self, model: Model) -> Outcome:
         """Of a compiled model."""
 
+    def narrow(self) -> None:
+        """From now on use the inputs alone on which the last model failed."""
+
 
 class Compared:
     """``ort`` and ``openvino``."""
@@ -59,6 +62,7 @@ class Compared:
     def __init__(self, runtime: str) -> None:
         self.runtime = runtime
         self.judge: Judge | None = None
+        self._failed = 0
 
     def prepare(self, run: Compilation, source: Model, reference: Reference, samples: Samples | None) -> None:
         """Raises UsageError where the target is not the runtime's, CannotCheck where the source does not run."""
@@ -81,9 +85,16 @@ class Compared:
             verdict = self.judge.compare(model)
         except UnsupportedModel as error:
             return Outcome("write", f"cannot be written: {error.message}")
+        self._failed = verdict.run
         error = verdict.error if math.isfinite(verdict.error) else None
         kind = GOOD if verdict.ok else verdict.kind
         return Outcome(kind, verdict.message, error, verdict.limit, verdict.output)
+
+
+    def narrow(self) -> None:
+        """Inputs are independent of each other where each output is judged by itself, not by a mean over all."""
+        if self.judge is not None and self.judge.max_error is None:
+            self.judge.runs = self.judge.runs[self._failed :][:1]
 
 
 class Crash:
@@ -103,6 +114,9 @@ class Crash:
         except UnsupportedModel as error:
             return Outcome("write", f"cannot be written: {error.message}")
         return Outcome(GOOD)
+
+    def narrow(self) -> None:
+        """There are no inputs."""
 
 
 class Command:
@@ -139,6 +153,9 @@ class Command:
         if signal > 0:
             return Outcome(f"signal {signal}", f"the command is ended by signal {signal}{behind}")
         return Outcome(f"exit {done.returncode}", f"the command exits with {done.returncode}{behind}")
+
+    def narrow(self) -> None:
+        """The command has inputs of its own."""
 
 
 def written(run: Compilation, model: Model, folder: str) -> str:

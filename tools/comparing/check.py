@@ -63,6 +63,7 @@ class Verdict:
     output: str = ""
     message: str = ""
     kind: str = ""  # how it is wrong: "numbers", "type" (or shape), "load", "run"
+    run: int = 0  # the number of the inputs on which it is wrong
     score: float | None = None  # by the user's metric, where it was measured
     unlock: str = ""  # the option that would allow it, where that is not --max-error
 
@@ -316,10 +317,11 @@ class Judge:
 
     def _exactly(self, results: list[list[Any]]) -> Verdict:
         worst = Verdict()
-        for run, outputs in zip(self.runs, results):
+        for number, (run, outputs) in enumerate(zip(self.runs, results)):
             for index, got in enumerate(outputs):
                 found = self._one(run, index, got)
                 if not found.ok:
+                    found.run = number
                     return found
                 if found.error > worst.error or worst.limit is None:
                     worst = found

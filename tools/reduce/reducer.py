@@ -19,6 +19,7 @@ from ...ir.core import Node
 from ...ir.errors import GeocError
 from ...ir.verify import verify
 from ..bisect.case import Case, prepare
+from ..bisect.names import shorten
 from ..bisect.outcome import Outcome
 from ..bisect.tests import CannotCheck, test_called
 from ..comparing.kept_inputs import Recorded
@@ -124,6 +125,15 @@ class Reducer:
                 break
         for what, proposals in (("constants", plainer.plain_constants), ("inputs", plainer.plain_inputs)):
             self._repeat(what, proposals)
+
+    def rename(self) -> None:
+        """Short names, where it fails with those as well (made-up inputs go by names, and rules may)."""
+        assert self.best is not None
+        result, _ = self.best.copy()
+        old = shorten(result.model)
+        if result.feeds is not None:
+            result.feeds = {new: result.feeds[name] for new, name in old.items() if name in result.feeds}
+        self._any("names", [lambda: result])
 
     def _measure(self) -> tuple[int, int, int, int]:
         assert self.best is not None

@@ -59,9 +59,9 @@ def reduce_verb(arguments: Arguments) -> int:
         locations = mark(model)
         reducer = Reducer(case.run, test, outcome, seconds)
         ended = _reduce(reducer, case, model)
+        stored = finish(reducer, locations)
         best = reducer.best
         assert best is not None
-        stored = finish(reducer, best, locations)
         case.run.progress.finished()
         text = _comments(settings, test, reducer)
         _write(best.model, output, kind, text, case)
@@ -112,6 +112,7 @@ def _first(reducer: Reducer, case: Case, model: Model) -> Candidate:
     made_up = example_of(model, case.run.shapes, case.run.settings.seed) or None
     if case.test.judge is None:
         return reducer.began(Candidate(model, made_up))
+    case.test.narrow()
     for feeds in case.feeds():
         candidate = Candidate(model, feeds)
         if reducer.fails(candidate):
@@ -119,10 +120,13 @@ def _first(reducer: Reducer, case: Case, model: Model) -> Candidate:
     raise UsageError("it fails on no inputs alone, only as a whole: there is nothing to go by", source=OPTION)
 
 
-def finish(reducer: Reducer, best: Candidate, locations: dict[str, tuple[str, ...]]) -> str:
-    """Put locations and, where it takes them, the inputs into the model; says which inputs show the failure."""
-    unmark(best.model, locations)
+def finish(reducer: Reducer, locations: dict[str, tuple[str, ...]]) -> str:
+    """Put locations, short names and, where it takes them, the inputs into the best; says which inputs show the failure."""
     reducer.deadline = None
+    reducer.rename()
+    best = reducer.best
+    assert best is not None
+    unmark(best.model, locations)
     if best.feeds is None or reducer.outcome.family not in ("numbers", "type", "run"):
         return "none are needed"
     made_up = reducer.outcome_of(best, made_up=True)
