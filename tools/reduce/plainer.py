@@ -106,6 +106,8 @@ def plain_inputs(candidate: Candidate) -> Iterator[Make]:
                 new = np.round(array.astype(np.float64), digits).astype(array.dtype)
                 if np.array_equal(new, array, equal_nan=True):
                     break
+                if not new.any():
+                    continue  # zeros fail for reasons of their own
                 yield partial(_with_input, candidate, name, new)
 
 

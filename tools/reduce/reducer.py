@@ -23,6 +23,7 @@ from ..bisect.names import shorten
 from ..bisect.outcome import Outcome
 from ..bisect.tests import CannotCheck, test_called
 from ..comparing.kept_inputs import Recorded
+from ..inputs.shapes import Shapes
 from . import plainer
 from .candidate import Candidate, Make
 from .guilty import guilty
@@ -54,6 +55,7 @@ class Reducer:
         self.place = ""  # the rewrite that is to blame, in words
         self._what = ""
         self._fixed: bool | None = None
+        run.shapes = Shapes()  # --shape was about the source: parts have sizes of their own
 
     # Testing
 
