@@ -61,7 +61,7 @@ def extract(model: Model, nodes: Sequence[Node], outputs: Iterable[Value]) -> tu
 
 
 def copy_nodes(nodes: Iterable[Node], target: Graph, of: dict[Value, Value]) -> None:
-    """Append copies of nodes to a graph. `of` has the copy of each value of their `frontier`, and gets those they make."""
+    """Append copies of nodes to a graph. `of` has the copies of their `frontier`, and gets those of what they make."""
     work: list[tuple[Graph, Graph]] = []
     for node in nodes:
         _copy(node, target, of, work)

@@ -130,8 +130,10 @@ OPTIONS: tuple[Option, ...] = (
 
 EVERYWHERE = ("verbose", "quiet", "debug", "help", "version")
 _PIPELINE = ("level", "target", "passes", "skip", "only", "rules", "plugin")
-_COMPILATION = (*_PIPELINE, "shape", "precision", "max_error", "calib", "cache", "io_precision", "opset", "bisect_limit",
-                "threads", "seed")  # fmt: skip
+_COMPILATION = (
+    *_PIPELINE, "shape", "precision", "max_error", "calib", "cache", "io_precision", "opset", "bisect_limit", "threads",
+    "seed",
+)  # fmt: skip
 VERBS: dict[str, tuple[str, ...]] = {
     "compile": tuple(o.key for o in OPTIONS if o.group not in ("verbs", "training") and o.key not in EVERYWHERE),
     "dump": ("output", "weights", "shape", "full"),

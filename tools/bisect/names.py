@@ -18,8 +18,11 @@ def shorten(model: Model) -> dict[str, str]:
     for value in dict.fromkeys((*graph.inputs, *made, *regions, *constants)):
         value.hint = unique_name(_short(value), taken)
     graph.input_names = [value.hint for value in graph.inputs]
-    outputs = [unique_name(f"{v.hint}.out", taken) if v.producer is None else v.hint for v in graph.outputs]
-    graph.set_outputs(graph.outputs, outputs)
+    names: list[str] = []
+    for value in graph.outputs:  # a value that is returned twice, or comes in already, has another name as well
+        is_free = value.producer is not None and value.hint not in names
+        names.append(value.hint if is_free else unique_name(f"{value.hint}.out", taken))
+    graph.set_outputs(graph.outputs, names)
     return dict(zip(graph.input_names, old_names))
 
 

@@ -13,9 +13,9 @@ STAGES = {"crash": 0, "write": 1, "load": 2, "run": 3, "type": 4, "numbers": 5, 
 class Outcome:
     """`kind` is "good", "skip" where nothing can be said, else how it failed.
 
-    Kinds of failure: "numbers", "type" (or shape), "load" and "run" (in the runtime), "write" (the target has no form of
-    it), "crash NAME" (the compilation raised it), "exit N" and "signal N" (the user's command). `error` and `limit` are
-    those of the comparison, where there is one, and `output` the worst one's name.
+    Kinds of failure: "numbers", "type" (or shape), "load" and "run" (in the runtime), "write" (the target has no form
+    of it), "crash NAME" (the compilation raised it), "exit N" and "signal N" (the user's command). `error` and `limit`
+    are those of the comparison, where there is one, and `output` the worst one's name.
     """
 
     kind: str

@@ -90,7 +90,7 @@ class Change:
     def _model(self, sides: Sequence[tuple[Snapshot, list[Node], list[Value], str]]) -> Model:
         graph, taken = Graph("main"), set[str]()
         inputs: dict[Value, Value] = {}  # by the values of the original
-        results: dict[Value, str] = {}
+        results: list[tuple[Value, str]] = []
         for snapshot, nodes, outputs, mark in sides:
             of: dict[Value, Value] = {}
             made = {value for node in nodes for value in node.outputs}
@@ -107,9 +107,8 @@ class Change:
                 if copy is None:
                     copy = Value(value.type, value.hint)
                     copy.const = value.const
-                if copy not in results:
-                    results[copy] = unique_name((old.hint or "output") + mark, taken)
-        graph.set_outputs(list(results), list(results.values()))
+                results.append((copy, unique_name((old.hint or "output") + mark, taken)))
+        graph.set_outputs([value for value, _ in results], [name for _, name in results])
         model = Model(graph)
         source = sides[0][0].model
         model.functions, model.opsets, model.ir_version = source.functions, source.opsets, source.ir_version
@@ -119,7 +118,7 @@ class Change:
 def change_between(before: Snapshot, model: Model, matched: Sequence[Node] = ()) -> Change | None:
     """What happened to `model` since a snapshot; None for nothing. `matched`: nodes that are known to be part of it."""
     after = Snapshot(model)
-    now = {node: None for node in model.walk()}
+    now = dict.fromkeys(model.walk())
     live = after.nodes
     gone = [node for node in before.nodes if node not in now]
     changed = [node for node in before.nodes if node in now and _signature(node) != before.nodes[node]]

@@ -27,8 +27,8 @@ RIGHT, REWRITE, PASS, SOURCE = "right", "rewrite", "pass", "source"
 class Found:
     """What came out.
 
-    `status`: "right" (nothing is wrong), "rewrite" (number `bad` of `total` makes it wrong), "pass" (a pass that does not
-    number what it does, run `bad` of `total` that change something), "source" (it is wrong without any pass).
+    `status`: "right" (nothing is wrong), "rewrite" (number `bad` of `total` makes it wrong), "pass" (a pass that does
+    not number what it does, run `bad` of `total` that change something), "source" (it is wrong without any pass).
     `good` is the last count at which it was right; between it and `bad` are `suspects` that the test could not judge.
     `alone`: the outcome of everything but this rewrite; `without_rule`: of everything but its rule, or pass.
     """

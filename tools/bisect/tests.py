@@ -3,8 +3,8 @@
 - ``ort`` (the default): compared with the source in onnxruntime, both without optimizations, as `--check=end` does.
 - ``openvino``: what OpenVINO computes of the result, compared with the source in onnxruntime.
 - ``crash``: good unless the compilation itself fails, writing included.
-- ``COMMAND``: gets the path of the written model in place of ``{}``, or behind everything. It exits with 0 for good, 125
-  for "cannot say", and anything else for bad (as `git bisect run` has it); what a signal ends is bad too.
+- ``COMMAND``: gets the path of the written model in place of ``{}``, or behind everything. It exits with 0 for good,
+  125 for "cannot say", and anything else for bad (as `git bisect run` has it); what a signal ends is bad too.
 """
 
 from __future__ import annotations
@@ -86,9 +86,9 @@ class Compared:
         except UnsupportedModel as error:
             return Outcome("write", f"cannot be written: {error.message}")
         self._failed = verdict.run
-        error = verdict.error if math.isfinite(verdict.error) else None
+        measured = verdict.error if math.isfinite(verdict.error) else None
         kind = GOOD if verdict.ok else verdict.kind
-        return Outcome(kind, verdict.message, error, verdict.limit, verdict.output)
+        return Outcome(kind, verdict.message, measured, verdict.limit, verdict.output)
 
 
     def narrow(self) -> None:

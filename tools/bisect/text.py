@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import textwrap
+from collections.abc import Callable
 from typing import Any
 
 from ...ir.core import Model
@@ -17,6 +18,7 @@ from .outcome import Outcome
 from .region import Change
 from .search import PASS, REWRITE, RIGHT, SOURCE, Found
 
+Paint = Callable[[str, str], str]
 LOCATIONS = 6  # that are shown
 LINES = 24  # of one side's graph that are shown
 
@@ -46,7 +48,7 @@ def _place_of(cls: type) -> str:
         return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""
 
 
-def summary(found: Found, settings: Settings, paint: Any) -> str:
+def summary(found: Found, settings: Settings, paint: Paint) -> str:
     """The whole report."""
     source = settings.path or "the model"
     head = _head(found, paint)
@@ -78,17 +80,19 @@ def _effort(found: Found) -> str:
     return f"tests     {found.tests} compilations in {found.seconds:.1f} s"
 
 
-def _head(found: Found, paint: Any) -> str:
+def _head(found: Found, paint: Paint) -> str:
     if found.status == RIGHT:
         error = f", largest error {found.outcome.error:.1e}" if found.outcome.error else ""
         return f"{paint('nothing is wrong', 'green')} with all {found.total} rewrites{error}"
     if found.status == SOURCE:
-        return f"{paint('wrong without any pass', 'red')}: {found.outcome.text}; import, inference, export or test is to blame"
+        blame = "import, inference, export or test is to blame"
+        return f"{paint('wrong without any pass', 'red')}: {found.outcome.text}; {blame}"
     if found.status == PASS:
         name = rule_of(found)["pass"]
         if found.outcome.family == "crash":
             return paint(f"the compilation fails: {found.outcome.text}", "red")
-        return paint(f"pass {name} makes it wrong", "red") + f" (run {found.bad} of {found.total} that change something)"
+        which = f"run {found.bad} of {found.total} that change something"
+        return f"{paint(f'pass {name} makes it wrong', 'red')} ({which})"
     if found.good + 1 < found.bad:
         span = f"one of the rewrites {found.good + 1} to {found.bad}"
         return paint(f"{span} makes it wrong", "red") + "; the test can judge none between"
@@ -136,7 +140,7 @@ def _at_bad(found: Found) -> str:
     return f"; right behind this step: {at.text}"
 
 
-def _confirmation(found: Found, paint: Any) -> list[str]:
+def _confirmation(found: Found, paint: Paint) -> list[str]:
     if found.alone is None:
         return []
     what = "rewrite" if found.status == REWRITE else "pass"
@@ -149,7 +153,8 @@ def _confirmation(found: Found, paint: Any) -> list[str]:
         if found.without_rule.good:
             lines.append(f"          without {name} anywhere it is right: it is wrong at several places")
         else:
-            lines.append(f"          without {name} anywhere it is {_wrong(found.without_rule)}: something else is wrong too")
+            still = f"{_wrong(found.without_rule)}: something else is wrong too"
+            lines.append(f"          without {name} anywhere it is {still}")
     return lines
 
 

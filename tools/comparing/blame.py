@@ -36,8 +36,8 @@ def first_bad(
     """(g, b): the result is right after g steps and wrong after b, and those between cannot be judged.
 
     `good` and `bad` are such ends already and are not tried again. `is_good` gives None for what cannot be judged:
-    its neighbours are tried instead, the nearest to the middle first (as `git bisect skip` does), up to `MAX_SKIPPED` of
-    them. Where nothing is skipped b = g + 1. `tell` hears how many steps are left.
+    its neighbours are tried instead, the nearest to the middle first (as `git bisect skip` does), up to `MAX_SKIPPED`
+    of them. Where nothing is skipped b = g + 1. `tell` hears how many steps are left.
     """
     skipped: set[int] = set()
     while True:

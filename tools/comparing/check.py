@@ -286,7 +286,8 @@ class Judge:
             try:
                 found.append(session.run(self.output_names, run.feeds))
             except refusals() as error:
-                return Verdict(False, float("inf"), message=f"does not run at {run.shape}: {first_line(error)}", kind="run")
+                message = f"does not run at {run.shape}: {first_line(error)}"
+                return Verdict(False, float("inf"), message=message, kind="run")
         return self.compare_results(found)
 
     def compare_results(self, results: list[list[Any]]) -> Verdict:
@@ -304,7 +305,8 @@ class Judge:
             for run, outputs in counted:
                 error, problem = l2_error(run.outputs[index], outputs[index])
                 if problem:
-                    message, kind = f"output {name!r}: {problem} at {run.shape}", _kind(run.outputs[index], outputs[index])
+                    message = f"output {name!r}: {problem} at {run.shape}"
+                    kind = _kind(run.outputs[index], outputs[index])
                     return Verdict(False, float("inf"), limit, name, message, kind)
                 errors.append(error)
             mean = sum(errors) / len(errors) if errors else 0.0

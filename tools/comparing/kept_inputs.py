@@ -41,7 +41,8 @@ class Recorded(Samples):
 def keep_inputs(model: Model, feeds: Sequence[Mapping[str, Any]]) -> None:
     """Put inputs, arrays alone, into the metadata of a model; none take them away."""
     if feeds:
-        model.metadata = {**model.metadata, KEY: json.dumps([{n: _plain(a) for n, a in each.items()} for each in feeds])}
+        text = json.dumps([{name: _plain(array) for name, array in each.items()} for each in feeds])
+        model.metadata = {**model.metadata, KEY: text}
     else:
         model.metadata = {key: text for key, text in model.metadata.items() if key != KEY}
 

@@ -53,7 +53,7 @@ class Candidate:
     def part(
         self, write: Write, nodes: Iterable[Node], outputs: Sequence[Value] | None = None, *, fixed: bool
     ) -> Candidate:
-        """A model of some nodes of the main graph. `fixed`: with the sizes that the inputs have, and shapes as constants.
+        """A model of some nodes of the main graph. `fixed`: with the sizes of the inputs, and shapes as constants.
 
         What does not depend on the inputs of the model becomes a constant. Raises CannotCheck where it does not run.
         """
@@ -104,9 +104,9 @@ def static_values(model: Model) -> set[Value]:
     """Values of the main graph that are the same whatever the inputs are."""
     found: set[Value] = set()
     for node in model.graph:
-        if node.op.pure and not node.regions and not node.op.random:
-            if all(v is None or v.const is not None or v in found for v in node.inputs):
-                found.update(node.outputs)
+        is_plain = node.op.pure and not node.regions and not node.op.random
+        if is_plain and all(v is None or v.const is not None or v in found for v in node.inputs):
+            found.update(node.outputs)
     return found
 
 

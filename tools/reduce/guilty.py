@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ...ir.core import Model
@@ -11,6 +11,8 @@ from ..bisect.outcome import Outcome
 from ..bisect.region import Capture
 from ..bisect.search import judged, search_passes
 from ..comparing.blame import Last, first_bad
+
+_MARK = "geoc.reduce node "
 
 
 @dataclass
@@ -21,18 +23,16 @@ class Guilty:
     locations: list[str] = field(default_factory=list)
 
 
-def mark(model: Model) -> dict[str, tuple[str, ...]]:
-    """Give every node a location of its own, in place; what each had."""
-    before: dict[str, tuple[str, ...]] = {}
+def mark(model: Model) -> None:
+    """Give every node a location of its own behind those that it has, in place."""
     for number, node in enumerate(model.walk()):
-        before[f"node {number}"], node.loc = node.loc, (f"node {number}",)
-    return before
+        node.loc = (*node.loc, f"{_MARK}{number}")
 
 
-def unmark(model: Model, before: dict[str, tuple[str, ...]]) -> None:
-    """Put the locations back that nodes had before `mark`."""
+def unmark(model: Model) -> None:
+    """Take away what `mark` gave."""
     for node in model.walk():
-        node.loc = tuple(dict.fromkeys(each for at in node.loc for each in before.get(at, (at,))))
+        node.loc = tuple(at for at in node.loc if not at.startswith(_MARK))
 
 
 def guilty(case: Case, wanted: Outcome, tell: Callable[[int], None]) -> Guilty:
@@ -44,7 +44,7 @@ def guilty(case: Case, wanted: Outcome, tell: Callable[[int], None]) -> Guilty:
         found = search_passes(case, start, 0)
         if found.change is None or found.step is None:
             return Guilty()
-        return Guilty(f"pass {found.step.name}", found.change.locations)
+        return Guilty(f"pass {found.step.name}", _marks(found.change.locations))
     _, bad = first_bad(lambda limit: judged(case.outcome(limit), wanted), 0, last.count, tell)
     capture = Capture(bad)
     case.outcome(bad, watching=[capture])
@@ -52,5 +52,9 @@ def guilty(case: Case, wanted: Outcome, tell: Callable[[int], None]) -> Guilty:
         return Guilty()
     name = " ".join(capture.place[:2]).rstrip()
     if capture.change is None:  # it never came to an end: what it began at is known
-        return Guilty(name, list(capture.place[2]))
-    return Guilty(name, capture.change.locations)
+        return Guilty(name, _marks(capture.place[2]))
+    return Guilty(name, _marks(capture.change.locations))
+
+
+def _marks(locations: Iterable[str]) -> list[str]:
+    return [at for at in locations if at.startswith(_MARK)]

@@ -119,8 +119,9 @@ class Reducer:
             before = self._measure()
             self._fewer_nodes()
             for what, proposals in (
-                ("outputs", self._one_output), ("branches", opened), ("bypassing", plainer.bypassed), ("sizes", smaller),
-                ("attributes", plainer.without_attributes), ("operands", plainer.without_operands),
+                ("outputs", self._one_output), ("branches", opened), ("bypassing", plainer.bypassed),
+                ("sizes", smaller), ("attributes", plainer.without_attributes),
+                ("operands", plainer.without_operands),
             ):  # fmt: skip
                 self._repeat(what, proposals)
             if self._measure() >= before:

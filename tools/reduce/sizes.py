@@ -70,7 +70,8 @@ def resized(candidate: Candidate, sizes: dict[int, int]) -> Candidate:
         tensor = value.const
         if tensor.dtype.is_int and len(tensor.shape) <= 1 and tensor.size <= SHAPE_SIZE and tensor.dtype.bits >= 32:
             numbers = tensor.array()
-            new = np.array([sizes.get(int(n), int(n)) for n in numbers.reshape(-1)], numbers.dtype).reshape(numbers.shape)
+            mapped = [sizes.get(int(number), int(number)) for number in numbers.reshape(-1)]
+            new = np.array(mapped, numbers.dtype).reshape(numbers.shape)
         elif tensor.dtype.bits >= 8 and any(dim in sizes for dim in tensor.shape):
             new = _cut(tensor.array(), sizes)
         else:

@@ -27,7 +27,7 @@ def _ways(node: Node) -> tuple[str, ...]:
 
 
 def open_around(candidate: Candidate, location: str) -> Make | None:
-    """Opens the If or Loop of the main graph that has a node from `location` inside; None where that is in no region."""
+    """Opens the If or Loop of the main graph that has a node from `location` inside; None where there is none."""
     for index, node in enumerate(candidate.model.graph):
         for region in _ways(node):
             if any(location in inner.loc for inner in node.regions[region].walk()):

@@ -56,10 +56,10 @@ def reduce_verb(arguments: Arguments) -> int:
             return _say_nothing_is_wrong(arguments, settings)
         model = case.source()
         before = model.node_count
-        locations = mark(model)
+        mark(model)
         reducer = Reducer(case.run, test, outcome, seconds)
         ended = _reduce(reducer, case, model)
-        stored = finish(reducer, locations)
+        stored = finish(reducer)
         best = reducer.best
         assert best is not None
         case.run.progress.finished()
@@ -113,6 +113,7 @@ def _first(reducer: Reducer, case: Case, model: Model) -> Candidate:
     if case.test.judge is None:
         return reducer.began(Candidate(model, made_up))
     case.test.narrow()
+    reducer.began(Candidate(model, case.feeds()[0]))
     for feeds in case.feeds():
         candidate = Candidate(model, feeds)
         if reducer.fails(candidate):
@@ -120,13 +121,13 @@ def _first(reducer: Reducer, case: Case, model: Model) -> Candidate:
     raise UsageError("it fails on no inputs alone, only as a whole: there is nothing to go by", source=OPTION)
 
 
-def finish(reducer: Reducer, locations: dict[str, tuple[str, ...]]) -> str:
-    """Put locations, short names and, where it takes them, the inputs into the best; says which inputs show the failure."""
+def finish(reducer: Reducer) -> str:
+    """Put short names and, where it takes them, the inputs into the best; says which inputs show the failure."""
     reducer.deadline = None
     reducer.rename()
     best = reducer.best
     assert best is not None
-    unmark(best.model, locations)
+    unmark(best.model)
     if best.feeds is None or reducer.outcome.family not in ("numbers", "type", "run"):
         return "none are needed"
     made_up = reducer.outcome_of(best, made_up=True)

@@ -1,7 +1,7 @@
 """The planted faults: each rule or pass is wrong in a way that people were wrong before, and where it shows.
 
 `arguments` are the options of the compilation; `model` is a file of `~/.cache/geoc-models` for the bench, `small` one that
-comes with the repository: a name inside tests/models/exports.zip, a file of tests/models, or "nested".
+comes with the repository: a name inside tests/models/exports.zip, a file of tests/models, or "nested" or "norm".
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ FAULTS = (
           "whisper-encoder-ts", ("-O1",)),
     Fault("pad.rules", "an attribute is lost, inside nested Ifs", "padding_with_zeros", "silero-vad-v6", "nested",
           ("-O2", "--shape", "input=2:2:2,576:576:576")),
-    Fault("epsilon.rules", "the epsilon of a norm is dropped", "root_without_epsilon", "llama-4l-past-ts", "llama-ts",
+    Fault("epsilon.rules", "the epsilon of a norm is dropped", "root_without_epsilon", "llama-4l-past-ts", "norm",
           ("-O1",)),
     Fault("elsewhere.py", "a value that is used elsewhere is replaced for all", "", "ppocr-v4-rec", "ppocr-v2-cls.onnx",
           ("--passes", "@O1,conv-bias,@O2")),
@@ -55,8 +55,8 @@ FAULTS = (
 def small_model(fault: Fault, folder: Path) -> Path:
     """The file of its small model, in a folder."""
     path = folder / "model.onnx"
-    if fault.small == "nested":
-        onnx.save(nested(), path)
+    if fault.small in ("nested", "norm"):
+        onnx.save(nested() if fault.small == "nested" else norm(), path)
     elif fault.small.endswith(".onnx"):
         return MODELS / fault.small
     else:
@@ -102,3 +102,25 @@ def nested() -> onnx.ModelProto:
     outputs = [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["batch", 16])]
     graph = helper.make_graph(nodes, "vad", inputs, outputs, [*weights, numpy_helper.from_array(basis, "basis")])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 16)], ir_version=8)
+
+
+def norm() -> onnx.ModelProto:
+    """Two layers whose RMSNorm sees numbers so small that its epsilon counts."""
+    rng = np.random.default_rng(0)
+    constants = {"two": np.float32(2), "axes": np.int64([-1]), "epsilon": np.float32(1e-5)}
+    nodes, last = [], "x"
+    for layer in range(2):
+        constants[f"w{layer}"] = (rng.standard_normal((8, 8)) / 300).astype(np.float32)
+        for op, inputs, output in (
+            ("MatMul", [last, f"w{layer}"], "h"), ("Pow", ["h", "two"], "squares"), ("ReduceMean", ["squares", "axes"], "mean"),
+            ("Add", ["mean", "epsilon"], "shifted"), ("Sqrt", ["shifted"], "root"), ("Div", ["h", "root"], "y"),
+            ("Tanh", ["y"], "out"),
+        ):  # fmt: skip
+            names = [f"{name}{layer}" if name in ("h", "squares", "mean", "shifted", "root", "y") else name for name in inputs]
+            nodes.append(helper.make_node(op, names, [f"{output}{layer}"], name=f"/layers.{layer}/{op}"))
+        last = f"out{layer}"
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 8])]
+    outputs = [helper.make_tensor_value_info(last, TensorProto.FLOAT, ["batch", 8])]
+    weights = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "norms", inputs, outputs, weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)

@@ -79,7 +79,7 @@ def session_outputs(path: Path) -> list[Any]:
     feeds = {}
     for given in session.get_inputs():
         shape = [2 if isinstance(dim, str) and "batch" in dim else 8 if isinstance(dim, str) else dim for dim in given.shape]
-        feeds[given.name] = np.ones(shape, np.int64) if "mask" in given.name else rng.integers(0, 9, shape)
+        feeds[given.name] = np.ones(shape, np.int64) if "mask" in given.name else rng.integers(0, 2, shape)
     return session.run(None, feeds)
 
 
@@ -140,6 +140,6 @@ def test_real_models(fault: Fault, run_geoc: Run, tmp_path: Path) -> None:
     if not path.exists():
         pytest.skip(f"{path} is not there")
     if not os.environ.get("GEOC_SLOW"):
-        pytest.skip("takes a minute; GEOC_SLOW=1 runs it, and tests/bench/bisect.py all of them")
+        pytest.skip("takes a minute; GEOC_SLOW=1 runs it, and tests/bench/bisecting.py all of them")
     done = run_geoc("reduce", path, *fault.arguments, "--json", "-o", "small.gir")
     assert json.loads(done.stdout)["nodes_after"] <= 12, done.stderr
