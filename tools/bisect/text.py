@@ -146,7 +146,7 @@ def _confirmation(found: Found, paint: Paint) -> list[str]:
     what = "rewrite" if found.status == REWRITE else "pass"
     if found.alone.good:
         return [f"confirmed {paint(f'all but this {what} is right', 'green')}"]
-    lines = [f"confirmed {paint('not', 'yellow')}: without this {what} alone it is {_wrong(found.alone)}"]
+    lines = [f"{paint('not alone', 'yellow')} all but this {what} is {_wrong(found.alone)}"]
     if found.without_rule is not None:
         rule = rule_of(found)
         name = f"rule {rule['rule']}" if rule["rule"] else f"pass {rule['pass']}"
