@@ -131,8 +131,7 @@ OPTIONS: tuple[Option, ...] = (
 EVERYWHERE = ("verbose", "quiet", "debug", "help", "version")
 _PIPELINE = ("level", "target", "passes", "skip", "only", "rules", "plugin")
 _COMPILATION = (
-    *_PIPELINE, "shape", "precision", "max_error", "calib", "cache", "io_precision", "opset", "bisect_limit", "threads",
-    "seed",
+    *_PIPELINE, "shape", "precision", "max_error", "calib", "cache", "io_precision", "opset", "bisect_limit", "seed",
 )  # fmt: skip
 VERBS: dict[str, tuple[str, ...]] = {
     "compile": tuple(o.key for o in OPTIONS if o.group not in ("verbs", "training") and o.key not in EVERYWHERE),
