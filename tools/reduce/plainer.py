@@ -94,7 +94,7 @@ def _with_constant(candidate: Candidate, value: Value, array: object) -> Candida
     result, of = candidate.copy()
     copy = of[value]
     assert isinstance(copy.type, TensorType)
-    copy.const = Tensor.from_array(array, copy.type.dtype)
+    copy.const, copy.content = Tensor.from_array(array, copy.type.dtype), None
     return result
 
 

@@ -20,6 +20,11 @@ COUNTS = frozenset((
     "q_num_heads", "kv_num_heads", "num_heads", "hidden_size", "kernel_shape", "group", "num_groups", "split", "shape",
     "blocksize", "N", "K", "rotary_embedding_dim",
 ))  # fmt: skip
+# Operands that are counts of elements; other integers of the same numbers are axes and indices.
+SHAPES = frozenset((
+    ("Reshape", 1), ("Expand", 1), ("Slice", 1), ("Slice", 2), ("Split", 1), ("ConstantOfShape", 0), ("Resize", 3),
+    ("Concat", 0), ("Concat", 1), ("Concat", 2), ("Concat", 3),
+))  # fmt: skip
 
 
 def smaller(candidate: Candidate) -> Iterator[Make]:
@@ -68,16 +73,17 @@ def resized(candidate: Candidate, sizes: dict[int, int]) -> Candidate:
     for value in _constants(result.model):
         assert value.const is not None
         tensor = value.const
-        if tensor.dtype.is_int and len(tensor.shape) <= 1 and tensor.size <= SHAPE_SIZE and tensor.dtype.bits >= 32:
+        is_shape = tensor.dtype.is_int and tensor.size <= SHAPE_SIZE and len(tensor.shape) <= 1
+        if is_shape and all((node.op.name, slot) in SHAPES for node, slot in value.uses):
             numbers = tensor.array()
             mapped = [sizes.get(int(number), int(number)) for number in numbers.reshape(-1)]
             new = np.array(mapped, numbers.dtype).reshape(numbers.shape)
-        elif tensor.dtype.bits >= 8 and any(dim in sizes for dim in tensor.shape):
+        elif tensor.dtype.is_float and tensor.dtype.bits >= 8 and any(dim in sizes for dim in tensor.shape):
             new = _cut(tensor.array(), sizes)
         else:
             continue
         value.const = Tensor.from_array(np.ascontiguousarray(new), tensor.dtype)
-        value.type = value.const.type
+        value.type, value.content = value.const.type, None
     for node in result.model.walk():
         for name in COUNTS & node.attrs.keys():
             given = node.attrs[name]
