@@ -14,7 +14,7 @@ from typing import Any
 from ...ir.clone import clone_model
 from ...ir.core import Model
 from ...ir.errors import UsageError
-from ...ir.text import print_model
+from ...ir.text import parse_model, print_model
 from ...ir.verify import verify
 from ...lowering.backend import Order
 from ...lowering.emit import write_onnx, write_text
@@ -128,6 +128,9 @@ def finish(reducer: Reducer) -> str:
     best = reducer.best
     assert best is not None
     unmark(best.model)
+    back = reducer.outcome_of(Candidate(parse_model(print_model(best.model, weights="inline")), best.feeds))
+    if back is None or back.kind != reducer.wanted.kind:
+        return "NOT CONFIRMED: read back from its text it does not fail"
     if best.feeds is None or reducer.outcome.family not in ("numbers", "type", "run"):
         return "none are needed"
     made_up = reducer.outcome_of(best, made_up=True)
