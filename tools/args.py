@@ -93,6 +93,9 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--node",), "NODE", "text", "the node to explain, by output or source location", "verbs"),
     Option(("--json",), "", "switch", "one JSON object a line", "verbs"),
     Option(("--count",), "N", "int", "instances of each rule, at the least (default 8)", "verbs"),
+    Option(("--test",), "ort|openvino|crash|COMMAND", "text", "what tells right from wrong: compared with the source "
+           "in onnxruntime (default), run in OpenVINO and compared, whether it compiles, or a command on the written "
+           "model (in place of {}, or behind it): exit 0 good, 125 cannot say, else bad", "verbs"),
     Option(("--full",), "", "switch", "print doc strings and metadata as well", "verbs"),
     Option(("--data",), "FILE.npz|DIR|FILE.py:FUNCTION", "text", "the samples to train on, as --calib takes them; one "
            "in five is never trained on, and decides which epoch is kept", "training"),
@@ -124,7 +127,7 @@ OPTIONS: tuple[Option, ...] = (
            "(default: ort, which is onnxruntime, for .onnx and .gir, openvino for .xml); `reference` is compare's, "
            "`tensorrt` bench's alone", "running"),
     Option(("--time",), "10s", "text", "how long the timing itself may take, with ms, s, m or h (default 10s; 3s to "
-           "profile)", "running"),
+           "profile); to reduce, all of it, which ends with the best so far then", "running"),
     Option(("--rounds",), "N", "int", "how many rounds at the most, each of a turn of every model (default: what "
            "--time allows)", "running"),
     Option(("--prompt",), "N", "int", "tokens that a decoder with a cache is given (default 128)", "running"),
@@ -143,6 +146,9 @@ OPTIONS: tuple[Option, ...] = (
 EVERYWHERE = ("verbose", "quiet", "debug", "help", "version")
 _NOT_COMPILING = ("verbs", "training", "running")
 _PIPELINE = ("level", "target", "passes", "skip", "only", "rules", "plugin")
+_COMPILATION = (
+    *_PIPELINE, "shape", "precision", "max_error", "calib", "cache", "io_precision", "opset", "bisect_limit", "seed",
+)  # fmt: skip
 VERBS: dict[str, tuple[str, ...]] = {
     "compile": tuple(o.key for o in OPTIONS if o.group not in _NOT_COMPILING and o.key not in EVERYWHERE),
     "dump": ("output", "weights", "shape", "full"),
@@ -160,6 +166,8 @@ VERBS: dict[str, tuple[str, ...]] = {
         "output", "json", "runtime", "target", "shape", "batch", "threads", "inputs", "time", "rounds", "prompt",
         "tokens", "history", "seed",
     ),
+    "bisect": (*_COMPILATION, "test", "output", "json"),
+    "reduce": (*_COMPILATION, "test", "output", "json", "time"),
     "rulecheck": ("target", "plugin", "rule", "count", "seed", "output"),
 }
 """Verbs and the options each takes."""

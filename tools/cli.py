@@ -103,6 +103,8 @@ _VERBS = {
     "rulecheck": ".rulecheck.verb",
     "quant-report": ".quantreport.verb",
     "distill": ".distill.verb",
+    "bisect": ".bisect.verb",
+    "reduce": ".reduce.verb",
 }
 
 
@@ -119,10 +121,11 @@ def compile_verb(arguments: Arguments) -> int:
     settings = settings_of(arguments)
     quiet = arguments.get("quiet", False)
     from .compiler import compile_settings
+    from .terminal import has_colour
 
     report = compile_settings(settings, None if quiet else sys.stderr)
     if not quiet:
-        print(report.summary(colour=_colour(sys.stdout), verbose=bool(settings.verbose)))
+        print(report.summary(colour=has_colour(sys.stdout), verbose=bool(settings.verbose)))
     elif not report.ok:
         _say(f"{settings.path}: {report.failure}; nothing was written")
     return DONE if report.ok else WRONG
@@ -174,11 +177,6 @@ def _check_values(values: dict[str, Any]) -> None:
             raise UsageError(f"--{key.replace('_', '-')} takes no negative number")
     if values.get("threads", 1) < 1:
         raise UsageError("--threads takes a number from 1 on")
-
-
-def _colour(stream: Any) -> bool:
-    """Colour only on a terminal that can show it, and never against NO_COLOR."""
-    return bool(stream.isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _line(error: BaseException) -> str:

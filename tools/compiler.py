@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -132,6 +133,29 @@ class Compilation:
         return self.report
 
     # Before the passes
+
+    @contextmanager
+    def opened(self) -> Iterator[Model]:
+        """Planned and read, for who drives the passes himself: gives the source. Nothing is compiled or written."""
+        with ExitStack() as stack:
+            stack.callback(self.progress.finished)
+            stack.callback(self._clean)
+            self._plan()
+            self.progress.stage("reading", 0.0, 0.05)
+            model = self.model()
+            self._protect(model)
+            if self.settings.calib not in (None, RANDOM):
+                self.samples = open_samples(str(self.settings.calib), model)
+            yield model
+
+    def calibrate(self, model: Model, samples: Samples | None) -> None:
+        """Let passes measure on these samples of `model`, or (None) on made-up inputs."""
+        if self.calibration is not None:
+            self.calibration.close()
+        self.calibration = Calibration(
+            model, self.shapes, self.settings.seed, self.export_placed, samples, self.progress.detail,
+            open_cache(self.settings.cache, self.report.notes.append),
+        )  # fmt: skip
 
     def _plan(self) -> None:
         settings = self.settings
@@ -311,10 +335,7 @@ class Compilation:
             self.choose_unchecked()
         # Who wants it run for a comparison, or gives samples, wants it measured too.
         if is_lossy and (weights < most or mode != "off" or self.samples is not None):
-            self.calibration = Calibration(
-                model, self.shapes, self.settings.seed, self.export_placed, self.samples, self.progress.detail,
-                open_cache(self.settings.cache, self.report.notes.append),
-            )  # fmt: skip
+            self.calibrate(model, self.samples)
         if mode == "off":
             return self.optimize(model, self.final_instruments())
         from .comparing.checked import compile_checked

@@ -24,6 +24,8 @@ _SHORT = {
     "distill": "train a student to give what a teacher gives",
     "profile": "show where the time of a model goes, node by node",
     "bench": "time models beside each other, and compare with the last time",
+    "bisect": "find the one rewrite that breaks a model",
+    "reduce": "make a failing model as small as can be",
     "rulecheck": "try rewrite rules, and show where one is wrong",
 }
 _GROUPS = (
