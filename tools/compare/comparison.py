@@ -29,7 +29,9 @@ Detail = Callable[[str, float], None]
 class Comparison:
     """Two models that are compared on inputs of the user's, or on made-up ones."""
 
-    def __init__(self, first: Side, second: Side, inputs: str | None, shapes: Shapes, seed: int, detail: Detail) -> None:
+    def __init__(
+        self, first: Side, second: Side, inputs: str | None, shapes: Shapes, seed: int, detail: Detail
+    ) -> None:
         """`inputs` as --inputs gives them. Raises UsageError where the interfaces do not go together."""
         self.sides = (first, second)
         self.inputs = pair(first.inputs, second.inputs, "input")
@@ -202,8 +204,8 @@ class Comparison:
 
 def _different_inputs(first: Side, second: Side) -> str:
     ours, theirs = ({port.name: port for port in side.inputs} for side in (first, second))
-    lacking = [str(port) for name, port in ours.items() if name not in theirs]
-    more = [str(port) for name, port in theirs.items() if name not in ours]
-    said = [f"the first alone takes {', '.join(lacking)}" if lacking else "", f"the second alone takes {', '.join(more)}" if more else ""]
-    return f"the models have different inputs: {'; '.join(filter(None, said))}"
+    sides = (("first", ours, theirs), ("second", theirs, ours))
+    more = [(which, [str(mine[name]) for name in mine if name not in other]) for which, mine, other in sides]
+    said = [f"the {which} alone takes {', '.join(ports)}" for which, ports in more if ports]
+    return f"the models have different inputs: {'; '.join(said)}"
 

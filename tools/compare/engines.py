@@ -65,8 +65,12 @@ def open_model(side: Side, folder: str) -> Call:
             path = os.path.join(folder, "model.onnx")
             _write(emulated(model) if side.runtime == "ort" and has_bfloat16(model) else model, path)
         return _guarded(_load(path, side.runtime, model))
-    except (GeocError, CannotCheck, *refusals()) as error:
+    except _not_loaded() as error:
         raise _refused(side, error) from None
+
+
+def _not_loaded() -> tuple[type[Exception], ...]:
+    return (GeocError, CannotCheck, *refusals())
 
 
 def _refused(side: Side, error: Exception) -> UsageError:
@@ -82,7 +86,10 @@ def _load(path: str, runtime: str, model: Model | None) -> Call:
     if runtime == "reference":
         from ..rulecheck.reference import evaluator
 
-        found = evaluator(path)
+        try:
+            found = evaluator(path)
+        except Exception as error:  # of protobuf, of onnx's checker, of single operators: there is no common base
+            raise CannotCheck(first_line(error)) from error
         return lambda feeds: list(found.run(None, feeds))
     if runtime == "ort":
         session = unoptimized_session(path, "it", fold=model is not None and folds(model))
@@ -109,6 +116,7 @@ def open_part(side: Side, part: Model, folder: str) -> Iterator[Fetch]:
     """Load a model that geoc made of a part of one, as long as the context lasts: a function from names of outputs and
     inputs to values, which raises DoesNotRun. onnxruntime computes no more than what is asked for.
     """
+    fetch: Fetch
     with ExitStack() as stack:
         try:
             if side.runtime == "ort":
@@ -118,7 +126,7 @@ def open_part(side: Side, part: Model, folder: str) -> Iterator[Fetch]:
                 path = os.path.join(folder, "part.onnx")
                 _write(part, path)
                 fetch = _picked(_load(path, side.runtime, part), part.graph.output_names)
-        except (GeocError, CannotCheck, *refusals()) as error:
+        except _not_loaded() as error:
             raise _refused(side, error) from None
         yield lambda names, feeds: _guarded(lambda given: fetch(names, given))(feeds)
 

@@ -86,13 +86,15 @@ class Errors:
         same = np.array_equal(a[~finite], b[~finite], equal_nan=True) and bool(there[finite].all())
         problem = ""
         if not same:
-            problem = f"{_what(a)} in the first, {_what(b)} in the second" + ("" if _what(a) != _what(b) else ", elsewhere")
+            elsewhere = ", elsewhere" if _what(a) == _what(b) else ""
+            problem = f"{_what(a)} in the first, {_what(b)} in the second{elsewhere}"
         else:
             self.nonfinite += int(a.size - np.count_nonzero(finite))
         both = finite & there
         x, y = (a, b) if both.all() else (a[both], b[both])
         off = y - x
-        self.differing += int(np.count_nonzero(off)) + int(np.count_nonzero(~both & ~((a == b) | (np.isnan(a) & np.isnan(b)))))
+        equal = (a == b) | (np.isnan(a) & np.isnan(b))
+        self.differing += int(np.count_nonzero(~equal))
         self.max_abs = max(self.max_abs, float(np.abs(off).max(initial=0.0)))
         with np.errstate(over="ignore"):  # squares of numbers beyond 1e154, which count as infinite
             noise, xx, yy, xy = (float(np.vdot(u, v)) for u, v in ((off, off), (x, x), (y, y), (x, y)))
@@ -117,7 +119,7 @@ class Errors:
 
     @property
     def sqnr(self) -> float | None:
-        """10 log10 of the sum of squares of the first over that of the differences, in dB; None where nothing differs."""
+        """10 log10 of the squares of the first over those of the differences, in dB; None where nothing differs."""
         noise, signal, _, _ = self._sums
         if self.exact or not noise or not np.isfinite((noise, signal)).all():
             return None

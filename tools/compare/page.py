@@ -40,8 +40,9 @@ def _nodes(nodes: dict[str, Any]) -> list[str]:
             f"<pre>{escape(statements)}</pre>"
         )
     errors = [math.nan if row["error"] is None else row["error"] for row in values]
-    parts.append(svg_bars([row["where"] for row in values], {"relative L2": errors}, "error of each node", "nodes; relative L2 error"))
+    names, legend = [row["where"] for row in values], "nodes; relative L2 error"
+    parts.append(svg_bars(names, {"relative L2": errors}, "error of each node", legend))
     worst = sorted(values, key=badness, reverse=True)
     rows = [(row["where"], row["op"], row["value"], row["by"], *cells(row)) for row in worst]
-    parts += ["<h2>Nodes, the worst first</h2>", table(("node", "op", "value", "matched by", *HEAD), rows, numbers=(4, 5, 6, 7, 8))]
-    return parts
+    head = ("node", "op", "value", "matched by", *HEAD)
+    return [*parts, "<h2>Nodes, the worst first</h2>", table(head, rows, numbers=(4, 5, 6, 7, 8))]

@@ -67,7 +67,8 @@ def pair(ours: Sequence[Port], theirs: Sequence[Port], what: str) -> Pairs:
             rest.append(index)
             continue
         if not port.fits(theirs[at]):
-            raise UsageError(f"{what} {port.name} is {port.type} in the first model and {theirs[at].type} in the second")
+            said = f"{port.type} in the first model and {theirs[at].type} in the second"
+            raise UsageError(f"{what} {port.name} is {said}")
         found.numbers.append((index, at))
     taken = {at for _, at in found.numbers}
     free = [at for at in range(len(theirs)) if at not in taken]

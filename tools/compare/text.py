@@ -38,7 +38,8 @@ HEAD = ("max abs", "relative L2", "cosine", "SQNR", "limit", "")
 
 def cells(row: dict[str, Any]) -> tuple[str, ...]:
     """The figures of one row below `HEAD`."""
-    verdict = "random" if row.get("random") else "ok" if row["ok"] else "made up for" if row.get("passing") else "BEYOND"
+    beyond = "made up for" if row.get("passing") else "BEYOND"
+    verdict = "random" if row.get("random") else "ok" if row["ok"] else beyond
     if row["problem"]:
         return "", row["problem"], "", "", f"{row['limit']:.2g}", verdict
     if row["exact"]:
@@ -50,7 +51,8 @@ def cells(row: dict[str, Any]) -> tuple[str, ...]:
     cosine = "" if row["cosine"] is None else f"{row['cosine']:.7f}"
     sqnr = "" if row["sqnr"] is None else f"{row['sqnr']:.1f} dB"
     extra = f", {row['nonfinite']} NaN or infinite in both" if row["nonfinite"] else ""
-    return _number(row["max_abs"]), f"{_number(row['relative_l2'])}{extra}", cosine, sqnr, f"{row['limit']:.2g}", verdict
+    error = f"{_number(row['relative_l2'])}{extra}"
+    return _number(row["max_abs"]), error, cosine, sqnr, f"{row['limit']:.2g}", verdict
 
 
 def _number(number: float | None) -> str:
@@ -70,7 +72,8 @@ def _table(rows: list[dict[str, Any]], what: str, paint: Paint) -> list[str]:
 
 
 def _painted(lines: list[str], rows: list[dict[str, Any]], paint: Paint) -> list[str]:
-    return [lines[0], *(line if row["ok"] or row.get("passing") else paint(line, "red") for line, row in zip(lines[1:], rows))]
+    good = [row["ok"] or row.get("passing") for row in rows]
+    return [lines[0], *(line if ok else paint(line, "red") for line, ok in zip(lines[1:], good))]
 
 
 def _nodes(nodes: dict[str, Any], paint: Paint, verbose: bool) -> list[str]:

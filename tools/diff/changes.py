@@ -8,9 +8,8 @@ value that was replaced, types behind a type that changed.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ...ir.core import Graph, Model, Node, Value
 from ...ir.equal import same_attribute
@@ -258,7 +257,7 @@ class _Comparison:
         for x, y, gone, come in self._rewired:
             found[groups.of((gone or come)[0])].rewired.append((x, y))
         for change in found.values():
-            change.where = _place((change.before or change.after))
+            change.where = _place(change.before or change.after)
             change.kind = "removed" if not change.after else "added" if not change.before else "replaced"
         self.changes += found.values()
 

@@ -29,7 +29,8 @@ def page(data: dict[str, Any], names: tuple[str, str]) -> str:
             f'<label><input type="checkbox" value="{kind}" checked> {kind} ({count})</label>'
             for kind, count in data["kinds"].items()
         )
-        parts.append(f'<nav><input type="search" placeholder="search"> {boxes}<span class="soft" id="count"></span></nav>')
+        search = '<input type="search" placeholder="search">'
+        parts.append(f'<nav>{search} {boxes}<span class="soft" id="count"></span></nav>')
         parts += [_section(change) for change in data["changes"]]
     scripts = [] if same else [resource(__file__, "diff.js")]
     return document(title, "\n".join(parts), style=resource(__file__, "diff.css"), scripts=scripts)

@@ -93,4 +93,5 @@ class _Their(ValueNames):
             if name is not None:
                 self[value] = name
                 return name
-        return self.add(value, "const" if value.const is not None else value.producer.op.name.lower() if value.producer else "input")
+        maker = "input" if value.producer is None else value.producer.op.name.lower()
+        return self.add(value, maker if value.const is None else "const")
