@@ -14,8 +14,7 @@ def text_of(data: dict[str, Any], colour: bool = False, verbose: bool = False) -
     paint = painter(colour)
     verdict = paint("WITHIN", "green") + " the limits" if data["ok"] else paint("BEYOND", "red") + " a limit"
     lines = [
-        f"{data['models'][0]}   {data['runtimes'][0]}",
-        f"{data['models'][1]}   {data['runtimes'][1]}",
+        *aligned(list(zip(data["models"], data["runtimes"]))),
         f"inputs   {inputs_of(data)}",
         *(f"note     {note}" for note in data["notes"]),
         "",
@@ -38,7 +37,7 @@ HEAD = ("max abs", "relative L2", "cosine", "SQNR", "limit", "")
 
 def cells(row: dict[str, Any]) -> tuple[str, ...]:
     """The figures of one row below `HEAD`."""
-    beyond = "made up for" if row.get("passing") else "BEYOND"
+    beyond = "recovers" if row.get("passing") else "BEYOND"
     verdict = "random" if row.get("random") else "ok" if row["ok"] else beyond
     if row["problem"]:
         return "", row["problem"], "", "", f"{row['limit']:.2g}", verdict
@@ -97,11 +96,11 @@ def _nodes(nodes: dict[str, Any], paint: Paint, verbose: bool) -> list[str]:
 
 
 def beyond_of(nodes: dict[str, Any]) -> str:
-    """How many are beyond the limit, and how many of them are made up for."""
+    """How many are beyond the limit, and how many of them are within again further on."""
     said = f"{nodes['beyond']} beyond the limit"
-    return said + (f", {nodes['passing']} of them made up for by what lies behind" if nodes["passing"] else "")
+    return said + (f", {nodes['passing']} of them within again behind it" if nodes["passing"] else "")
 
 
 def badness(row: dict[str, Any]) -> tuple[bool, float]:
-    """What rows are sorted by: the error, impossible comparisons first, what is made up for last."""
+    """What rows are sorted by: the error, impossible comparisons first, what recovers last."""
     return not row["passing"], float("inf") if row["error"] is None else float(row["error"])

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..pages import document, resource, table
 from ..report import megabytes
-from .text import counts, heading
+from .text import counts, heading, within
 
 
 def page(data: dict[str, Any], names: tuple[str, str]) -> str:
@@ -38,7 +38,7 @@ def page(data: dict[str, Any], names: tuple[str, str]) -> str:
 
 def _section(change: dict[str, Any]) -> str:
     lines = [
-        f'<div class="{kind}">{sign} {escape(line)}</div>'
+        f'<div class="{kind}">{sign} {escape(within(line, change))}</div>'
         for side, kind, sign in (("before", "old", "-"), ("after", "new", "+"), ("context", "near", " "))
         for line in change[side]
     ]

@@ -66,11 +66,16 @@ def _change(change: dict[str, Any], paint: Paint, verbose: bool) -> Iterator[str
     for sign, side, colour in (("-", "before", "red"), ("+", "after", "green")):
         shown = change[side] if verbose else change[side][:LINES]
         for line in shown:
-            yield paint(f"{sign} {line}", colour)
+            yield paint(f"{sign} {within(line, change)}", colour)
         if len(shown) < len(change[side]):
             yield paint(f"{sign} ... {len(change[side]) - len(shown)} more", colour)
     for line in change["context"]:
-        yield paint(f"  {line}", "faint")
+        yield paint(f"  {within(line, change)}", "faint")
+
+
+def within(line: str, change: dict[str, Any]) -> str:
+    """A statement whose names below the place that stands above it begin with ``%./``."""
+    return line.replace(f"%{change['where']}/", "%./")
 
 
 def heading(change: dict[str, Any]) -> str:
