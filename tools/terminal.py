@@ -20,14 +20,15 @@ def has_colour(stream: Any) -> bool:
 
 def painter(colour: bool) -> Paint:
     """What puts text into a colour; without `colour`, what leaves it as it is."""
-    return _paint if colour else _plain
+    return _paint if colour else plain
 
 
 def _paint(text: str, colour: str) -> str:
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
 
 
-def _plain(text: str, colour: str) -> str:
+def plain(text: str, colour: str) -> str:
+    """What leaves text as it is."""
     return text
 
 
