@@ -6,20 +6,24 @@ from typing import Any
 
 from ..terminal import Paint, aligned, painter, shortened
 
-_WORST = 10  # nodes that are listed, the worst; all with -v
+_WORST, _OUTPUTS = 10, 24  # nodes and outputs that are listed, the worst; all with -v
 
 
 def text_of(data: dict[str, Any], colour: bool = False, verbose: bool = False) -> str:
     """What ran on what, then a line an output, then the nodes."""
     paint = painter(colour)
     verdict = paint("WITHIN", "green") + " the limits" if data["ok"] else paint("BEYOND", "red") + " a limit"
+    worst = sorted(data["outputs"], key=badness, reverse=True)[:_OUTPUTS]
+    shown = data["outputs"] if verbose or len(data["outputs"]) <= _OUTPUTS else worst
     lines = [
         *aligned(list(zip(data["models"], data["runtimes"]))),
         f"inputs   {inputs_of(data)}",
         *(f"note     {note}" for note in data["notes"]),
         "",
-        *_table(data["outputs"], "output", paint),
+        *_table(shown, "output", paint),
     ]
+    if len(shown) < len(data["outputs"]):
+        lines.append(f"and {len(data['outputs']) - len(shown)} more outputs, no worse than these; -v shows all")
     if data["nodes"] is not None:
         lines += ["", *_nodes(data["nodes"], paint, verbose)]
     return "\n".join([*lines, "", verdict])
@@ -78,7 +82,7 @@ def _painted(lines: list[str], rows: list[dict[str, Any]], paint: Paint) -> list
 def _nodes(nodes: dict[str, Any], paint: Paint, verbose: bool) -> list[str]:
     values = nodes["values"]
     lines = [
-        f"nodes    {nodes['compared']} of {nodes['of']} values of the first model correspond to one of the second; "
+        f"nodes    {nodes['compared']} of {nodes['of']} values of the first model's main graph correspond to one of the second; "
         f"{beyond_of(nodes)}"
     ]
     if nodes["first"] is not None:
@@ -103,4 +107,4 @@ def beyond_of(nodes: dict[str, Any]) -> str:
 
 def badness(row: dict[str, Any]) -> tuple[bool, float]:
     """What rows are sorted by: the error, impossible comparisons first, what recovers last."""
-    return not row["passing"], float("inf") if row["error"] is None else float(row["error"])
+    return not row.get("passing"), float("inf") if row["error"] is None else float(row["error"])
