@@ -21,6 +21,7 @@ def text_of(data: dict[str, Any], colour: bool = False, verbose: bool = False) -
         *(f"note     {note}" for note in data["notes"]),
         "",
         *_table(shown, "output", paint),
+        *(_shapes(shown, data["shapes"]) if verbose else ()),
     ]
     if len(shown) < len(data["outputs"]):
         lines.append(f"and {len(data['outputs']) - len(shown)} more outputs, no worse than these; -v shows all")
@@ -72,6 +73,13 @@ def _table(rows: list[dict[str, Any]], what: str, paint: Paint) -> list[str]:
     table = [(what, "type", *HEAD)]
     table += [(name, row["type"], *cells(row)) for name, row in zip(names, rows)]
     return _painted(aligned(table), rows, paint)
+
+
+def _shapes(rows: list[dict[str, Any]], shapes: list[str]) -> list[str]:
+    """The error of each output at each shape."""
+    table = [("error at", *shapes)]
+    table += [(row["name"], *(_number(row["by_shape"].get(shape)) for shape in shapes)) for row in rows]
+    return ["", *aligned(table)]
 
 
 def _painted(lines: list[str], rows: list[dict[str, Any]], paint: Paint) -> list[str]:
