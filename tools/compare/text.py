@@ -90,8 +90,8 @@ def _painted(lines: list[str], rows: list[dict[str, Any]], paint: Paint) -> list
 def _nodes(nodes: dict[str, Any], paint: Paint, verbose: bool) -> list[str]:
     values = nodes["values"]
     lines = [
-        f"nodes    {nodes['compared']} of {nodes['of']} values of the first model's main graph correspond to one of the second; "
-        f"{beyond_of(nodes)}"
+        f"nodes    {nodes['compared']} of {nodes['of']} values of the first model's main graph correspond to one of "
+        f"the second; {beyond_of(nodes)}"
     ]
     if nodes["first"] is not None:
         row = values[nodes["first"]]

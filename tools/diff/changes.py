@@ -47,6 +47,7 @@ def compare_models(before: Model, after: Model) -> Difference:
     changes = interface_changes(before, after, matching, types)
     for a, b in matching.graphs:
         found.graphs(a, b)
+    found.moved(before)
     found.unmatched()
     changes += [*found.weights.values(), *found.changes]
     order = {node: number for number, node in enumerate(before.walk())}
@@ -93,9 +94,29 @@ class _Comparison:
             self._other_types.update(v for v, twin in pairs if twin is None or not self.types.same(v.type, twin.type))
         for node in a:
             other = self.matching.nodes.get(node)
-            if other is not None:
+            if other is not None and other.graph is b:
                 self._nodes(node, other)
         self._returns(a, b)
+
+    def moved(self, before: Model) -> None:
+        """Compare nodes that stand in another graph than their counterparts; one change for each pair of graphs."""
+        graphs = set(self.matching.graphs)
+        found: dict[tuple[Graph, Graph], Change] = {}
+        for x in before.walk():
+            y = self.matching.nodes.get(x)
+            if y is None or x.graph is None or y.graph is None:
+                continue
+            pair = (x.graph, y.graph)
+            if pair not in graphs:
+                if pair not in found:
+                    said = f"from {_graph_text(x.graph)} to {_graph_text(y.graph)}"
+                    found[pair] = Change("moved", "", details=[said])
+                found[pair].before.append(x)
+                found[pair].after.append(y)
+                self._nodes(x, y)
+        for change in found.values():
+            change.where = _place(change.before)
+        self.changes += found.values()
 
     def _region_inputs(self, a: Graph, b: Graph) -> None:
         assert a.parent is not None and b.parent is not None
@@ -239,9 +260,10 @@ class _Comparison:
             for value in node.inputs:
                 if value is not None and not _is_shared(value):
                     groups.join(node, value.producer)
-        for _, _, gone, come in self._rewired:
-            for node in (*gone[1:], *come):
-                groups.join((gone or come)[0], node)
+        rewired = [(x, y, groups.listed([*gone, *come])) for x, y, gone, come in self._rewired]
+        for _, _, nodes in rewired:
+            for node in nodes[1:]:
+                groups.join(nodes[0], node)
         names: dict[str, Node] = {}
         for node in self._removed:
             names.update(dict.fromkeys(node.loc, node))
@@ -254,8 +276,9 @@ class _Comparison:
             for node in nodes:
                 change = found.setdefault(groups.of(node), Change("replaced", ""))
                 getattr(change, side).append(node)
-        for x, y, gone, come in self._rewired:
-            found[groups.of((gone or come)[0])].rewired.append((x, y))
+        for x, y, nodes in rewired:
+            if nodes:
+                found[groups.of(nodes[0])].rewired.append((x, y))
         for change in found.values():
             change.where = _place(change.before or change.after)
             change.kind = "removed" if not change.after else "added" if not change.before else "replaced"
@@ -309,6 +332,16 @@ class _Groups:
             node = above[node]
         return node
 
+    def listed(self, nodes: list[Node]) -> list[Node]:
+        """For each node itself, or the one around it that is in a set: what is inside of that belongs to it."""
+        found = []
+        for node in nodes:
+            current: Node | None = node
+            while current is not None and current not in self._above:
+                current = None if current.graph is None else current.graph.parent
+            found += [] if current is None else [current]
+        return found
+
     def join(self, a: Node, b: Node | None) -> None:
         """Bring two sets together; what is in none stays out."""
         if b is not None and a in self._above and b in self._above:
@@ -324,6 +357,14 @@ def _place(nodes: list[Node]) -> str:
     same = next((i for i, (a, b) in enumerate(zip(low, high)) if a != b), min(len(low), len(high)))
     cut = same if same == len(low) == len(high) else max(low.rfind("/", 0, same), low.rfind(".", 0, same))
     return low[:cut] if cut > 0 else names[0]
+
+
+def _graph_text(graph: Graph) -> str:
+    parent = graph.parent
+    if parent is None:
+        return "the main graph"
+    name = next((name for name, region in parent.regions.items() if region is graph), "a region")
+    return f"{name} of {where(parent)}"
 
 
 def _moved(a: Graph, b: Graph, matching: Matching) -> int:

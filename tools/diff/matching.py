@@ -15,11 +15,11 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from ...ir.core import Graph, Model, Node, Value
 from ...ir.types import TensorType, Type
 from .hashes import Labels, backward, forward, neighbourhoods
+from .strays import match_strays
 
 RADII = (4, 2, 1)
 """Edges around a node within which neighbourhoods are compared."""
 ROUNDS = 3  # of neighbourhoods of one size, each with what the one before has matched
-TELLING = 8  # elements from which on a constant tells nodes apart
 CROWD = 64  # users of one value beyond which they are not tried pair by pair
 
 
@@ -27,7 +27,7 @@ class Matching:
     """Corresponding nodes and values of two models, `before` and `after`.
 
     `nodes` leads from nodes of the first model to those of the second, `origins` back; `graphs` are pairs of graphs
-    that were compared, outer ones before those inside.
+    that were compared, outer ones before those inside. A node may correspond to one of another graph than its own does.
     """
 
     def __init__(self, labels: Labels) -> None:
@@ -125,9 +125,13 @@ class _Roots:
             **backward(b, self.labels, {j: hash((8, i)) for i, j in outputs}),
         }
         found.outputs[a, b] = outputs
-        waiting = [(a, b)]
+        self._pairs([(a, b)])
+        strays = match_strays(found, a, b, self.forward)
+        self._pairs([pair for x, y in strays for pair in _regions(x, y)])
+
+    def _pairs(self, waiting: list[tuple[Graph, Graph]]) -> None:
         for pair in waiting:  # grows while it is read: nested graphs correspond where the nodes around them do
-            found.graphs.append(pair)
+            self.found.graphs.append(pair)
             self._pair(*pair, waiting)
 
     def _pair(self, a: Graph, b: Graph, waiting: list[tuple[Graph, Graph]]) -> None:
@@ -139,10 +143,12 @@ class _Roots:
         _Graphs(self, a, b).match()
         for node in a:
             other = self.found.nodes.get(node)
-            if other is not None and node.regions:
-                waiting += [
-                    (region, other.regions[name]) for name, region in node.regions.items() if name in other.regions
-                ]
+            if other is not None and other.graph is b:
+                waiting += _regions(node, other)
+
+
+def _regions(a: Node, b: Node) -> list[tuple[Graph, Graph]]:
+    return [(region, b.regions[name]) for name, region in a.regions.items() if name in b.regions]
 
 
 class _Graphs:
@@ -166,7 +172,7 @@ class _Graphs:
         self._in_order(self.forward.__getitem__)
         for level in (self.labels.with_constants, self.labels.of, _roughly):
             self._from_all(level)
-            self._unique(self._by_weights)
+            self._unique(self.labels.by_weights)
             for radius in RADII:
                 self._around(level, radius)
             self._unique(_by_name)
@@ -234,11 +240,6 @@ class _Graphs:
             hashes = neighbourhoods(rest, {node: hash(level(node)) for node in rest}, known, radius)
             if not self._unique(hashes.__getitem__):
                 return
-
-    def _by_weights(self, node: Node) -> Hashable:
-        """What a node is with its constants, if one is large enough to be found nowhere else by chance."""
-        large = any(v is not None and v.const is not None and v.const.size >= TELLING for v in node.inputs)
-        return self.labels.with_constants(node) if large else node
 
     # Growth
 

@@ -84,6 +84,8 @@ def heading(change: dict[str, Any]) -> str:
     a, b = change["nodes"]
     if kind == "replaced":
         return f"replaced, {a} node{'s' if a != 1 else ''} by {b}"
+    if kind == "moved":
+        return f"moved, {a} node{'s' if a != 1 else ''} {change['details'][0]}"
     if kind in ("removed", "added"):
         number = a or b
         return kind + (f", {number} nodes" if number > 1 else "")
