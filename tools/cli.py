@@ -99,6 +99,8 @@ _VERBS = {
     "targets": ".verbs.estimating",
     "estimate": ".verbs.estimating",
     "doctor": ".verbs.doctor",
+    "profile": ".profile.verb",
+    "bench": ".bench.verb",
     "rulecheck": ".rulecheck.verb",
     "quant-report": ".quantreport.verb",
     "diff": ".diff.verb",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..terminal import Paint, aligned, painter, shortened
+from ..terminal import Paint, painter, shortened
+from ..units import aligned
 
 _WORST, _OUTPUTS = 10, 24  # nodes and outputs that are listed, the worst; all with -v
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..report import megabytes
-from ..terminal import Paint, aligned, painter
+from ..terminal import Paint, painter
+from ..units import aligned
 
 CHANGES, LINES = 50, 12  # that are shown of a difference, and of either side of a change; all with -v
 _OPERATORS = 8

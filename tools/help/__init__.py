@@ -24,11 +24,14 @@ _SHORT = {
     "compare": "run two models and show how far their outputs are apart",
     "quant-report": "show what quantization costs each layer",
     "distill": "train a student to give what a teacher gives",
+    "profile": "show where the time of a model goes, node by node",
+    "bench": "time models beside each other, and compare with the last time",
     "rulecheck": "try rewrite rules, and show where one is wrong",
 }
 _GROUPS = (
     ("compile", "compile"),
     ("training", "training"),
+    ("running", "how it runs"),
     ("passes", "which passes run"),
     ("look", "looking inside"),
     ("verbs", "what to show"),
