@@ -95,9 +95,6 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--count",), "N", "int", "instances of each rule, at the least (default 8)", "verbs"),
     Option(("--inputs",), "FILE.npz|DIR|FILE.py:FUNCTION", "text", "the inputs to run on, as --calib takes them, all "
            "of them (default: made-up ones)", "verbs"),
-    Option(("--runtime",), "NAME[,NAME]", "list", "what runs the models: ort (onnxruntime without its optimizations, "
-           "what the graph says), ort-optimized (as deployed), openvino, reference (ONNX's evaluator); with a comma "
-           "another one for the second model (default ort; openvino for .xml)", "verbs"),
     Option(("--nodes",), "", "switch", "compare the values inside that correspond as well, and name the first node "
            "that departs", "verbs"),
     Option(("--full",), "", "switch", "print doc strings and metadata as well", "verbs"),
@@ -127,9 +124,9 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--checkpoint",), "DIR", "text", "where the state is kept, to go on after an interruption", "training"),
     Option(("--inputs",), "FILE.npz|DIR|FILE.py:FUNCTION", "text", "what to run on, as --calib takes it (default: "
            "random, made-up inputs)", "running"),
-    Option(("--runtime",), "ort|openvino|reference|tensorrt", "ort|openvino|reference|tensorrt", "what runs the models "
-           "(default: ort, which is onnxruntime, for .onnx and .gir, openvino for .xml); `reference` is compare's, "
-           "`tensorrt` bench's alone", "running"),
+    Option(("--runtime",), "ort|openvino|reference|tensorrt", "text", "what runs the models (default: ort, which is "
+           "onnxruntime, for .onnx and .gir, openvino for .xml); `tensorrt` is bench's alone; compare has `reference` "
+           "and `ort-optimized` as well, and with a comma another one for the second model", "running"),
     Option(("--time",), "10s", "text", "how long the timing itself may take, with ms, s, m or h (default 10s; 3s to "
            "profile)", "running"),
     Option(("--rounds",), "N", "int", "how many rounds at the most, each of a turn of every model (default: what "

@@ -48,9 +48,9 @@ def bench_verb(arguments: Arguments) -> int:
     if arguments.get("json"):
         print(json.dumps(record))
     elif not arguments.get("quiet"):
-        from ..cli import _colour
+        from ..terminal import has_colour
 
-        print(text_of(record, _colour(sys.stdout)))
+        print(text_of(record, has_colour(sys.stdout)))
     return 0
 
 
@@ -64,6 +64,9 @@ def _check(arguments: Arguments) -> None:
         raise UsageError("takes no negative number", source="--tokens")
     if arguments.get("runtime") == "reference":
         said = "the reference evaluator is not timed; there are ort, openvino and tensorrt"
+        raise UsageError(said, source="--runtime")
+    if arguments.get("runtime", "ort") not in ("ort", "openvino", "tensorrt"):
+        said = f"is one of ort, openvino, tensorrt; not {arguments.get('runtime')!r}"
         raise UsageError(said, source="--runtime")
     output, history = arguments.get("output"), arguments.get("history")
     if output is not None and os.path.splitext(output)[1].lower() not in _SUFFIXES:
