@@ -96,6 +96,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--test",), "ort|openvino|crash|COMMAND", "text", "what tells right from wrong: compared with the source "
            "in onnxruntime (default), run in OpenVINO and compared, whether it compiles, or a command on the written "
            "model (in place of {}, or behind it): exit 0 good, 125 cannot say, else bad", "verbs"),
+    Option(("--nodes",), "", "switch", "compare the values inside that correspond as well, and name the first node "
+           "that departs", "verbs"),
     Option(("--full",), "", "switch", "print doc strings and metadata as well", "verbs"),
     Option(("--data",), "FILE.npz|DIR|FILE.py:FUNCTION", "text", "the samples to train on, as --calib takes them; one "
            "in five is never trained on, and decides which epoch is kept", "training"),
@@ -123,9 +125,9 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--checkpoint",), "DIR", "text", "where the state is kept, to go on after an interruption", "training"),
     Option(("--inputs",), "FILE.npz|DIR|FILE.py:FUNCTION", "text", "what to run on, as --calib takes it (default: "
            "random, made-up inputs)", "running"),
-    Option(("--runtime",), "ort|openvino|reference|tensorrt", "ort|openvino|reference|tensorrt", "what runs the models "
-           "(default: ort, which is onnxruntime, for .onnx and .gir, openvino for .xml); `reference` is compare's, "
-           "`tensorrt` bench's alone", "running"),
+    Option(("--runtime",), "ort|openvino|reference|tensorrt", "text", "what runs the models (default: ort, which is "
+           "onnxruntime, for .onnx and .gir, openvino for .xml); `tensorrt` is bench's alone; compare has `reference` "
+           "and `ort-optimized` as well, and with a comma another one for the second model", "running"),
     Option(("--time",), "10s", "text", "how long the timing itself may take, with ms, s, m or h (default 10s; 3s to "
            "profile); to reduce, all of it, which ends with the best so far then", "running"),
     Option(("--rounds",), "N", "int", "how many rounds at the most, each of a turn of every model (default: what "
@@ -159,6 +161,8 @@ VERBS: dict[str, tuple[str, ...]] = {
     "estimate": ("target", "shape", "json"),
     "explain": (*_PIPELINE, "rule", "node", "shape", "seed"),
     "match": (*_PIPELINE, "json", "shape", "seed"),
+    "diff": ("output", "json"),
+    "compare": ("inputs", "shape", "runtime", "nodes", "max_error", "output", "json", "seed"),
     "quant-report": ("calib", "shape", "output", "json", "seed"),
     "distill": (*(o.key for o in OPTIONS if o.group == "training"), "batch", "output", "threads", "report", "seed"),
     "profile": ("output", "json", "runtime", "shape", "threads", "inputs", "time", "rounds", "seed"),

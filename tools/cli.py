@@ -16,6 +16,7 @@ from typing import Any
 
 from ..ir.errors import GeocError, UsageError
 from .args import VERBS, Arguments, read
+from .terminal import has_colour
 
 DONE, WRONG, BAD = 0, 1, 2
 INTERRUPTED = 130  # what shells expect after Ctrl-C
@@ -102,6 +103,8 @@ _VERBS = {
     "bench": ".bench.verb",
     "rulecheck": ".rulecheck.verb",
     "quant-report": ".quantreport.verb",
+    "diff": ".diff.verb",
+    "compare": ".compare.verb",
     "distill": ".distill.verb",
     "bisect": ".bisect.verb",
     "reduce": ".reduce.verb",
@@ -121,7 +124,6 @@ def compile_verb(arguments: Arguments) -> int:
     settings = settings_of(arguments)
     quiet = arguments.get("quiet", False)
     from .compiler import compile_settings
-    from .terminal import has_colour
 
     report = compile_settings(settings, None if quiet else sys.stderr)
     if not quiet:
