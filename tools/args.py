@@ -87,7 +87,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--time-passes",), "", "switch", "print a tree of times, node counts and rewrites to stderr", "look"),
     Option(("--remarks",), "FILE", "text", "what was applied, missed and refused, one JSON object a line", "look"),
     Option(("--bisect-limit",), "N", "int", "allow only the first N rewrites (-v numbers them)", "look"),
-    Option(("--report",), "FILE.json", "text", "the summary as JSON", "look"),
+    Option(("--report",), "FILE.json|.html", "text", "what the summary says and more: what changed and fired, what was "
+           "refused and why, versions and hashes; as JSON or as a page", "look"),
     Option(("--rule",), "NAME", "text", "the rule to explain (default: all)", "verbs"),
     Option(("--node",), "NODE", "text", "the node to explain, by output or source location", "verbs"),
     Option(("--json",), "", "switch", "one JSON object a line", "verbs"),

@@ -7,17 +7,9 @@ from html import escape
 from typing import Any
 
 from ...ir.errors import UsageError
+from ..pages import document, svg_bars, table
 from .data import by_error
 from .text import error_text
-
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM = 1000, 280, 60, 30
-_STYLE = """
-body { font: 14px system-ui, sans-serif; margin: 2em; color: #222; background: #fff }
-table { border-collapse: collapse } th, td { padding: 2px 10px; text-align: left; border-bottom: 1px solid #ddd }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums } svg { max-width: 100%; height: auto }
-svg text { font: 11px system-ui, sans-serif; fill: #444 } rect.e { fill: #2a6fb0 } rect.a { fill: #b9cfe4 }
-rect.e:hover, rect.a:hover { fill: #d1495b } line { stroke: #ddd }
-"""
 
 
 def page(report: dict[str, Any]) -> str:
@@ -32,14 +24,17 @@ def page(report: dict[str, Any]) -> str:
     ]
     if report["output"] is not None:
         facts.append(f"outputs: relative L2 error {error_text(report['output'])}, the worst of them")
-    head = "<tr>" + "".join(f"<th>{cell}</th>" for cell in _HEAD) + "</tr>"
-    rows = "\n".join(_row(layer) for layer in by_error(report["layers"]))
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{_STYLE}</style></head><body>\n<h1>{escape(title)}</h1>\n<p>{escape(report['model'] + beside)}<br>"
-        f"{'<br>'.join(map(escape, facts))}</p>\n<h2>Error by layer, in the order of the graph</h2>\n"
-        f"{plot(report['layers'])}\n<h2>Layers, the worst first</h2>\n<table>{head}\n{rows}\n</table>\n</body></html>\n"
+    body = (
+        f"<h1>{escape(title)}</h1>\n<p>{escape(report['model'] + beside)}<br>{'<br>'.join(map(escape, facts))}</p>\n"
+        f"<h2>Error by layer, in the order of the graph</h2>\n{plot(report['layers'])}\n"
+        f"<h2>Layers, the worst first</h2>\n{layers_table(report['layers'])}"
     )
+    return document(title, body)
+
+
+def layers_table(layers: list[dict[str, Any]]) -> str:
+    """All figures of every layer, the worst first, in HTML."""
+    return table(_HEAD, [_row(layer) for layer in by_error(layers)], range(2, len(_HEAD)))
 
 
 _HEAD = (
@@ -48,19 +43,17 @@ _HEAD = (
 )  # fmt: skip
 
 
-def _row(layer: dict[str, Any]) -> str:
+def _row(layer: dict[str, Any]) -> list[str]:
     weight, source = layer["weight"], layer["input"] or {}
     own, seen, codes = (weight["range"] or ("", ""), source.get("seen") or ("", ""), source.get("range") or ("", ""))
     cut, clipped = weight["clipped"], source.get("clipped")
     kind = source.get("dtype", "floats") + (" at run time" if source.get("dynamic") else "")
-    cells = [
+    return [
         layer["name"], layer["op"], weight["bits"], weight["granularity"], f"{weight['bytes']:,}", *map(_number, own),
         "" if cut is None else f"{cut:.4%}", error_text(weight["error"]), kind, *map(_number, seen),
         *map(_number, codes), "" if clipped is None else f"{clipped:.4%}", error_text(source.get("alone")),
         error_text(layer["error"]),
     ]  # fmt: skip
-    kinds = ("", "", *[" class=n"] * (len(cells) - 2))
-    return "<tr>" + "".join(f"<td{k}>{escape(str(cell))}</td>" for k, cell in zip(kinds, cells)) + "</tr>"
 
 
 def _number(number: Any) -> str:
@@ -80,32 +73,10 @@ def errors_of(layers: list[dict[str, Any]]) -> tuple[list[str], list[float], lis
 def plot(layers: list[dict[str, Any]]) -> str:
     """SVG: a bar a layer on a logarithmic scale of relative L2 errors, that of the rounding of its input beside it."""
     names, errors, alone = errors_of(layers)
-    known = [e for e in (*errors, *alone) if e > 0]
-    if not known:
-        return "<p>No error is known: give the original model, or samples.</p>"
-    top, low = math.ceil(math.log10(max(known)) + 1e-9), math.floor(math.log10(min(known)))
-    low = max(min(low, top - 1), top - 6)
-    height, width = _HEIGHT - _BOTTOM, (_WIDTH - _LEFT) / len(names)
-
-    def tall(error: float) -> float:
-        return max(0.0, min(1.0, (math.log10(error) - low) / (top - low))) * (height - 10) if error > 0 else 0.0
-
-    parts = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="relative L2 error of each layer">']
-    for power in range(low, top + 1):
-        y = height - (power - low) / (top - low) * (height - 10)
-        parts.append(f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{10.0**power:.4%}</text>')
-    for index, (name, error, rounding) in enumerate(zip(names, errors, alone)):
-        for kind, number, start, label in (("e", error, 0.1, "result"), ("a", rounding, 0.55, "input alone")):
-            if number == number:
-                x, bar = _LEFT + (index + start) * width, tall(number)
-                parts.append(
-                    f'<rect class="{kind}" x="{x:.2f}" y="{height - bar:.2f}" width="{width * 0.4:.2f}" '
-                    f'height="{bar:.2f}"><title>{escape(name)}: {label} {number:.3%}</title></rect>'
-                )
-    legend = "dark: result of the layer beside the original's; light: rounding of its input alone"
-    parts.append(f'<text x="{_LEFT}" y="{_HEIGHT - 8}">{len(names)} layers; {legend}</text></svg>')
-    return "".join(parts)
+    legend = "layers; dark: result of the layer beside the original's; light: rounding of its input alone"
+    series = {"result": errors, "input alone": alone}
+    drawn = svg_bars(names, series, "relative L2 error of each layer", legend)
+    return drawn or "<p>No error is known: give the original model, or samples.</p>"
 
 
 def write_picture(report: dict[str, Any], path: str) -> None:
