@@ -1,11 +1,12 @@
 """What pruning saves and costs: multiplications, size, speed and scores, before and after repair.
 
     python tests/bench/pruning.py [MODELS...] [--dir DIR] [--metric MODEL=FILE.py:FUNCTION]... [--calib MODEL=SAMPLES]...
-        [--variant NAME]... [--write]
+        [--data MODEL=SAMPLES]... [--variant NAME]... [--write]
     python tests/bench/pruning.py --again RECORDS.json... --write
 
 FUNCTION(run) gives a dict of scores; run(feeds) gives the outputs of the model in order. Variants that look at samples are
-left out without `--calib` of their model. Speed: how many times as fast as what `-O2` makes of the same model, in the median
+left out without `--calib` of their model, trained ones (by `geoc distill`) without `--data`; those of the classifier on photographs of
+packages take what tests/bench/photographs.py makes, with `--first` for `--calib` and with `--changed` for `--data`. Speed: how many times as fast as what `-O2` makes of the same model, in the median
 of interleaved runs on one thread of onnxruntime, the time being that of the thread. `--write` makes docs/pruning.md.
 """
 
@@ -35,6 +36,10 @@ from geoc.tools.inputs.shapes import Shapes
 TABLE = Path(__file__).parents[2] / "docs" / "pruning.md"
 ROUNDS, SECONDS = 9, 20.0  # runs of a pair at most, and what they may take
 FITTED = "importance=reconstruction,repair=96"
+BLOCK_10 = 'drop-layers{count=1,probe=4,layers=["/_blocks.10/*"]}'
+THREE = 'drop-layers{count=3,probe=4,layers=["/_blocks.7/*","/_blocks.10/*","/_blocks.13/*"]}'
+SOME = 'prune{channels=0.92,layers=["/_blocks.8/*","/_blocks.9/*","/_blocks.11/*"],importance=reconstruction,repair=60,probe=0,slower=true}'
+EARLY = ",".join(["/_conv_stem*", *(f"/_blocks.{number}/*" for number in range(5))])
 THIRD = "heads=0.667,neurons=0.667"
 VARIANTS: dict[str, dict[str, str]] = {
     "resnet50-ts": {
@@ -45,6 +50,10 @@ VARIANTS: dict[str, dict[str, str]] = {
         "20 % fewer multiplications, by magnitude": "prune{left=0.8,importance=magnitude,repair=0,probe=0}",
         "four blocks left out": "drop-layers{count=4}",
         "three blocks left out, then by reconstruction, repaired": f"drop-layers{{count=3}},prune{{left=0.983,{FITTED}}}",
+        "185 photographs: three blocks and a twelfth of three others": f"{THREE},{SOME}",
+        "185 photographs: one block left out, then by reconstruction, repaired": (
+            f"{BLOCK_10},prune{{left=0.881,importance=reconstruction,repair=240,probe=40}}"
+        ),
         "2:4, by magnitude": 'sparsify{pattern="2:4",method=magnitude}',
         "2:4, sparsegpt": 'sparsify{pattern="2:4",method=sparsegpt}',
     },

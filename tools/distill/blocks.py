@@ -29,6 +29,7 @@ from .settings import ATTENTION_MASK, Settings
 from .training import Progress, Trainer
 from .weights import Weight
 
+SAME = 1e-9  # squared error relative to the teacher's mean square, below which nothing but rounding is left
 _START = "\0start"  # among the feeds of a sample: what the block reads; no input has such a name
 
 
@@ -54,7 +55,8 @@ def refine(
     """Refine the blocks of a student in its order, with ``settings.blocks`` epochs of steps for each.
 
     `teacher` gives the values of `goals` on a sample. Blocks end at hidden values of the teacher's width; what has no
-    weight of its own is part of the next one. Raises Diverged where a loss is no number.
+    weight of its own is part of the next one, and a block that gives what the teacher's does stays as it is. Raises
+    Diverged where a loss is no number.
     """
     outputs = [number for number, goal in enumerate(goals) if goal.kind != HIDDEN]
     whole = Trainer(
@@ -79,6 +81,9 @@ def refine(
         trainer = Trainer(block, Losses([goal], alone), aim, known, several, alone)
         before = [parameter.detach().clone() for parameter in block.learned]
         came = trainer.evaluate()
+        start, settled = goal.student, settled | set(own)
+        if came < SAME:
+            continue
         solved = _solve(block, trainer, aim, known, several, settings)
         history = trainer.run(_said(progress, place, len(ends), goal.name), None, None)
         after = whole.evaluate()
@@ -88,7 +93,6 @@ def refine(
         else:
             _put(block.learned, before)
         found.append(Refined(goal.name, came, solved, history.held_back[history.best], kept))
-        start, settled = goal.student, settled | set(own)
     return found
 
 

@@ -116,6 +116,15 @@ def test_a_block_that_takes_the_outputs_away_is_put_back(tmp_path: Path) -> None
     assert "taken back" in report.summary(verbose=True)
 
 
+def test_a_block_that_is_the_teachers_stays_as_it_is(tmp_path: Path) -> None:
+    student = {**weights(0), "d1": weights(9)["d1"]}
+    report = distill(files(tmp_path, student, epochs=0), Progress(None))
+    assert [block.name for block in report.blocks] == ["stream1=stream1"]
+    made = {t.name: numpy_helper.to_array(t) for t in onnx.load(tmp_path / "out.onnx").graph.initializer}
+    assert np.array_equal(made["d0"], weights(0)["d0"].astype(np.float32))
+    assert not np.array_equal(made["d1"], student["d1"].astype(np.float32))
+
+
 def run(x: Any, w: Weights) -> Any:
     """What arrives at the head."""
     for i in (0, 1):
