@@ -18,6 +18,7 @@ import torch
 
 from ...ir.core import Node, Value
 from ...ir.tensor import Array
+from ...passes.repair.products import weights_of
 from ...passes.repair.refit import RIDGES
 from .dtypes import to_array, to_tensor
 from .examples import Examples, grouped, joined
@@ -181,7 +182,7 @@ def _solve(
     for ridge in RIDGES:
         held = np.diag([ridge * size] * inputs + [1e-9 * size] * (len(hh) - inputs))
         change = np.linalg.solve(hh + held, hr)
-        added = [to_tensor(_laid_out(last.node, change[:inputs], weight))]
+        added = [to_tensor(weights_of(last.node, change[None, :inputs]))]
         added += [] if bias is None else [to_tensor(change[inputs].astype(np.float32)).reshape(bias.shape)]
         _put(changed, [old + new for old, new in zip(before, added)])
         error = trainer.evaluate()
@@ -240,7 +241,7 @@ def _is_vector(weight: Weight, node: Node) -> bool:
 def _has_closed_form(node: Node) -> bool:
     """True for products with a matrix, and convolutions that are such products of each position."""
     weight = node.input(1)
-    if weight is None or weight.rank is None:
+    if weight is None or weight.const is None:
         return False
     if node.op.key == "Conv":
         places = weight.shape is not None and set(weight.shape[2:]) == {1}
@@ -286,8 +287,3 @@ def _rows(x: Any, axis: int, mask: Array | None) -> Any:
         return x[to_tensor(mask) != 0]
     return x.reshape(-1, x.shape[-1])
 
-
-def _laid_out(node: Node, change: Array, weight: Any) -> Array:
-    """[inputs, outputs] as the layer has its weights, f32."""
-    turned = node.op.key == "Conv" or (node.op.key == "Gemm" and node.attr("transB"))
-    return np.ascontiguousarray((change.T if turned else change).reshape(weight.shape), dtype=np.float32)
