@@ -111,6 +111,9 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--mse",), "OUTPUTS", "list", "outputs compared by squared error (default: the others)", "training"),
     Option(("--hidden",), "auto|TEACHERVALUE=STUDENTVALUE", "texts", "values inside that are to be alike as well, by "
            "the names of values or nodes; auto pairs those of one name; repeatable", "training"),
+    Option(("--blocks",), "N", "int", "before that, each stretch between two values of --hidden learns alone what the "
+           "teacher gives at its end: its last layer by least squares, then all of it in N epochs; kept where the "
+           "outputs come no further from the teacher's (default 0: no)", "training"),
     Option(("--temperature",), "T", "number", "softens both distributions of --kl (default 2)", "training"),
     Option(("--labels",), "NAME", "text", "the array of the samples that has the classes that are right; below 0, or "
            "left out, where none is known", "training"),
