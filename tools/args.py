@@ -138,6 +138,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "match": (*_PIPELINE, "json", "shape", "seed"),
     "quant-report": ("calib", "shape", "output", "json", "seed"),
     "distill": (*(o.key for o in OPTIONS if o.group == "training"), "output", "threads", "report", "seed"),
+    "view": ("target", "shape", "output"),
     "rulecheck": ("target", "plugin", "rule", "count", "seed", "output"),
 }
 """Verbs and the options each takes."""

@@ -101,6 +101,7 @@ _VERBS = {
     "rulecheck": ".rulecheck.verb",
     "quant-report": ".quantreport.verb",
     "distill": ".distill.verb",
+    "view": ".view.verb",
 }
 
 

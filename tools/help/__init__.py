@@ -22,6 +22,7 @@ _SHORT = {
     "match": "find where a rule or a pattern matches",
     "quant-report": "show what quantization costs each layer",
     "distill": "train a student to give what a teacher gives",
+    "view": "write a page that shows a model, two models, or the steps of a run",
     "rulecheck": "try rewrite rules, and show where one is wrong",
 }
 _GROUPS = (

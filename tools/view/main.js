@@ -1,0 +1,379 @@
+// What is shown, what is selected, and what clicks and keys do about it.
+"use strict";
+
+const byId = (id) => document.getElementById(id);
+
+class Page {
+  constructor() {
+    this.mode = DATA.mode; // one, pair or steps
+    this.index = DATA.graphs.length - 1; // the graph at the right
+    this.beside = this.mode !== "one";
+    this.selected = null; // {pane, child} or {rewrite}
+    this.hits = new Set();
+    const host = {
+      select: (pane, child) => this.select(pane, child),
+      toggle: (pane, scope) => this.toggle(scope, pane),
+      moved: () => {},
+    };
+    this.right = new Pane(byId("right"), host);
+    this.left = new Pane(byId("left"), host);
+    this.panel = new Panel(byId("panel"), {
+      choose: (record) => this.choose(record),
+      chooseScope: (scope) => this.chooseScope(scope),
+      chooseRewrite: (rewrite) => this.chooseRewrite(rewrite),
+      toggleScope: (scope) => this.toggle(scope),
+      openAll: (scope, open) => this.openAll(scope, open),
+      search: (op) => this.search.ask(shortOp(op)),
+    });
+    this.search = new Search(byId("find"), byId("results"), {
+      graph: () => this.right.graph,
+      found: (records) => this.found(records),
+      choose: (record) => this.choose(record, this.right),
+    });
+    this.stepper = new Stepper(byId("steps"), { step: (i) => this.step(i), chooseRewrite: (w) => this.chooseRewrite(w) });
+  }
+
+  begin() {
+    readInk();
+    byId("steps").hidden = byId("walk").hidden = this.mode !== "steps";
+    byId("differences").hidden = this.mode !== "pair";
+    byId("legend").append(...DATA.kinds.filter((k) => k !== "interface").map((k) => el("span", {}, el("i", { class: "kind", style: "background:var(--kind-" + k + ")" }), k)));
+    const wanted = this._fromHash();
+    if (this.mode === "steps") this.index = Math.min(wanted.step ?? firstOfInterest(), DATA.graphs.length - 1);
+    if (wanted.beside !== undefined) this.beside = wanted.beside && this.mode !== "one";
+    this.open = initiallyOpen(graphAt(this.index));
+    this._load();
+    this._listen();
+    for (const pane of this.panes) pane.start();
+    this._restore(wanted);
+    document.documentElement.dataset.ready = "yes";
+  }
+
+  get panes() {
+    return this.left.element.hidden ? [this.right] : [this.left, this.right];
+  }
+
+  /** Show the graphs that are wanted now. */
+  _load() {
+    const graph = graphAt(this.index), two = this.beside && this.index > 0;
+    this.left.element.hidden = !two;
+    this.right.show(graph, this.open);
+    this.compared = this.index > 0 ? compareGraphs(graphAt(this.index - 1), graph) : { left: new Map(), right: new Map() };
+    this.right.marks.status = this.compared.right;
+    this.right.marks.scopes = countsByScope(graph, this.compared.right);
+    if (two) {
+      const other = graphAt(this.index - 1);
+      this.left.show(other, this.open);
+      this.left.marks.status = this.compared.left;
+      this.left.marks.scopes = countsByScope(other, this.compared.left);
+    }
+    const name = (i) => (this.mode === "steps" ? String(i).padStart(2, "0") + " " : "") + DATA.graphs[i].title;
+    this.left.caption.textContent = two ? name(this.index - 1) : "";
+    this.right.caption.textContent = two ? name(this.index) : "";
+    byId("beside").checked = this.beside;
+    byId("where").textContent = name(this.index);
+    byId("facts").textContent = plural(graph.facts.nodes, "node") + " · " + scaled(graph.facts.weights, "B") + " · " + scaled(graph.facts.seconds, "s") + " estimated on " + DATA.target;
+    if (this.mode === "steps") this.stepper.show(this.index, this.selected && this.selected.rewrite);
+    this._resized();
+    this._marked();
+  }
+
+  _resized() {
+    for (const pane of this.panes) pane.resize();
+  }
+
+  // Selecting
+
+  select(pane, child, quiet) {
+    this.selected = child === null ? null : { pane, child };
+    this._marked();
+    if (!quiet) this._toHash();
+  }
+
+  /** Marks and the panel, after the selection or the graphs have changed. */
+  _marked() {
+    const chosen = this.selected;
+    for (const pane of this.panes) {
+      const marks = pane.marks;
+      marks.selected = null;
+      marks.values = new Set();
+      marks.hits = this.hits;
+      if (chosen && chosen.child !== undefined) this._markOne(pane, chosen.child);
+      pane.changed();
+    }
+    this._tell();
+  }
+
+  _markOne(pane, child) {
+    const { graph, marks } = pane;
+    if (!isScopeChild(child)) {
+      const record = graph.byKey.get(child / 2);
+      if (!record) return;
+      marks.selected = child;
+      for (const v of [...record.ins, ...record.outs.map(([v]) => v)]) if (v !== null && v >= 0) marks.values.add(v);
+    } else {
+      const scope = (child - 1) / 2;
+      if (!graph.within.has(scope)) return;
+      marks.selected = child;
+      for (const { v, from, to } of graph.edgesIn(SCOPES[scope].parent)) if (from === child || to === child) marks.values.add(v);
+    }
+  }
+
+  _tell() {
+    const chosen = this.selected;
+    if (this.mode === "steps") this.stepper.show(this.index, chosen && chosen.rewrite);
+    if (!chosen) {
+      const other = this.index > 0 ? graphAt(this.index - 1) : null;
+      return this.panel.graph(this.right.graph, other);
+    }
+    if (chosen.rewrite) {
+      const w = chosen.rewrite, of = (graph, keys) => keys.map((k) => graph.byKey.get(k)).filter(Boolean);
+      return this.panel.rewrite(w, of(graphAt(this.index - 1), w.before), of(this.right.graph, w.after));
+    }
+    const graph = chosen.pane.graph;
+    if (isScopeChild(chosen.child)) {
+      const scope = (chosen.child - 1) / 2, head = graph.heads.get(scope);
+      if (!head) return this.panel.scope(graph, scope, this.open.has(scope));
+      return this._tellNode(graph, head);
+    }
+    this._tellNode(graph, graph.byKey.get(chosen.child / 2));
+  }
+
+  _tellNode(graph, record) {
+    const other = this.index === 0 ? null : graph.index === this.index ? graphAt(this.index - 1) : graphAt(this.index);
+    const twin = other ? other.byKey.get(record.key) || null : undefined;
+    const rewrites = [];
+    for (const g of DATA.graphs) for (const w of g.rewrites || []) if (w.after.includes(record.key) || w.before.includes(record.key)) rewrites.push({ ...w, graph: DATA.graphs.indexOf(g) });
+    this.panel.node(graph, record, twin, rewrites.slice(0, 40));
+  }
+
+  /** Select a record wherever it is shown, and bring it into sight. */
+  choose(record, pane) {
+    pane = pane || (this.right.graph.byKey.get(record.key) === record || this.panes.length < 2 ? this.right : this.left);
+    if (!pane.graph.byKey.has(record.key)) return;
+    const own = pane.graph.byKey.get(record.key);
+    this._reveal(pathOf(own.scope));
+    this.select(pane, own.box >= 0 ? scopeChild(own.box) : nodeChild(own.key));
+    for (const each of this.panes) {
+      const there = each.graph.byKey.get(record.key);
+      if (there) each.lookAt([there]);
+    }
+  }
+
+  chooseScope(scope) {
+    const pane = this.right.graph.within.has(scope) ? this.right : this.left;
+    this._reveal(pathOf(SCOPES[scope].parent));
+    this.select(pane, scopeChild(scope));
+    for (const each of this.panes) {
+      const found = each.arrangement.findScope(scope);
+      if (found) each.frame({ x: found.x - 40, y: found.y - 40, w: found.box.w + 80, h: found.box.h + 80 });
+    }
+  }
+
+  chooseRewrite(rewrite) {
+    const index = DATA.graphs.findIndex((g) => (g.rewrites || []).some((w) => w.number === rewrite.number));
+    if (index !== this.index) this.step(index, true);
+    if (!this.beside) this._setBeside(true);
+    this.selected = { rewrite };
+    this.hits = new Set([...rewrite.before, ...rewrite.after]);
+    const sides = [[this.left, rewrite.before], [this.right, rewrite.after.length ? rewrite.after : rewrite.before]];
+    const records = sides.map(([pane, keys]) => keys.map((k) => pane.graph.byKey.get(k)).filter(Boolean));
+    for (const r of records.flat()) this._reveal(pathOf(r.scope));
+    this._marked();
+    sides.forEach(([pane], i) => pane.lookAt(records[i]));
+    this._toHash();
+  }
+
+  found(records) {
+    this.hits = new Set(records.length > 2000 ? [] : records.map((r) => r.key));
+    this._marked();
+  }
+
+  // Scopes
+
+  _reveal(path) {
+    for (const scope of path) if (!this.open.has(scope)) this._setOpen(scope, true);
+  }
+
+  _setOpen(scope, open) {
+    if (open) this.open.add(scope);
+    else this.open.delete(scope);
+    for (const pane of this.panes) pane.arrangement.changed(scope);
+  }
+
+  /** Open or close a scope; its corner stays where it is. */
+  toggle(scope, where) {
+    const before = new Map(this.panes.map((pane) => [pane, pane.arrangement.findScope(scope)]));
+    this._setOpen(scope, !this.open.has(scope));
+    for (const pane of this.panes) {
+      const was = before.get(pane), now = pane.arrangement.findScope(scope);
+      if (!was || !now) continue;
+      pane.camera.x += (was.x + was.box.w / 2 - now.x - now.box.w / 2) * pane.camera.zoom;
+      pane.camera.y += (was.y - now.y) * pane.camera.zoom;
+    }
+    this.select(where || this.right, scopeChild(scope));
+  }
+
+  openAll(scope, open) {
+    const before = this.right.arrangement.findScope(scope);
+    for (const s of SCOPES) {
+      const path = pathOf(s.id);
+      if (path.includes(scope) && s.id !== 0) {
+        if (open) this.open.add(s.id);
+        else this.open.delete(s.id);
+      }
+    }
+    if (!open && scope === 0 && !before) this.open = new Set([0]);
+    this._rearranged();
+    if (scope === 0) for (const pane of this.panes) open ? pane.fit() : pane.start();
+    else this.chooseScope(scope);
+  }
+
+  _rearranged() {
+    for (const pane of this.panes) {
+      pane.arrangement = new Arrangement(pane.graph, this.open);
+      pane.changed();
+    }
+    this._marked();
+  }
+
+  // Steps and differences
+
+  step(index, quiet) {
+    if (index < 0 || index >= DATA.graphs.length || this.mode !== "steps" || index === this.index) return;
+    const chosen = this.selected;
+    this.index = index;
+    this.selected = null;
+    this.hits = new Set();
+    this._load();
+    if (quiet) return;
+    const key = chosen && chosen.child !== undefined && !isScopeChild(chosen.child) ? chosen.child / 2 : null;
+    const kept = key === null ? null : this.right.graph.byKey.get(key);
+    if (kept) this.choose(kept);
+    else this._toHash();
+  }
+
+  _setBeside(on) {
+    this.beside = on && this.mode !== "one";
+    this._load();
+    for (const pane of this.panes) if (pane.camera.zoom === 1 && !pane.camera.x) pane.start();
+    this._toHash();
+  }
+
+  /** Go to the next node that differs, or the one before. */
+  jump(by) {
+    const graph = this.right.graph, other = this.panes.length > 1 ? this.left.graph : null;
+    const list = graph.records.filter((r) => this.compared.right.has(r.key)).map((r) => [this.right, r]);
+    if (other) list.push(...other.records.filter((r) => this.compared.left.get(r.key) === "removed").map((r) => [this.left, r]));
+    if (!list.length) return;
+    this.jumped = this.jumped === undefined ? (by > 0 ? 0 : list.length - 1) : (this.jumped + by + list.length) % list.length;
+    const [pane, record] = list[this.jumped % list.length];
+    this.choose(record, pane);
+    byId("difference").textContent = (this.jumped % list.length) + 1 + " of " + list.length;
+  }
+
+  // Keys, buttons, the address
+
+  _listen() {
+    addEventListener("resize", () => this._resized());
+    addEventListener("hashchange", () => this._restore(this._fromHash(), true));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+      readInk();
+      for (const pane of this.panes) pane.changed();
+    });
+    byId("previous").onclick = () => this.step(this.index - 1);
+    byId("next").onclick = () => this.step(this.index + 1);
+    byId("beside").onchange = (e) => this._setBeside(e.target.checked);
+    byId("jump").onclick = () => this.jump(1);
+    byId("fit").onclick = () => this.panes.forEach((pane) => pane.fit());
+    byId("unfold").onclick = () => this.openAll(0, true);
+    byId("collapse").onclick = () => this.openAll(0, false);
+    byId("help").onclick = () => byId("keys").showModal();
+    addEventListener("keydown", (e) => this._key(e));
+  }
+
+  _key(e) {
+    if (e.ctrlKey || e.metaKey || e.altKey || /^(INPUT|TEXTAREA)$/.test(e.target.tagName) && e.target.type !== "checkbox") return;
+    const centre = (pane, factor) => pane.zoomAt(pane.width / 2, pane.height / 2, factor);
+    const actions = {
+      "/": () => byId("find").focus(), "?": () => byId("keys").showModal(),
+      Escape: () => { this.hits = new Set(); this.select(this.right, null); },
+      ArrowLeft: () => this.step(this.index - 1), ArrowRight: () => this.step(this.index + 1),
+      ArrowUp: () => this._along(-1), ArrowDown: () => this._along(1),
+      b: () => this._setBeside(!this.beside), n: () => this.jump(1), p: () => this.jump(-1),
+      "+": () => this.panes.forEach((p) => centre(p, 1.25)), "-": () => this.panes.forEach((p) => centre(p, 0.8)),
+      0: () => this.panes.forEach((p) => p.fit()),
+      Enter: () => {
+        const chosen = this.selected;
+        if (chosen && chosen.child !== undefined && isScopeChild(chosen.child)) this.toggle((chosen.child - 1) / 2, chosen.pane);
+      },
+    };
+    if (!actions[e.key] || (e.key === "Enter" && e.target.tagName === "BUTTON")) return;
+    e.preventDefault();
+    actions[e.key]();
+  }
+
+  /** From the selected node to one that it reads (-1), or that reads it. */
+  _along(by) {
+    const chosen = this.selected;
+    if (!chosen || chosen.child === undefined || isScopeChild(chosen.child)) return;
+    const graph = chosen.pane.graph, record = graph.byKey.get(chosen.child / 2);
+    if (by < 0) {
+      const v = record.ins.find((i) => i !== null && i >= 0);
+      if (v !== undefined) this.choose(graph.makerOf(v), chosen.pane);
+    } else {
+      const readers = record.outs.flatMap(([v]) => graph.readers.get(v) || []);
+      if (readers.length) this.choose(readers[0][0], chosen.pane);
+    }
+  }
+
+  _toHash() {
+    const parts = [], chosen = this.selected;
+    if (this.mode === "steps") parts.push("step=" + this.index, "beside=" + +this.beside);
+    if (chosen && chosen.rewrite) parts.push("rewrite=" + chosen.rewrite.number);
+    else if (chosen && isScopeChild(chosen.child) && !chosen.pane.graph.heads.has((chosen.child - 1) / 2)) parts.push("scope=" + encodeURIComponent(scopeName((chosen.child - 1) / 2)));
+    else if (chosen) {
+      const record = isScopeChild(chosen.child) ? chosen.pane.graph.heads.get((chosen.child - 1) / 2) : chosen.pane.graph.byKey.get(chosen.child / 2);
+      parts.push((chosen.pane === this.left ? "other=" : "node=") + encodeURIComponent(nodeName(record)));
+    }
+    history.replaceState(null, "", "#" + parts.join("&"));
+  }
+
+  _fromHash() {
+    const found = {};
+    for (const part of location.hash.slice(1).split("&")) {
+      const [name, value] = part.split("=");
+      if (value === undefined) continue;
+      if (name === "step" || name === "rewrite") found[name] = parseInt(value, 10) || 0;
+      else if (name === "beside") found.beside = value === "1";
+      else found[name] = decodeURIComponent(value);
+    }
+    return found;
+  }
+
+  _restore(wanted, moving) {
+    if (moving && wanted.beside !== undefined && wanted.beside !== this.beside) this._setBeside(wanted.beside);
+    if (moving && wanted.step !== undefined) this.step(wanted.step, true);
+    const named = (graph, name) => graph.records.find((r) => nodeName(r) === name || r.names.includes(name));
+    if (wanted.rewrite) {
+      const rewrite = DATA.graphs.flatMap((g) => g.rewrites || []).find((w) => w.number === wanted.rewrite);
+      if (rewrite) this.chooseRewrite(rewrite);
+    } else if (wanted.node || wanted.other) {
+      const pane = wanted.other && this.panes.length > 1 ? this.left : this.right;
+      const record = named(pane.graph, wanted.node || wanted.other);
+      if (record) this.choose(record, pane);
+    } else if (wanted.scope) {
+      const scope = SCOPES.find((s) => s.id && scopeName(s.id) === wanted.scope);
+      if (scope) this.chooseScope(scope.id);
+    }
+  }
+}
+
+/** The first step that a rule made; the last one where none did. */
+function firstOfInterest() {
+  const at = DATA.graphs.findIndex((g) => (g.rewrites || []).some((w) => w.at));
+  return at < 0 ? DATA.graphs.length - 1 : at;
+}
+
+const PAGE = new Page();
+PAGE.begin();

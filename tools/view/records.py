@@ -1,0 +1,208 @@
+"""Graphs as the page holds them: each statement once, however many steps of a run it stands in.
+
+A record is what a node is: its key (the same for the same node in all graphs), operator, scope, operands, results,
+attributes, source names and estimated cost. A graph is a list of runs of record numbers, so that a step that changes
+ten nodes of a thousand costs ten records. Operands are numbers of values, or -1 - N for weight N. Inputs and outputs,
+of the model and of regions, are records as well: the results of a region's outputs are those of the node around it, and
+what a loop begins with is an operand of its body's inputs, so that edges lead in and out by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+from ...ir.core import Graph, Model, Node, Value
+from ...ir.text.names import TypeNames
+from ...ir.text.printer import Printer
+from ...ir.tensor import Tensor
+from ...ir.types import DTYPES
+from ...lowering.estimate import Estimate, NodeEstimate
+from .kinds import KINDS, kind_of
+from .pairing import Pairs
+from .scopes import Path, Scopes
+from .weights import described, span_of
+
+SCOPE, PART, NODE, REGION = range(4)
+"""Kinds of scope: from names, cut by `parts`, a node that has regions, and one of those regions."""
+
+_CODES = {dtype.onnx: dtype.name for dtype in DTYPES}
+_FIRST_STATE = {"Loop": 2, "Scan": 0, "SequenceMap": 0}
+"""Where operands of a node begin that are inputs of its body, at the place of the first."""
+_DROPPED = {"Loop": 1}
+"""How many results of a body, the first ones, are none of the node."""
+_STATEFUL = {"Loop": 2}
+"""How many inputs of a body, the first ones, are no operands of the node."""
+
+
+class Table:
+    """Things by number, each once."""
+
+    def __init__(self) -> None:
+        self.rows: list[Any] = []
+        self._numbers: dict[Hashable, int] = {}
+
+    def number(self, key: Hashable, row: Any = None) -> int:
+        """The number of what has this key; `row` (the key itself if None) is stored at first sight."""
+        found = self._numbers.get(key)
+        if found is None:
+            found = self._numbers[key] = len(self.rows)
+            self.rows.append(key if row is None else row)
+        return found
+
+    def get(self, key: Hashable) -> int | None:
+        """The number, or None for what is new."""
+        return self._numbers.get(key)
+
+
+class Book:
+    """Collects graphs; `to_json` is what the page reads."""
+
+    def __init__(self) -> None:
+        self.ops, self.types, self.attributes, self.names = Table(), Table(), Table(), Table()
+        self.scopes, self.values, self.weights, self.records = Table(), Table(), Table(), Table()
+        self.graphs: list[dict[str, Any]] = []
+        self._scopes = Scopes()
+        self._keys = 0
+        self._key_of: list[dict[Node, int]] = []  # of the nodes of each graph
+        self._ends: dict[Hashable, int] = {}  # keys of inputs and outputs, by where they are
+
+    def to_json(self) -> dict[str, Any]:
+        """Tables and graphs as plain data."""
+        tables = ("ops", "types", "attributes", "names", "scopes", "values", "weights", "records")
+        return {"kinds": KINDS, **{name: getattr(self, name).rows for name in tables}, "graphs": self.graphs}
+
+    def key(self, graph: int, node: Node) -> int:
+        """The key of a node of a graph that was added."""
+        return self._key_of[graph][node]
+
+    def add(self, model: Model, pairs: Pairs, estimate: Estimate | None, **facts: Any) -> None:
+        """Add a graph; `pairs` gives nodes of the graph before for those that are the same, `facts` go beside it."""
+        last = self._key_of[-1] if self._key_of else {}
+        keys: dict[Node, int] = {}
+        for graph in model.graph.graphs():
+            for node in graph:
+                earlier = last.get(pairs[node]) if node in pairs else None
+                keys[node] = self._new_key() if earlier is None else earlier
+        self._key_of.append(keys)
+        costs = {} if estimate is None else {each.node: each for each in estimate.nodes}
+        runs = _Writer(self, model, keys, costs, self._scopes).runs()
+        self.graphs.append({"runs": runs, **facts})
+
+    def end_key(self, place: Hashable) -> int:
+        """The key of an input or output."""
+        if place not in self._ends:
+            self._ends[place] = self._new_key()
+        return self._ends[place]
+
+    def _new_key(self) -> int:
+        self._keys += 1
+        return self._keys - 1
+
+
+class _Writer:
+    """Writes the records of one graph."""
+
+    def __init__(
+        self, book: Book, model: Model, keys: dict[Node, int], costs: dict[Node, NodeEstimate], scopes: Scopes
+    ) -> None:
+        self.book, self.model, self.keys, self.costs, self.finder = book, model, keys, costs, scopes
+        self.values: dict[Value, int] = {}
+        self.printer = Printer(TypeNames(), "digest", strict=False)
+        self.numbers: list[int] = []
+
+    def runs(self) -> list[list[int]]:
+        """Record numbers as [first, count] of numbers that follow each other."""
+        root = self.book.scopes.number((-1, "", SCOPE))
+        self._graph(self.model.graph, root, "main", None)
+        found: list[list[int]] = []
+        for number in self.numbers:
+            if found and sum(found[-1]) == number:
+                found[-1][1] += 1
+            else:
+                found.append([number, 1])
+        return found
+
+    def _graph(self, graph: Graph, scope: int, place: Hashable, around: Node | None) -> None:
+        """A graph and, behind each node, its regions. Regions nest as deep as their author wrote them."""
+        for index, (name, value) in enumerate(zip(graph.input_names, graph.inputs)):
+            key = self.book.end_key((place, "input", name if around is None else index))
+            self.values[value] = self.book.values.number((key, 0), [key, 0, name])
+            self._record(key, "Input", scope, self._begins_with(around, index), [value], [], [name])
+        paths = self.finder.of(graph)
+        for node in graph:
+            inside = self._scope(scope, paths[node])
+            self._node(node, inside)
+            if node.regions:
+                key = self.keys[node]
+                box = self.book.scopes.number((inside, key, NODE), [inside, node.op.key, NODE, key])
+                for name, region in node.regions.items():
+                    self._graph(region, self.book.scopes.number((box, name, REGION)), (key, name), node)
+        for index, (name, value) in enumerate(zip(graph.output_names, graph.outputs)):
+            key = self.book.end_key((place, "output", name if around is None else index))
+            made = index - _DROPPED.get(around.op.name, 0) if around is not None else -1
+            results = [around.outputs[made]] if around is not None and 0 <= made < len(around.outputs) else []
+            self._record(key, "Output", scope, [value], results, [], [name])
+
+    def _begins_with(self, around: Node | None, index: int) -> list[Value | None]:
+        """The operand of a loop that one input of its body is at first."""
+        if around is None or around.op.name not in _FIRST_STATE or index < _STATEFUL.get(around.op.name, 0):
+            return []
+        operand = index - _STATEFUL.get(around.op.name, 0) + _FIRST_STATE[around.op.name]
+        return [around.inputs[operand]] if operand < len(around.inputs) else []
+
+    def _scope(self, scope: int, path: Path) -> int:
+        for name in path:
+            scope = self.book.scopes.number((scope, name, PART if name.startswith("part ") else SCOPE))
+        return scope
+
+    def _node(self, node: Node, scope: int) -> None:
+        key = self.keys[node]
+        for value in node.outputs:
+            self.values[value] = self.book.values.number((key, value.index), [key, value.index, value.hint])
+        attributes = [(name, self._attribute(name, value)) for name, value in sorted(node.attrs.items())]
+        kind = KINDS.index(kind_of(node.op, bool(node.regions)))
+        self._record(
+            key, node.op.key, scope, list(node.inputs), list(node.outputs), attributes, list(node.loc), kind,
+            self._cost(node),
+        )  # fmt: skip
+
+    def _record(
+        self, key: int, op: str, scope: int, operands: list[Value | None], results: list[Value],
+        attributes: list[tuple[str, str]], names: list[str], kind: int = KINDS.index("interface"), cost: Any = 0,
+    ) -> None:  # fmt: skip
+        book = self.book
+        shown = [(book.names.number(name), book.names.number(text)) for name, text in attributes]
+        row = [
+            key,
+            book.ops.number((op, kind)),
+            scope,
+            [self._operand(value) for value in operands],
+            [[self.values[value], book.types.number(str(value.type or "?"))] for value in results],
+            book.attributes.number(tuple(shown)),
+            [book.names.number(name) for name in names],
+            cost,
+        ]
+        self.numbers.append(book.records.number(repr(row), row))
+
+    def _operand(self, value: Value | None) -> int | None:
+        if value is None:
+            return None
+        if value.const is None:
+            return self.values[value]
+        book, span = self.book, span_of(value.const)
+        number = book.weights.get(span)
+        if number is None:
+            number = book.weights.number(span, described(value.const, value.hint))
+        return -1 - number
+
+    def _attribute(self, name: str, value: Any) -> str:
+        text = self.printer.attribute(value) if not isinstance(value, Tensor) or value.size <= 64 else str(value.type)
+        if name in ("to", "dtype") and value in _CODES:
+            return f"{text} ({_CODES[value]})"
+        return text if len(text) <= 400 else text[:397] + "..."
+
+    def _cost(self, node: Node) -> Any:
+        """[seconds, operations, bytes, what bounds it], or 0 where nothing is known or nothing is done."""
+        found = self.costs.get(node)
+        return 0 if found is None else [float(f"{found.seconds:.3g}"), found.flops, found.bytes, found.bound]
