@@ -13,6 +13,7 @@ from ..ir.ops.cost_table import MATRIX_UNITS
 from ..ir.types import BF16, F16, I8
 from ..passes.caches import caches
 from .precision import SMALL
+from .terminal import painter
 
 if TYPE_CHECKING:
     from ..ir.core import Model, Node
@@ -280,7 +281,7 @@ class Report:
 
     def summary(self, colour: bool = False, verbose: bool = False) -> str:
         """The summary; `colour` adds terminal colours, `verbose` the pipeline and every count of rewrites."""
-        paint = _paint if colour else _plain
+        paint = painter(colour)
         lines = [self._title(paint), self._graph_line()]
         if verbose and self.pipeline:
             lines.append(f"passes    {self.pipeline}")
@@ -407,14 +408,3 @@ def megabytes(count: int) -> str:
     """Bytes as megabytes (10^6), with as many digits as make small models distinguishable."""
     value = count / 1e6
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.4f}"
-
-
-_COLOURS = {"bold": "1", "red": "1;31", "green": "32", "yellow": "33"}
-
-
-def _paint(text: str, colour: str) -> str:
-    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
-
-
-def _plain(text: str, colour: str) -> str:
-    return text

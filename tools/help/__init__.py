@@ -20,6 +20,8 @@ _SHORT = {
     "estimate": "estimate time and memory on a target",
     "explain": "say why a rule fires or does not",
     "match": "find where a rule or a pattern matches",
+    "diff": "show what two models differ in, by structure",
+    "compare": "run two models and show how far their outputs are apart",
     "quant-report": "show what quantization costs each layer",
     "distill": "train a student to give what a teacher gives",
     "view": "write a page that shows a model, two models, or the steps of a run",

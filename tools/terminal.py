@@ -1,0 +1,42 @@
+"""Text for terminals: colours where they can be shown, and columns."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+Paint = Callable[[str, str], str]
+"""(text, colour) -> text, of the colours below."""
+
+_COLOURS = {"bold": "1", "red": "1;31", "green": "32", "yellow": "33", "cyan": "36", "faint": "2"}
+
+
+def has_colour(stream: Any) -> bool:
+    """Colour only on a terminal that can show it, and never against NO_COLOR."""
+    return bool(stream.isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def painter(colour: bool) -> Paint:
+    """What puts text into a colour; without `colour`, what leaves it as it is."""
+    return _paint if colour else _plain
+
+
+def _paint(text: str, colour: str) -> str:
+    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
+
+
+def _plain(text: str, colour: str) -> str:
+    return text
+
+
+def aligned(rows: Sequence[Sequence[str]], numbers: Collection[int] = ()) -> list[str]:
+    """Rows of equal length as lines, column below column two spaces apart; those of `numbers` stand at the right."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return [
+        "  ".join(
+            f"{cell:>{width}}" if place in numbers else f"{cell:<{width}}"
+            for place, (cell, width) in enumerate(zip(row, widths))
+        ).rstrip()
+        for row in rows
+    ]
