@@ -4,7 +4,7 @@
 const FONT = "system-ui, sans-serif";
 const ROW = 15, HEAD = 22, PAD = 9, INSIDE = 16, TITLE = 26;
 const MOST_ROWS = 3;
-const INITIAL_BOXES = 48;
+const FEW_BOXES = 20, MOST_BOXES = 52; // at first: fewer say little, more than these nothing
 
 const pencil = document.createElement("canvas").getContext("2d");
 const widths = new Map();
@@ -20,6 +20,11 @@ const BOLD = "600 12.5px " + FONT, SMALL = "11px " + FONT;
 
 function shortened(text, most) {
   return text.length <= most ? text : text.slice(0, most - 1) + "…";
+}
+
+/** The end of a long name: names of branches begin alike. */
+function endOf(text, most) {
+  return text.length <= most ? text : "…" + text.slice(1 - most);
 }
 
 const UNITS = [[1e9, "G"], [1e6, "M"], [1e3, "k"], [1, ""], [1e-3, "m"], [1e-6, "µ"], [1e-9, "n"]];
@@ -61,7 +66,7 @@ function rowsOf(graph, child) {
     const record = graph.byKey.get(child / 2);
     if (record.kind === KIND.interface) {
       const type = (record.outs[0] && typeText(record.outs[0][1])) || typeOfValue(graph, record.ins[0]);
-      return { title: shortened(record.names[0], 40), rows: type ? [{ text: shortType(type), more: "" }] : [] };
+      return { title: endOf(record.names[0], 28), rows: type ? [{ text: shortType(type), more: "" }] : [] };
     }
     return { title: shortOp(record.op), rows: nodeRows(record) };
   }
@@ -170,16 +175,16 @@ class Arrangement {
   }
 }
 
-/** Scopes to open at first: from the outside in, the largest first, as long as not too many boxes are seen. */
+/** Scopes to open at first: from the outside in, in their order, as long as not too many boxes are seen. */
 function initiallyOpen(graph) {
   const open = new Set([0]);
   let seen = (graph.children.get(0) || []).length;
   const waiting = (graph.children.get(0) || []).filter(isScopeChild);
   while (waiting.length) {
-    waiting.sort((a, b) => pathOf((a - 1) / 2).length - pathOf((b - 1) / 2).length || graph.sumsOf((b - 1) / 2).nodes - graph.sumsOf((a - 1) / 2).nodes);
     const scope = (waiting.shift() - 1) / 2;
     const inside = graph.children.get(scope) || [];
-    if (seen + inside.length - 1 > INITIAL_BOXES) continue;
+    const tooMany = seen < FEW_BOXES ? 2 * MOST_BOXES : MOST_BOXES;
+    if (seen + inside.length - 1 > tooMany) continue;
     seen += inside.length - 1;
     open.add(scope);
     waiting.push(...inside.filter(isScopeChild));

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...ir.clone import clone_model
 from ...ir.core import Model, Node
+from ...ir.errors import UsageError
+from ...ir.tensor import Tensor
+from ...lowering.backend import all_rule_sets
 from ...lowering.estimate import Estimate, estimate_model
 from ...lowering.targets import Target
+from ...passes.registry import Registry
+from ..diff.folders import load, steps_of
+from ..files import files_of, load_any
 from ..verbs.estimating import assume
-from .dumps import Rewrite, Step, nodes_before, steps_of
+from .dumps import Rewrite, rewrites_of
 from .pairing import pairs_of_dumps, pairs_of_models
 from .records import Book
 from .rule_texts import rule_text, short_place
 from .weights import span_of
 
-_MADE = re.compile(r'%("(?:[^"\\]|\\.)*"|[^\s:,=]+)')
-
-
 def of_models(models: Sequence[tuple[str, Model]], target: Target) -> dict[str, Any]:
     """One model, or two beside each other: paths and models."""
-    book = Book()
+    book = Book(span_of if len(models) == 1 else Tensor.digest)
     before: Model | None = None
     for path, model in models:
         pairs = {} if before is None else pairs_of_models(before, model)
@@ -32,26 +34,41 @@ def of_models(models: Sequence[tuple[str, Model]], target: Target) -> dict[str, 
     return {"mode": "pair" if len(models) > 1 else "one", "target": target.name, **book.to_json()}
 
 
-def of_dumps(folder: str, target: Target, sized: Any, said: Any = lambda text, part: None) -> dict[str, Any]:
+def of_dumps(
+    folder: str, target: Target, sized: Callable[[Model], None], said: Callable[[str, float], None]
+) -> dict[str, Any]:
     """The steps of a run. `sized` gives a model the sizes that were asked for, `said` hears how far the work is."""
-    book = Book()
+    book = Book(span_of)
     steps = steps_of(folder)
+    rewrites = rewrites_of(folder)
     before: Model | None = None
     rules: dict[str, dict[str, str]] = {}
     for index, step in enumerate(steps):
         said(step.name, index / len(steps))
-        model = step.load()
+        model = load(str(step.path))
+        if before is None:
+            _learn(book, model)
         sized(model)
         pairs = {} if before is None else pairs_of_dumps(before, model)
-        _add(book, step.name, model, pairs, target, rewrites=[])
-        if before is not None:
-            book.graphs[-1]["rewrites"] = [
-                _rewrite(book, index, rewrite, before, model, rules) for rewrite in step.rewrites
-            ]
+        _add(book, step.step, model, pairs, target)
+        number = int(step.name.partition("_")[0])
+        book.graphs[-1]["rewrites"] = [
+            _rewrite(book, index, rewrite, before, model, rules)
+            for rewrite in rewrites.get(number, ())
+            if before is not None
+        ]
         before = model
-    passes = {step.name: _pass_text(step) for step in steps[1:]}
     name = os.path.basename(os.path.normpath(folder))
+    passes = {step.step: _pass_text(step.step) for step in steps[1:]}
     return {"mode": "steps", "name": name, "target": target.name, "rules": rules, "passes": passes, **book.to_json()}
+
+
+def _learn(book: Book, dump: Model) -> None:
+    """Take the scopes from the model that was compiled, where that file is the one that the dump refers to: exporters
+    note some beside their nodes, which dumps leave out."""
+    for path in files_of(None, dump):
+        if path.endswith(".onnx"):
+            book.finder.of(load_any(path).graph)
 
 
 def _add(book: Book, title: str, model: Model, pairs: dict[Node, Node], target: Target, **facts: Any) -> None:
@@ -92,40 +109,21 @@ def _rewrite(
     """A rewrite for the page: keys of its nodes in the graphs before and after, and which rule it was."""
     if rewrite.at and rewrite.at not in rules:
         rules[rewrite.at] = {"place": short_place(rewrite.at), "text": rule_text(rewrite.at)}
-    made = {name for text in rewrite.after for name in _names_made(text)}
-    names = {name for _, locs in rewrite.before for name in locs}
-    after_keys = [
-        book.key(graph, node)
-        for node in after.walk()
-        if any(value.hint in made for value in node.outputs) and (not node.loc or names & set(node.loc))
-    ]
     return {
         "number": rewrite.number,
         "rule": rewrite.rule,
         "at": rewrite.at,
         "ops": [op for op, _ in rewrite.before],
-        "before": [book.key(graph - 1, node) for node in nodes_before(rewrite, before)],
-        "after": after_keys,
+        "before": [book.key(graph - 1, node) for node in rewrite.nodes_before(before)],
+        "after": [book.key(graph, node) for node in rewrite.nodes_after(after)],
         "statements": rewrite.after,
     }
 
 
-def _names_made(statement: str) -> list[str]:
-    """The names of what a statement defines."""
-    found = []
-    for match in _MADE.finditer(statement.partition(" = ")[0]):
-        name = match[1]
-        found.append(name[1:-1] if name.startswith('"') else name)
-    return found
-
-
-def _pass_text(step: Step) -> str:
+def _pass_text(name: str) -> str:
     """The first paragraph about a pass; "" for one that is not known here."""
-    from ...ir.errors import UsageError
-    from ...passes.registry import Registry
-
     try:
-        doc = Registry().find(step.name).__doc__ or ""
+        doc = Registry(all_rule_sets()).find(name).__doc__ or ""
     except UsageError:  # of a plug-in or of a rule file of the user
         return ""
     return " ".join(doc.strip().split("\n\n")[0].split())

@@ -7,7 +7,7 @@ function readInk() {
   const get = (name) => style.getPropertyValue(name).trim();
   INK = {
     back: get("--back"), front: get("--front"), soft: get("--soft"), line: get("--line"), panel: get("--panel"),
-    accent: get("--accent"), edge: get("--edge"), box: get("--box"), group: get("--group"), title: get("--title"),
+    accent: get("--accent"), border: get("--border"), edge: get("--edge"), box: get("--box"), group: get("--group"), title: get("--title"),
     kinds: DATA.kinds.map((name) => get("--kind-" + name)),
     status: { added: get("--good"), removed: get("--bad"), changed: get("--warn") },
   };
@@ -99,12 +99,14 @@ class Drawing {
     const ctx = this.ctx;
     ctx.font = "10.5px " + FONT;
     ctx.textBaseline = "top";
-    const done = new Set();
+    const done = new Set(), taken = [];
     for (const s of layout.segments) {
       if (!s.starts || s.back || done.has(s.v) || !inside(view, x + s.x0, y + s.y0, 160)) continue;
       done.add(s.v);
       const type = shortType(typeOfValue(this.graph, s.v));
-      if (!type) continue;
+      const w = textWidth(type, ctx.font) + 6;
+      if (!type || taken.some((t) => Math.abs(t.y - s.y0) < 12 && s.x0 < t.x + t.w && t.x < s.x0 + w)) continue;
+      taken.push({ x: s.x0, y: s.y0, w });
       ctx.lineWidth = 3;
       ctx.strokeStyle = INK.back;
       ctx.strokeText(type, s.x0 + 5, s.y0 + 3);
@@ -122,9 +124,8 @@ class Drawing {
     ctx.globalAlpha = 0.5;
     ctx.fill();
     ctx.globalAlpha = 1;
-    const status = this.marks.scopes.get(scope.id);
     ctx.lineWidth = box.child === this.marks.selected ? 2.5 : 1;
-    ctx.strokeStyle = box.child === this.marks.selected ? INK.accent : status ? INK.status[mainly(status)] : INK.line;
+    ctx.strokeStyle = box.child === this.marks.selected ? INK.accent : INK.border;
     if (scope.kind === REGION) ctx.setLineDash([6, 3]);
     ctx.stroke();
     ctx.setLineDash([]);
@@ -137,13 +138,11 @@ class Drawing {
     if (room > size) ctx.fillText("▾ " + fitted(ctx, box.title, room - size * 1.4), x + PAD, y + TITLE / 2 + 2);
   }
 
+  /** From the border of an open scope to where its inside begins. */
   _borderPorts(box, x, y) {
-    if (this.zoom < DETAIL) return;
     const ctx = this.ctx;
-    ctx.fillStyle = INK.edge;
-    // From the border to where the inside begins.
-    ctx.strokeStyle = INK.edge;
-    ctx.lineWidth = 1;
+    ctx.fillStyle = ctx.strokeStyle = INK.edge;
+    ctx.lineWidth = Math.min(1.2, Math.max(0.7, 0.9 / this.zoom));
     ctx.beginPath();
     for (const px of box.tops.values()) line(ctx, x + px, y, y + box.dy);
     for (const px of box.bottoms.values()) line(ctx, x + px, y + box.dy + box.inner.h, y + box.h);
@@ -156,6 +155,7 @@ class Drawing {
       if (box.bottoms.has(v)) line(ctx, x + box.bottoms.get(v), y + box.dy + box.inner.h, y + box.h);
       ctx.stroke();
     }
+    if (this.zoom < DETAIL) return;
     for (const px of box.tops.values()) dot(ctx, x + px, y);
     for (const px of box.bottoms.values()) dot(ctx, x + px, y + box.h);
   }
@@ -192,7 +192,7 @@ class Drawing {
     this._heat(box, x, y, isScope ? this.graph.sumsOf(scope.id).seconds : record.cost ? record.cost[0] : 0);
     const chosen = box.child === marks.selected, hit = record && marks.hits.has(record.key);
     ctx.lineWidth = chosen ? 2.5 : status || hit ? 1.8 : 1;
-    ctx.strokeStyle = chosen || hit ? INK.accent : status ? INK.status[status] : INK.line;
+    ctx.strokeStyle = chosen || hit ? INK.accent : status ? INK.status[status] : INK.border;
     round(ctx, x, y, box.w, box.h, pill ? Math.min(14, box.h / 2) : isScope ? 7 : 4);
     ctx.stroke();
     this._words(box, x, y, isScope, counts);
@@ -213,11 +213,12 @@ class Drawing {
     const ctx = this.ctx;
     if (this.zoom < 0.16) return;
     ctx.textBaseline = "middle";
-    if (this.zoom < DETAIL) { // one word, as large as the box allows
-      const size = Math.min(12.5 / this.zoom, box.h * 0.6);
+    if (this.zoom < DETAIL) { // the title alone, as large as the box allows
+      const size = Math.min(11 / this.zoom, box.h * 0.7, (12.5 * (box.w - 12)) / textWidth(box.title, BOLD));
+      if (size * this.zoom < 5) return;
       ctx.font = "600 " + size + "px " + FONT;
       ctx.fillStyle = INK.front;
-      ctx.fillText(fitted(ctx, box.title, box.w - 10), x + 7, y + box.h / 2);
+      ctx.fillText(box.title, x + 8, y + box.h / 2);
       return;
     }
     ctx.font = BOLD;

@@ -8,7 +8,7 @@
 const GAP_X = 22, GAP_TRUNK = 9, GAP_Y = 30;
 
 /**
- * boxes: [{w, h, tops: Map(value -> offset) or null, bottoms: the same}]; edges: [{v, from, to}], places of boxes,
+ * boxes, in the order of the program: [{w, h, tops: Map(value -> offset) or null, bottoms: the same}]; edges: [{v, from, to}], places of boxes,
  * IN or OUT. Returns {w, h, x, y, segments, tops, bottoms}: tops and bottoms are where values cross the border.
  */
 function layered(boxes, edges) {
@@ -41,28 +41,47 @@ function network(boxes, edges) {
   return { vertices, links, ports };
 }
 
+/**
+ * Links within a cycle that go against the order of the boxes are turned around. A cycle comes from closing scopes of
+ * which each reads from the other; the order of boxes is that of the program.
+ */
 function breakCycles(vertices, links) {
+  const group = components(vertices, links);
+  for (const link of links) link.back = link.a !== link.b && group[link.a.id] === group[link.b.id] && link.a.id > link.b.id;
+}
+
+/** Strongly connected components (Tarjan 1972), without recursion: a number for each vertex. */
+function components(vertices, links) {
   const out = vertices.map(() => []);
-  for (const link of links) out[link.a.id].push(link);
-  const state = new Uint8Array(vertices.length);
-  for (const root of vertices) {
-    if (state[root.id]) continue;
+  for (const link of links) out[link.a.id].push(link.b.id);
+  const index = new Int32Array(vertices.length).fill(-1), low = new Int32Array(vertices.length), group = new Int32Array(vertices.length).fill(-1);
+  const open = [];
+  let count = 0;
+  for (const { id: root } of vertices) {
+    if (index[root] >= 0) continue;
     const stack = [[root, 0]];
-    state[root.id] = 1;
     while (stack.length) {
-      const top = stack[stack.length - 1];
-      const link = out[top[0].id][top[1]++];
-      if (!link) {
-        state[top[0].id] = 2;
-        stack.pop();
-      } else if (state[link.b.id] === 1) {
-        link.back = true;
-      } else if (!state[link.b.id]) {
-        state[link.b.id] = 1;
-        stack.push([link.b, 0]);
+      const top = stack[stack.length - 1], v = top[0];
+      if (top[1] === 0) {
+        index[v] = low[v] = count++;
+        open.push(v);
+      }
+      const w = out[v][top[1]++];
+      if (w !== undefined) {
+        if (index[w] < 0) stack.push([w, 0]);
+        else if (group[w] < 0) low[v] = Math.min(low[v], index[w]);
+        continue;
+      }
+      stack.pop();
+      if (stack.length) low[stack[stack.length - 1][0]] = Math.min(low[stack[stack.length - 1][0]], low[v]);
+      if (low[v] !== index[v]) continue;
+      for (let w2 = -1; w2 !== v; ) {
+        w2 = open.pop();
+        group[w2] = v;
       }
     }
   }
+  return group;
 }
 
 function assignLayers(net) {
@@ -102,6 +121,19 @@ function assignLayers(net) {
     if (cost <= gain) v.layer = target;
   }
   net.last = last;
+  mainPath(net, order, outs);
+}
+
+/** Marks the links of the longest paths between boxes: those that a reader follows. */
+function mainPath(net, order, outs) {
+  const above = new Map(), below = new Map();
+  const weight = (v) => (v.real ? 1 : 0);
+  for (const v of order) for (const [b] of outs[v.id]) above.set(b, Math.max(above.get(b) || 0, (above.get(v) || 0) + weight(v)));
+  for (const v of order.slice().reverse())
+    for (const [b] of outs[v.id]) below.set(v, Math.max(below.get(v) || 0, (below.get(b) || 0) + weight(b)));
+  const longest = Math.max(0, ...order.map((v) => (above.get(v) || 0) + weight(v) + (below.get(v) || 0)));
+  for (const link of net.links)
+    link.main = !link.back && (above.get(link.a) || 0) + weight(link.a) + weight(link.b) + (below.get(link.b) || 0) === longest;
 }
 
 /** Segments between neighbouring layers; a value goes down one trunk, and its readers branch off where they are. */
@@ -120,8 +152,9 @@ function addTrunks(net) {
       net.segments.push({ v: link.v, a: trunk[trunk.length - 1], b: dummy, back: link.back });
       trunk.push(dummy);
     }
-    net.segments.push({ v: link.v, a: trunk[b.layer - a.layer - 1], b, back: link.back });
+    net.segments.push({ v: link.v, a: trunk[b.layer - a.layer - 1], b, back: link.back, main: link.main });
   }
+  net.trunks = [...trunks.values()].filter((trunk) => trunk.length > 2);
   net.layers = Array.from({ length: net.last + 1 }, () => []);
   for (const v of net.vertices) {
     v.up = [];
@@ -181,14 +214,24 @@ function crossingsOf(net) {
   return total;
 }
 
-/** Where values meet a box: spread over its width in the order in which they come; given for an open scope. */
+/**
+ * Where values meet a box: spread over its width in the order in which they come, what is on the main path in the
+ * middle, so that this runs straight; given for an open scope.
+ */
 function placePorts(v) {
   const spread = (segments, end, fixed) => {
     const first = new Map();
-    for (const s of segments.slice().sort((p, q) => p[end].order - q[end].order)) if (!first.has(s.v)) first.set(s.v, first.size);
+    let main = null;
+    for (const s of segments.slice().sort((p, q) => p[end].order - q[end].order)) {
+      if (!first.has(s.v)) first.set(s.v, first.size);
+      if (s.main && main === null) main = first.get(s.v);
+    }
     const at = new Map();
-    for (const [value, place] of first)
-      at.set(value, fixed && fixed.has(value) ? fixed.get(value) : (v.w * (place + 1)) / (first.size + 1));
+    for (const [value, place] of first) {
+      let part = (place + 1) / (first.size + 1);
+      if (main !== null) part = place === main ? 0.5 : place < main ? (0.5 * (place + 1)) / (main + 1) : 0.5 + (0.5 * (place - main)) / (first.size - main);
+      at.set(value, fixed && fixed.has(value) ? fixed.get(value) : v.w * part);
+    }
     return at;
   };
   v.topAt = spread(v.up, "a", v.fixedTops);
@@ -228,9 +271,31 @@ function assignX(net) {
     for (let l = 1; l < layers.length; l++) pull(layers[l], true, round > 5);
     for (let l = layers.length - 2; l >= 0; l--) pull(layers[l], round > 5, true);
   }
+  for (const trunk of net.trunks) straighten(trunk.slice(1), layers);
 }
 
-const strength = (s) => (s.a.dummy && s.b.dummy ? 8 : s.a.dummy || s.b.dummy ? 2 : 1);
+/** Give the dummies of a trunk one place as far as their neighbours leave room, then the next ones another. */
+function straighten(dummies, layers) {
+  const room = (v) => {
+    const layer = layers[v.layer], before = layer[v.order - 1], after = layer[v.order + 1];
+    return [before ? before.x + apart(before, v) : -Infinity, after ? after.x - apart(v, after) : Infinity];
+  };
+  for (let first = 0; first < dummies.length; ) {
+    let [low, high] = room(dummies[first]), last = first + 1;
+    for (; last < dummies.length; last++) {
+      const [l, h] = room(dummies[last]);
+      if (Math.max(low, l) > Math.min(high, h)) break;
+      low = Math.max(low, l);
+      high = Math.min(high, h);
+    }
+    const run = dummies.slice(first, last);
+    const mean = run.reduce((sum, v) => sum + v.x, 0) / run.length;
+    for (const v of run) v.x = Math.min(high, Math.max(low, mean));
+    first = last;
+  }
+}
+
+const strength = (s) => (s.main ? 80 : s.a.dummy && s.b.dummy ? 8 : s.a.dummy || s.b.dummy ? 2 : 1);
 const apart = (a, b) => a.w + (a.real && b.real ? GAP_X : a.real || b.real ? (GAP_X + GAP_TRUNK) / 2 : GAP_TRUNK);
 
 /** Places nearest to the wishes (weighted squares) that keep order and separation. */
@@ -273,14 +338,15 @@ function routed(net) {
     const isEdge = l === 0 || l === layers.length - 1;
     if (isEdge && !layer.length) { tops.push(y); return; }
     tops.push(y);
-    y += tall[l] + (l + 1 < layers.length ? GAP_Y + Math.min(70, wide[l] / 9) : 0);
+    const gap = l === 0 || l === layers.length - 2 ? GAP_Y / 2 : GAP_Y; // less between a border and what is inside
+    y += tall[l] + (l + 1 < layers.length ? gap + Math.min(70, wide[l] / 9) : 0);
   });
   const bottom = (v) => tops[v.layer] + tall[v.layer];
   const drawn = segments.map((s) => {
     const x0 = s.a.x - left + s.a.bottomAt.get(s.v), x1 = s.b.x - left + s.b.topAt.get(s.v);
     return {
       v: s.v, back: s.back, ends: s.back ? !!s.a.real : !!s.b.real, starts: !!s.a.real,
-      x0, y0: tops[s.a.layer] + s.a.h, yb: bottom(s.a), x1, y1: tops[s.b.layer], y2: s.b.dummy ? bottom(s.b) : tops[s.b.layer],
+      x0, y0: s.a.real ? tops[s.a.layer] + s.a.h : bottom(s.a), yb: bottom(s.a), x1, y1: tops[s.b.layer], y2: s.b.dummy ? bottom(s.b) : tops[s.b.layer],
     };
   });
   const border = (side) => new Map([...net.ports[side]].map(([v, p]) => [v, p.x - left]));

@@ -45,6 +45,7 @@ class Page {
     this._load();
     this._listen();
     for (const pane of this.panes) pane.start();
+    if (this.mode === "steps" && this.index > 0) this._lookAtChanges();
     this._restore(wanted);
     document.documentElement.dataset.ready = "yes";
   }
@@ -225,7 +226,7 @@ class Page {
     }
     if (!open && scope === 0 && !before) this.open = new Set([0]);
     this._rearranged();
-    if (scope === 0) for (const pane of this.panes) open ? pane.fit() : pane.start();
+    if (scope === 0) for (const pane of this.panes) pane.start();
     else this.chooseScope(scope);
   }
 
@@ -250,7 +251,16 @@ class Page {
     const key = chosen && chosen.child !== undefined && !isScopeChild(chosen.child) ? chosen.child / 2 : null;
     const kept = key === null ? null : this.right.graph.byKey.get(key);
     if (kept) this.choose(kept);
-    else this._toHash();
+    else this._lookAtChanges();
+    this._toHash();
+  }
+
+  /** Bring what differs into sight, open scopes or not. */
+  _lookAtChanges() {
+    for (const pane of this.panes) {
+      const records = [...pane.marks.status.keys()].map((key) => pane.graph.byKey.get(key));
+      if (records.length) pane.lookAt(records);
+    }
   }
 
   _setBeside(on) {

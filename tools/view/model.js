@@ -44,6 +44,7 @@ class Graph {
     this.within = new Map(); // all records in a scope and in those inside it
     this.heads = new Map(); // of scopes that are nodes with regions: the node
     this._place();
+    this._sort();
     this._link();
     this._edges = null;
   }
@@ -69,6 +70,20 @@ class Graph {
         if (!this.within.has(s)) this.within.set(s, []);
         this.within.get(s).push(r);
       }
+    }
+  }
+
+  /** Children of a scope by where the middle one of their records stands. */
+  _sort() {
+    const place = new Map(this.records.map((r, i) => [r, i]));
+    const middle = (child) => {
+      if (!isScopeChild(child)) return place.get(this.byKey.get(child / 2));
+      const inside = this.within.get((child - 1) / 2);
+      return place.get(inside[inside.length >> 1]);
+    };
+    for (const [scope, list] of this.children) {
+      const at = new Map(list.map((child) => [child, middle(child)]));
+      this.children.set(scope, list.sort((a, b) => at.get(a) - at.get(b)));
     }
   }
 
@@ -135,16 +150,16 @@ class Graph {
   sumsOf(scope) {
     const known = this._sums || (this._sums = new Map());
     if (!known.has(scope)) {
-      const ops = new Map(), weights = new Set();
+      const ops = new Map(), weights = new Map();
       let nodes = 0, seconds = 0, flops = 0;
       for (const r of this.within.get(scope) || []) {
         if (r.kind === KIND.interface) continue;
         nodes++;
         ops.set(r.op, (ops.get(r.op) || 0) + 1);
         if (r.cost) { seconds += r.cost[0]; flops += r.cost[1]; }
-        for (const i of r.ins) if (i !== null && i < 0) weights.add(-1 - i);
+        for (const w of weightsOf(r)) weights.set(w.same, w.bytes);
       }
-      const bytes = [...weights].reduce((sum, w) => sum + DATA.weights[w].bytes, 0);
+      const bytes = [...weights.values()].reduce((sum, b) => sum + b, 0);
       const sorted = [...ops].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
       known.set(scope, { nodes, seconds, flops, bytes, ops: sorted });
     }
@@ -175,6 +190,12 @@ function compareGraphs(before, after) {
   return { left, right };
 }
 
+/** Weights are the same by what they hold, whatever they are called. */
+function sameOperand(a, b) {
+  if (a === b) return true;
+  return a !== null && b !== null && a < 0 && b < 0 && DATA.weights[-1 - a].same === DATA.weights[-1 - b].same;
+}
+
 /** In words, in what two records of one node differ. */
 function differences(a, b) {
   if (a === b) return [];
@@ -182,7 +203,7 @@ function differences(a, b) {
   if (a.op !== b.op) found.push("operator");
   if (a.attrs !== b.attrs) found.push("attributes");
   if (a.ins.length !== b.ins.length) found.push("operands");
-  else a.ins.forEach((v, i) => { if (v !== b.ins[i]) found.push("operand " + i); });
+  else a.ins.forEach((v, i) => { if (!sameOperand(v, b.ins[i])) found.push("operand " + i); });
   if (a.outs.length !== b.outs.length || a.outs.some(([, t], i) => t !== b.outs[i][1])) found.push("types");
   return found;
 }

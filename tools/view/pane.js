@@ -1,7 +1,7 @@
 // One graph in a window: camera, mouse, what lies under it, and the small map.
 "use strict";
 
-const NEAREST = 2.5, FARTHEST = 0.015, MAP_W = 168, MAP_H = 128;
+const NEAREST = 2.5, FARTHEST = 0.012, MAP_MOST = 150, MAP_LEAST = 46;
 
 class Pane {
   /** `host` hears select(pane, child), toggle(pane, scope), moved(pane). */
@@ -68,7 +68,7 @@ class Pane {
   /** Show a rectangle of the layout, not larger than it is; a tall graph begins at its top. */
   start() {
     const { w, h } = this.arrangement.root;
-    const zoom = Math.min(1, Math.max(0.35, Math.min((this.width - 60) / w, (this.height - 60) / h)));
+    const zoom = Math.min(1, Math.max(0.62, Math.min((this.width - 60) / w, (this.height - 60) / h)));
     const y = h * zoom > this.height - 60 ? 30 : (this.height - h * zoom) / 2;
     const inlet = this.graph.records.find((r) => r.kind === KIND.interface);
     const at = inlet && w * zoom > this.width - 60 ? this.arrangement.find(inlet) : null;
@@ -223,35 +223,39 @@ class Pane {
 
   // The small map
 
+  /** Graphs are tall: the map is as tall as the window allows, and as wide as the graph is then. */
+  _mapSize() {
+    const { w, h } = this.arrangement.root;
+    const most = Math.min(this.height * 0.6, 460), scale = Math.min(MAP_MOST / w, most / h);
+    const size = { scale, w: Math.max(MAP_LEAST, w * scale) + 8, h: Math.max(MAP_LEAST, h * scale) + 8 };
+    return { ...size, left: (size.w - w * scale) / 2, top: (size.h - h * scale) / 2 };
+  }
+
   _paintMap() {
-    const { w, h } = this.arrangement.root, { x, y, zoom } = this.camera;
-    const small = w * zoom < this.width * 1.02 && h * zoom < this.height * 1.02;
-    this.map.hidden = small;
-    if (small) return;
-    const scale = Math.min((MAP_W - 8) / w, (MAP_H - 8) / h), ratio = this.ratio;
+    const { w, h } = this.arrangement.root, { x, y, zoom } = this.camera, ratio = this.ratio;
+    this.map.hidden = w * zoom < this.width * 1.02 && h * zoom < this.height * 1.02;
+    if (this.map.hidden) return;
+    const size = this._mapSize();
     if (!this._mapped) {
       this._mapped = document.createElement("canvas");
-      this._mapped.width = MAP_W * ratio;
-      this._mapped.height = MAP_H * ratio;
+      this.map.width = this._mapped.width = Math.round(size.w * ratio);
+      this.map.height = this._mapped.height = Math.round(size.h * ratio);
+      this.map.style.width = size.w + "px";
+      this.map.style.height = size.h + "px";
       const ctx = this._mapped.getContext("2d");
-      ctx.scale(ratio, ratio);
-      ctx.translate((MAP_W - w * scale) / 2, (MAP_H - h * scale) / 2);
-      ctx.scale(scale, scale);
-      this._mapBoxes(ctx, this.arrangement.root, scale);
-    }
-    if (this.map.width !== this._mapped.width) {
-      this.map.width = this._mapped.width;
-      this.map.height = this._mapped.height;
+      ctx.setTransform(ratio * size.scale, 0, 0, ratio * size.scale, ratio * size.left, ratio * size.top);
+      this._mapBoxes(ctx, this.arrangement.root, size.scale);
     }
     const ctx = this.map.getContext("2d");
     ctx.setTransform(1, 0, 0, 1, 0, 0);
     ctx.clearRect(0, 0, this.map.width, this.map.height);
     ctx.drawImage(this._mapped, 0, 0);
     ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
-    const left = (MAP_W - w * scale) / 2 - (x / zoom) * scale, top = (MAP_H - h * scale) / 2 - (y / zoom) * scale;
     ctx.strokeStyle = INK.accent;
     ctx.lineWidth = 1.5;
-    ctx.strokeRect(left, top, (this.width / zoom) * scale, (this.height / zoom) * scale);
+    const part = size.scale / zoom;
+    const left = Math.max(1, size.left - x * part), right = Math.min(size.w - 1, size.left + (this.width - x) * part);
+    ctx.strokeRect(left, size.top - y * part, right - left, this.height * part);
   }
 
   _mapBoxes(ctx, layout, scale) {
@@ -271,8 +275,8 @@ class Pane {
   }
 
   _mapTo(e) {
-    const { w, h } = this.arrangement.root, scale = Math.min((MAP_W - 8) / w, (MAP_H - 8) / h), z = this.camera.zoom;
-    const x = (e.offsetX - (MAP_W - w * scale) / 2) / scale, y = (e.offsetY - (MAP_H - h * scale) / 2) / scale;
+    const size = this._mapSize(), z = this.camera.zoom;
+    const x = (e.offsetX - size.left) / size.scale, y = (e.offsetY - size.top) / size.scale;
     this.camera = { zoom: z, x: this.width / 2 - x * z, y: this.height / 2 - y * z };
     this.redraw();
   }

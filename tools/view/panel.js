@@ -78,7 +78,8 @@ class Panel {
   // Nodes
 
   _node(record) {
-    return link(record.kind === KIND.interface ? nodeName(record) : shortOp(record.op) + " " + shortened(nodeName(record), 60), () => this.host.choose(record), nodeName(record));
+    const name = record.kind === KIND.interface ? nodeName(record) : shortOp(record.op) + " " + tailOf(record);
+    return link(name, () => this.host.choose(record), nodeName(record));
   }
 
   /** A node; `twin` is what it is in the other graph, if it differs there. */
@@ -162,6 +163,16 @@ class Panel {
       section("As it is after the pass", after.length ? el("ul", {}, after.map((r) => el("li", {}, this._node(r)))) : ""),
     );
   }
+}
+
+/** The end of a long name, which tells nodes apart. */
+function tailOf(record) {
+  const name = record.names[0] && record.names[0].includes("/") ? record.names[0] : nodeName(record);
+  if (name.length <= 34) return name;
+  const parts = name.split("/");
+  let tail = parts.pop();
+  while (parts.length && tail.length + parts[parts.length - 1].length < 32) tail = parts.pop() + "/" + tail;
+  return "…" + (tail.length > 34 ? tail.slice(-34) : "/" + tail);
 }
 
 function secondsByOp(graph) {

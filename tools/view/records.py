@@ -9,7 +9,8 @@ what a loop begins with is an operand of its body's inputs, so that edges lead i
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import re
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from ...ir.core import Graph, Model, Node, Value
@@ -20,13 +21,17 @@ from ...ir.types import DTYPES
 from ...lowering.estimate import Estimate, NodeEstimate
 from .kinds import KINDS, kind_of
 from .pairing import Pairs
-from .scopes import Path, Scopes
-from .weights import described, span_of
+from .scopes import Path, Scopes, common
+from .weights import described
 
 SCOPE, PART, NODE, REGION = range(4)
 """Kinds of scope: from names, cut by `parts`, a node that has regions, and one of those regions."""
 
+MANY = 12
+"""Inputs and outputs of a model beyond which those that one scope alone has to do with are shown in there."""
+
 _CODES = {dtype.onnx: dtype.name for dtype in DTYPES}
+_UNKNOWN = re.compile(r"\?\d+")
 _FIRST_STATE = {"Loop": 2, "Scan": 0, "SequenceMap": 0}
 """Where operands of a node begin that are inputs of its body, at the place of the first."""
 _DROPPED = {"Loop": 1}
@@ -56,13 +61,15 @@ class Table:
 
 
 class Book:
-    """Collects graphs; `to_json` is what the page reads."""
+    """Collects graphs; `to_json` is what the page reads. `same_weight` is equal for weights that count as one."""
 
-    def __init__(self) -> None:
+    def __init__(self, same_weight: Callable[[Tensor], Hashable]) -> None:
+        self.same_weight = same_weight
         self.ops, self.types, self.attributes, self.names = Table(), Table(), Table(), Table()
         self.scopes, self.values, self.weights, self.records = Table(), Table(), Table(), Table()
+        self.contents = Table()  # of weights, each once, whatever they are called
         self.graphs: list[dict[str, Any]] = []
-        self._scopes = Scopes()
+        self.finder = Scopes()
         self._keys = 0
         self._key_of: list[dict[Node, int]] = []  # of the nodes of each graph
         self._ends: dict[Hashable, int] = {}  # keys of inputs and outputs, by where they are
@@ -86,7 +93,7 @@ class Book:
                 keys[node] = self._new_key() if earlier is None else earlier
         self._key_of.append(keys)
         costs = {} if estimate is None else {each.node: each for each in estimate.nodes}
-        runs = _Writer(self, model, keys, costs, self._scopes).runs()
+        runs = _Writer(self, model, keys, costs).runs()
         self.graphs.append({"runs": runs, **facts})
 
     def end_key(self, place: Hashable) -> int:
@@ -104,9 +111,9 @@ class _Writer:
     """Writes the records of one graph."""
 
     def __init__(
-        self, book: Book, model: Model, keys: dict[Node, int], costs: dict[Node, NodeEstimate], scopes: Scopes
+        self, book: Book, model: Model, keys: dict[Node, int], costs: dict[Node, NodeEstimate]
     ) -> None:
-        self.book, self.model, self.keys, self.costs, self.finder = book, model, keys, costs, scopes
+        self.book, self.model, self.keys, self.costs = book, model, keys, costs
         self.values: dict[Value, int] = {}
         self.printer = Printer(TypeNames(), "digest", strict=False)
         self.numbers: list[int] = []
@@ -125,11 +132,14 @@ class _Writer:
 
     def _graph(self, graph: Graph, scope: int, place: Hashable, around: Node | None) -> None:
         """A graph and, behind each node, its regions. Regions nest as deep as their author wrote them."""
+        paths = self.book.finder.of(graph)
+        many = len(graph.inputs) + len(graph.outputs) > MANY and around is None
         for index, (name, value) in enumerate(zip(graph.input_names, graph.inputs)):
             key = self.book.end_key((place, "input", name if around is None else index))
             self.values[value] = self.book.values.number((key, 0), [key, 0, name])
-            self._record(key, "Input", scope, self._begins_with(around, index), [value], [], [name])
-        paths = self.finder.of(graph)
+            readers = [graph.enclosing_node(user) for user in value.users if user is not graph.ret] if many else []
+            inside = self._scope(scope, common(paths[node] for node in readers if node is not None))
+            self._record(key, "Input", inside, self._begins_with(around, index), [value], [], [name])
         for node in graph:
             inside = self._scope(scope, paths[node])
             self._node(node, inside)
@@ -142,7 +152,8 @@ class _Writer:
             key = self.book.end_key((place, "output", name if around is None else index))
             made = index - _DROPPED.get(around.op.name, 0) if around is not None else -1
             results = [around.outputs[made]] if around is not None and 0 <= made < len(around.outputs) else []
-            self._record(key, "Output", scope, [value], results, [], [name])
+            inside = self._scope(scope, paths.get(value.producer, ()) if many and value.producer is not None else ())
+            self._record(key, "Output", inside, [value], results, [], [name])
 
     def _begins_with(self, around: Node | None, index: int) -> list[Value | None]:
         """The operand of a loop that one input of its body is at first."""
@@ -178,7 +189,7 @@ class _Writer:
             book.ops.number((op, kind)),
             scope,
             [self._operand(value) for value in operands],
-            [[self.values[value], book.types.number(str(value.type or "?"))] for value in results],
+            [[self.values[value], book.types.number(_type_text(value))] for value in results],
             book.attributes.number(tuple(shown)),
             [book.names.number(name) for name in names],
             cost,
@@ -190,10 +201,11 @@ class _Writer:
             return None
         if value.const is None:
             return self.values[value]
-        book, span = self.book, span_of(value.const)
-        number = book.weights.get(span)
+        book, tensor = self.book, value.const
+        same = book.contents.number((tensor.dtype.name, tensor.shape, book.same_weight(tensor)))
+        number = book.weights.get((same, value.hint))
         if number is None:
-            number = book.weights.number(span, described(value.const, value.hint))
+            number = book.weights.number((same, value.hint), {**described(tensor, value.hint), "same": same})
         return -1 - number
 
     def _attribute(self, name: str, value: Any) -> str:
@@ -206,3 +218,8 @@ class _Writer:
         """[seconds, operations, bytes, what bounds it], or 0 where nothing is known or nothing is done."""
         found = self.costs.get(node)
         return 0 if found is None else [float(f"{found.seconds:.3g}"), found.flops, found.bytes, found.bound]
+
+
+def _type_text(value: Value) -> str:
+    """A type with a bare ? for every dimension that nothing is known of, whatever its number in this graph."""
+    return _UNKNOWN.sub("?", str(value.type)) if value.type is not None else "?"

@@ -21,6 +21,7 @@ Path = tuple[str, ...]
 
 NAMED = 0.5  # the share of nodes with a scope of their own from which on the names of weights are not asked
 _NUMBER = re.compile(r"\d+\Z")
+_NOWHERE = "_empty_nn_module_stack_from_metadata_hook"  # torch's word for a node that belongs to no module
 _META = "pkg.torch.onnx.name_scopes"
 
 
@@ -52,7 +53,7 @@ def scope_in_meta(meta: Mapping[str, str] | None) -> Path | None:
         names = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or names[:1] == [_NOWHERE]:
         return None
     path: list[str] = []
     around = ""
