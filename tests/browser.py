@@ -25,10 +25,10 @@ from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome-headless-shell")
 _FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --hide-scrollbars --force-color-profile=srgb --remote-debugging-pipe "
-    "--force-device-scale-factor=1 --disable-dev-shm-usage"
-).split()
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--force-color-profile=srgb",
+    "--force-device-scale-factor=1", "--disable-dev-shm-usage", "--remote-debugging-pipe",
+)  # fmt: skip
 PATIENCE = 60.0  # seconds for one answer
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ...ir.clone import clone_model
@@ -22,6 +24,9 @@ from .pairing import pairs_of_dumps, pairs_of_models
 from .records import Book
 from .rule_texts import rule_text, short_place
 from .weights import span_of
+
+_SOURCES = re.compile(r'  !"(?:[^"\\]|\\.)*"')  # behind a statement: where it comes from, which the page shows elsewhere
+
 
 def of_models(models: Sequence[tuple[str, Model]], target: Target) -> dict[str, Any]:
     """One model, or two beside each other: paths and models."""
@@ -99,7 +104,7 @@ def _estimate(model: Model, target: Target) -> tuple[Estimate, list[str]]:
     assumed = assume(copy)
     estimate = estimate_model(copy, target)
     of = dict(zip(copy.graph.walk(), model.graph.walk()))
-    estimate.nodes = [type(each)(of[each.node], each.seconds, each.flops, each.bytes, each.bound) for each in estimate.nodes]
+    estimate.nodes = [replace(each, node=of[each.node]) for each in estimate.nodes]
     return estimate, assumed
 
 
@@ -116,7 +121,7 @@ def _rewrite(
         "ops": [op for op, _ in rewrite.before],
         "before": [book.key(graph - 1, node) for node in rewrite.nodes_before(before)],
         "after": [book.key(graph, node) for node in rewrite.nodes_after(after)],
-        "statements": rewrite.after,
+        "statements": [book.names.number(_SOURCES.sub("", text)) for text in rewrite.after],
     }
 
 

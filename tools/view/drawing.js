@@ -16,7 +16,10 @@ function readInk() {
 const DETAIL = 0.42, LABELS = 0.75; // zoom from which on rows, and types on edges, can be read
 
 class Drawing {
-  /** marks: {status(record), statusOf(scope), values: Set, selected: child, hits: Set of keys, heat} */
+  /**
+   * marks: status of keys, counts of scopes, values (read or made by the selected child, made by it), selected (a
+   * child), hits (keys), total (seconds of the graph).
+   */
   constructor(ctx, graph, marks) {
     this.ctx = ctx;
     this.graph = graph;
@@ -75,14 +78,21 @@ class Drawing {
     ctx.setLineDash([]);
     ctx.globalAlpha = 1;
     if (this.zoom > DETAIL) this._arrows(layout, view, x, y);
-    if (marked.length) {
+    // What the selected one makes stands out more than what it reads, which others may read as well.
+    for (const [values, alpha] of [[this.marks.values, 0.55], [this.marks.made, 1]]) {
+      const path = new Path2D(), ends = [];
+      for (const s of marked) {
+        if (!values.has(s.v)) continue;
+        trace(path, s);
+        if (s.ends) ends.push(s);
+      }
+      ctx.globalAlpha = alpha;
       ctx.strokeStyle = ctx.fillStyle = INK.accent;
       ctx.lineWidth = Math.max(2, 1.6 / this.zoom);
-      const path = new Path2D();
-      for (const s of marked) trace(path, s);
       ctx.stroke(path);
-      for (const s of marked) if (s.ends) arrow(ctx, s.x1, s.y1);
+      for (const s of ends) arrow(ctx, s.x1, s.y1);
     }
+    ctx.globalAlpha = 1;
     if (this.zoom > LABELS) this._types(layout, view, x, y);
     ctx.restore();
   }
@@ -240,7 +250,7 @@ class Drawing {
 
   _badge(box, x, y, counts) {
     const ctx = this.ctx;
-    const text = [["added", "+"], ["removed", "−"], ["changed", "~"]].filter(([s]) => counts[s]).map(([s, mark]) => mark + counts[s]).join(" ");
+    const text = [["added", "+"], ["removed", "−"], ["changed", "Δ"]].filter(([s]) => counts[s]).map(([s, mark]) => mark + counts[s]).join(" ");
     ctx.font = "600 10.5px " + FONT;
     const w = ctx.measureText(text).width + 10;
     round(ctx, x + box.w - w - 4, y - 8, w, 16, 8);

@@ -59,7 +59,8 @@ def rewrites_of(folder: str) -> dict[int, list[Rewrite]]:
                     said = json.loads(line)
                     found[said["dump"]].append(_rewrite(said))
                 except (ValueError, KeyError, TypeError) as error:
-                    raise FormatError(f"no rewrite of a trace: {error!r}", source=trace, place=f"line {place}") from None
+                    said = f"no rewrite of a trace: {error!r}"
+                    raise FormatError(said, source=trace, place=f"line {place}") from None
     return found
 
 

@@ -7,14 +7,13 @@ from ...ir.ops.cost_table import ALIASES, MATRIX_UNITS
 from ...ir.ops.traits import ELEMENTWISE, MOVEMENT, REDUCTION, VIEW
 
 KINDS = ("product", "elementwise", "reduction", "movement", "quantization", "control", "other", "interface")
-_NORMS = frozenset(
-    """
-    Softmax LogSoftmax LayerNormalization RMSNormalization GroupNormalization BatchNormalization InstanceNormalization
-    LpNormalization MeanVarianceNormalization Hardmax CumSum TopK GlobalAveragePool GlobalMaxPool AveragePool MaxPool
-    com.microsoft::SkipLayerNormalization com.microsoft::SkipSimplifiedLayerNormalization
-    com.microsoft::EmbedLayerNormalization SimplifiedLayerNormalization
-    """.split()
-)
+_NORMS = frozenset((
+    "Softmax", "LogSoftmax", "Hardmax", "LayerNormalization", "RMSNormalization", "GroupNormalization",
+    "BatchNormalization", "InstanceNormalization", "LpNormalization", "MeanVarianceNormalization", "CumSum", "TopK",
+    "AveragePool", "MaxPool", "GlobalAveragePool", "GlobalMaxPool", "SimplifiedLayerNormalization",
+    "com.microsoft::SkipLayerNormalization", "com.microsoft::SkipSimplifiedLayerNormalization",
+    "com.microsoft::EmbedLayerNormalization",
+))  # fmt: skip
 
 
 def kind_of(op: Op, has_regions: bool) -> str:

@@ -295,7 +295,7 @@ function straighten(dummies, layers) {
   }
 }
 
-const strength = (s) => (s.main ? 80 : s.a.dummy && s.b.dummy ? 8 : s.a.dummy || s.b.dummy ? 2 : 1);
+const strength = (s) => (s.main ? 400 : s.a.dummy && s.b.dummy ? 8 : s.a.dummy || s.b.dummy ? 2 : 1);
 const apart = (a, b) => a.w + (a.real && b.real ? GAP_X : a.real || b.real ? (GAP_X + GAP_TRUNK) / 2 : GAP_TRUNK);
 
 /** Places nearest to the wishes (weighted squares) that keep order and separation. */

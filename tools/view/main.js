@@ -98,6 +98,7 @@ class Page {
       const marks = pane.marks;
       marks.selected = null;
       marks.values = new Set();
+      marks.made = new Set();
       marks.hits = this.hits;
       if (chosen && chosen.child !== undefined) this._markOne(pane, chosen.child);
       pane.changed();
@@ -111,12 +112,16 @@ class Page {
       const record = graph.byKey.get(child / 2);
       if (!record) return;
       marks.selected = child;
-      for (const v of [...record.ins, ...record.outs.map(([v]) => v)]) if (v !== null && v >= 0) marks.values.add(v);
+      marks.made = new Set(record.outs.map(([v]) => v));
+      marks.values = new Set([...record.ins.filter((v) => v !== null && v >= 0), ...marks.made]);
     } else {
       const scope = (child - 1) / 2;
       if (!graph.within.has(scope)) return;
       marks.selected = child;
-      for (const { v, from, to } of graph.edgesIn(SCOPES[scope].parent)) if (from === child || to === child) marks.values.add(v);
+      for (const { v, from, to } of graph.edgesIn(SCOPES[scope].parent)) {
+        if (from === child) marks.made.add(v);
+        if (from === child || to === child) marks.values.add(v);
+      }
     }
   }
 
@@ -306,7 +311,7 @@ class Page {
     if (e.ctrlKey || e.metaKey || e.altKey || /^(INPUT|TEXTAREA)$/.test(e.target.tagName) && e.target.type !== "checkbox") return;
     const centre = (pane, factor) => pane.zoomAt(pane.width / 2, pane.height / 2, factor);
     const actions = {
-      "/": () => byId("find").focus(), "?": () => byId("keys").showModal(),
+      "/": () => byId("find").select(), "?": () => byId("keys").showModal(),
       Escape: () => { this.hits = new Set(); this.select(this.right, null); },
       ArrowLeft: () => this.step(this.index - 1), ArrowRight: () => this.step(this.index + 1),
       ArrowUp: () => this._along(-1), ArrowDown: () => this._along(1),

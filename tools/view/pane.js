@@ -14,7 +14,7 @@ class Pane {
     this.caption = element.querySelector(".caption");
     this.ctx = this.canvas.getContext("2d");
     this.camera = { x: 0, y: 0, zoom: 1 };
-    this.marks = { status: new Map(), scopes: new Map(), values: new Set(), selected: null, hits: new Set(), total: 0 };
+    this.marks = { status: new Map(), scopes: new Map(), values: new Set(), made: new Set(), selected: null, hits: new Set(), total: 0 };
     this.frames = 0;
     this._listen();
   }
@@ -233,7 +233,7 @@ class Pane {
 
   _paintMap() {
     const { w, h } = this.arrangement.root, { x, y, zoom } = this.camera, ratio = this.ratio;
-    this.map.hidden = w * zoom < this.width * 1.02 && h * zoom < this.height * 1.02;
+    this.map.hidden = w * zoom < this.width * 1.5 && h * zoom < this.height * 1.5;
     if (this.map.hidden) return;
     const size = this._mapSize();
     if (!this._mapped) {

@@ -159,7 +159,7 @@ class Panel {
       rule && rule.text ? el("pre", { id: "rule-text" }, rule.text) : "",
       rule && !rule.text ? el("p", { class: "soft" }, "the file of the rule is not here any more") : "",
       section("Took", before.length ? el("ul", {}, before.map((r) => el("li", {}, this._node(r)))) : el("p", { class: "soft" }, rewrite.ops.map(shortOp).join(", ") + ", made within the pass")),
-      section("Gave", rewrite.statements.length ? el("pre", { class: "wrap" }, rewrite.statements.map((t) => t.replace(/ {2}!".*$/, "")).join("\n\n")) : el("p", { class: "soft" }, "no new node")),
+      section("Gave", rewrite.statements.length ? el("pre", { class: "wrap" }, rewrite.statements.map((t) => DATA.names[t]).join("\n\n")) : el("p", { class: "soft" }, "no new node")),
       section("As it is after the pass", after.length ? el("ul", {}, after.map((r) => el("li", {}, this._node(r)))) : ""),
     );
   }

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import Any
 
 from ...ir.core import Graph, Model, Node, Value
+from ...ir.tensor import Tensor
 from ...ir.text.names import TypeNames
 from ...ir.text.printer import Printer
-from ...ir.tensor import Tensor
 from ...ir.types import DTYPES
+from ...ir.walk import traverse
 from ...lowering.estimate import Estimate, NodeEstimate
 from .kinds import KINDS, kind_of
 from .pairing import Pairs
@@ -32,12 +34,11 @@ MANY = 12
 
 _CODES = {dtype.onnx: dtype.name for dtype in DTYPES}
 _UNKNOWN = re.compile(r"\?\d+")
-_FIRST_STATE = {"Loop": 2, "Scan": 0, "SequenceMap": 0}
-"""Where operands of a node begin that are inputs of its body, at the place of the first."""
+_OWN = {"Loop": 1, "Scan": 0, "SequenceMap": 0}
+"""How many inputs of a body, the first ones, are its own (the number of the round); the others begin as the operands of
+the node at the same places."""
 _DROPPED = {"Loop": 1}
 """How many results of a body, the first ones, are none of the node."""
-_STATEFUL = {"Loop": 2}
-"""How many inputs of a body, the first ones, are no operands of the node."""
 
 
 class Table:
@@ -107,6 +108,17 @@ class Book:
         return self._keys - 1
 
 
+@dataclass
+class _Open:
+    """A graph that is being written: the scope that it is, where it is, the scopes of its nodes."""
+
+    graph: Graph
+    scope: int
+    place: Hashable
+    paths: dict[Node, Path]
+    many: bool  # inputs and outputs go where they are used
+
+
 class _Writer:
     """Writes the records of one graph."""
 
@@ -120,8 +132,15 @@ class _Writer:
 
     def runs(self) -> list[list[int]]:
         """Record numbers as [first, count] of numbers that follow each other."""
-        root = self.book.scopes.number((-1, "", SCOPE))
-        self._graph(self.model.graph, root, "main", None)
+        around: list[_Open] = []
+        for item in traverse(self.model.graph):
+            if item is None:
+                self._outputs(around.pop())
+            elif isinstance(item, Graph):
+                around.append(self._opened(item, around[-1] if around else None))
+                self._inputs(around[-1])
+            else:
+                self._node(item, self._scope(around[-1].scope, around[-1].paths[item]))
         found: list[list[int]] = []
         for number in self.numbers:
             if found and sum(found[-1]) == number:
@@ -130,37 +149,41 @@ class _Writer:
                 found.append([number, 1])
         return found
 
-    def _graph(self, graph: Graph, scope: int, place: Hashable, around: Node | None) -> None:
-        """A graph and, behind each node, its regions. Regions nest as deep as their author wrote them."""
+    def _opened(self, graph: Graph, outer: _Open | None) -> _Open:
         paths = self.book.finder.of(graph)
-        many = len(graph.inputs) + len(graph.outputs) > MANY and around is None
+        if outer is None or graph.parent is None:
+            root = self.book.scopes.number((-1, "", SCOPE))
+            return _Open(graph, root, "main", paths, len(graph.inputs) + len(graph.outputs) > MANY)
+        node = graph.parent
+        inside, key = self._scope(outer.scope, outer.paths[node]), self.keys[node]
+        box = self.book.scopes.number((inside, key, NODE), [inside, node.op.key, NODE, key])
+        name = next(name for name, region in node.regions.items() if region is graph)
+        return _Open(graph, self.book.scopes.number((box, name, REGION)), (key, name), paths, False)
+
+    def _inputs(self, within: _Open) -> None:
+        graph = within.graph
         for index, (name, value) in enumerate(zip(graph.input_names, graph.inputs)):
-            key = self.book.end_key((place, "input", name if around is None else index))
+            key = self.book.end_key((within.place, "input", index if graph.parent else name))
             self.values[value] = self.book.values.number((key, 0), [key, 0, name])
-            readers = [graph.enclosing_node(user) for user in value.users if user is not graph.ret] if many else []
-            inside = self._scope(scope, common(paths[node] for node in readers if node is not None))
-            self._record(key, "Input", inside, self._begins_with(around, index), [value], [], [name])
-        for node in graph:
-            inside = self._scope(scope, paths[node])
-            self._node(node, inside)
-            if node.regions:
-                key = self.keys[node]
-                box = self.book.scopes.number((inside, key, NODE), [inside, node.op.key, NODE, key])
-                for name, region in node.regions.items():
-                    self._graph(region, self.book.scopes.number((box, name, REGION)), (key, name), node)
+            users = [graph.enclosing_node(user) for user in value.users if within.many and user is not graph.ret]
+            inside = self._scope(within.scope, common(within.paths[node] for node in users if node is not None))
+            self._record(key, "Input", inside, self._begins_with(graph.parent, index), [value], [], [name])
+
+    def _outputs(self, within: _Open) -> None:
+        graph, around = within.graph, within.graph.parent
         for index, (name, value) in enumerate(zip(graph.output_names, graph.outputs)):
-            key = self.book.end_key((place, "output", name if around is None else index))
+            key = self.book.end_key((within.place, "output", index if around else name))
             made = index - _DROPPED.get(around.op.name, 0) if around is not None else -1
             results = [around.outputs[made]] if around is not None and 0 <= made < len(around.outputs) else []
-            inside = self._scope(scope, paths.get(value.producer, ()) if many and value.producer is not None else ())
+            maker = value.producer if within.many else None
+            inside = self._scope(within.scope, within.paths[maker] if maker is not None else ())
             self._record(key, "Output", inside, [value], results, [], [name])
 
     def _begins_with(self, around: Node | None, index: int) -> list[Value | None]:
         """The operand of a loop that one input of its body is at first."""
-        if around is None or around.op.name not in _FIRST_STATE or index < _STATEFUL.get(around.op.name, 0):
+        if around is None or index < _OWN.get(around.op.name, index + 1) or index >= len(around.inputs):
             return []
-        operand = index - _STATEFUL.get(around.op.name, 0) + _FIRST_STATE[around.op.name]
-        return [around.inputs[operand]] if operand < len(around.inputs) else []
+        return [around.inputs[index]]
 
     def _scope(self, scope: int, path: Path) -> int:
         for name in path:

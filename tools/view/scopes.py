@@ -158,7 +158,7 @@ def _spread(nodes: list[Node], known: dict[Node, Path]) -> dict[Node, Path]:
 
 def _tidied(nodes: list[Node], found: dict[Node, Path]) -> dict[Node, Path]:
     """Without what says nothing: a beginning that all share, scopes of one node, scopes that hold one scope alone."""
-    shared = len(common(found[node] for node in nodes))
+    shared = len(common(found[node] for node in nodes if found[node]))
     paths = [found[node][shared:] for node in nodes]
     sizes = Counter(path[:depth] for path in paths for depth in range(1, len(path) + 1))
     short: dict[Path, Path] = {}

@@ -57,7 +57,7 @@ class Search {
     this.list.replaceChildren(
       el("p", { class: "soft" }, this.input.value.trim() ? plural(records.length, "node") : "operator, name, type, attribute or weight"),
       ...records.slice(0, MOST_FOUND).map((r, i) => el("button", { class: "found", onpointerdown: (e) => { e.preventDefault(); this._choose(i); } },
-        el("i", { class: "kind", style: "background:var(--kind-" + DATA.kinds[r.kind] + ")" }), el("b", {}, shortOp(r.op)), " ", nodeName(r),
+        el("i", { class: "kind", style: "background:var(--kind-" + DATA.kinds[r.kind] + ")" }), el("b", {}, shortOp(r.op)), el("span", {}, tailOf(r)),
         el("span", { class: "soft" }, scopeName(r.scope)))));
     this.list.hidden = false;
     this.host.found(records);

@@ -1,4 +1,4 @@
-"""Weights as a page shows them: small ones by their elements, others by statistics. Values of large ones are not kept."""
+"""Weights as a page shows them: small ones by their elements, others by statistics alone."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ def span_of(tensor: Tensor) -> Hashable:
 def described(tensor: Tensor, name: str) -> dict[str, Any]:
     """A weight for the page: name, shape, element type and bytes, with `text` (its elements) or `stats`.
 
-    Statistics are of the finite elements: smallest, largest, mean, standard deviation, the share of zeros, and counts of
-    `BINS` equal bins between the smallest and the largest. `of` is how many elements were looked at where not all were.
+    Statistics are of the finite elements: smallest, largest, mean, standard deviation, the share of zeros, and counts
+    of `BINS` equal bins between the smallest and the largest, those of `DRAWN` elements at most. `of` is how many
+    elements were looked at where not all were.
     """
     found: dict[str, Any] = {
         "name": name, "shape": list(tensor.shape), "dtype": tensor.dtype.name, "bytes": tensor.stored_bytes,
