@@ -183,7 +183,7 @@ function initiallyOpen(graph) {
   while (waiting.length) {
     const scope = (waiting.shift() - 1) / 2;
     const inside = graph.children.get(scope) || [];
-    const tooMany = seen < FEW_BOXES ? 2 * MOST_BOXES : MOST_BOXES;
+    const tooMany = seen < FEW_BOXES ? 3 * MOST_BOXES : MOST_BOXES;
     if (seen + inside.length - 1 > tooMany) continue;
     seen += inside.length - 1;
     open.add(scope);

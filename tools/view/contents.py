@@ -25,7 +25,7 @@ from .records import Book
 from .rule_texts import rule_text, short_place
 from .weights import span_of
 
-_SOURCES = re.compile(r'  !"(?:[^"\\]|\\.)*"')  # behind a statement: where it comes from, which the page shows elsewhere
+_SOURCES = re.compile(r'  !"(?:[^"\\]|\\.)*"')  # what a statement comes from, behind it
 
 
 def of_models(models: Sequence[tuple[str, Model]], target: Target) -> dict[str, Any]:

@@ -88,7 +88,7 @@ class Drawing {
       }
       ctx.globalAlpha = alpha;
       ctx.strokeStyle = ctx.fillStyle = INK.accent;
-      ctx.lineWidth = Math.max(2, 1.6 / this.zoom);
+      ctx.lineWidth = Math.max(alpha < 1 ? 1.5 : 2, (alpha < 1 ? 1.1 : 1.6) / this.zoom);
       ctx.stroke(path);
       for (const s of ends) arrow(ctx, s.x1, s.y1);
     }

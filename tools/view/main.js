@@ -172,7 +172,7 @@ class Page {
     this.select(pane, scopeChild(scope));
     for (const each of this.panes) {
       const found = each.arrangement.findScope(scope);
-      if (found) each.frame({ x: found.x - 40, y: found.y - 40, w: found.box.w + 80, h: found.box.h + 80 });
+      if (found) each.frame({ x: found.x - 40, y: found.y - 40, w: found.box.w + 80, h: found.box.h + 80 }, 1, 0.45);
     }
   }
 

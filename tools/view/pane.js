@@ -65,7 +65,7 @@ class Pane {
     this.frame({ x: 0, y: 0, w, h });
   }
 
-  /** Show a rectangle of the layout, not larger than it is; a tall graph begins at its top. */
+  /** Where a page begins: the upper end of the graph, so large that it can be read. */
   start() {
     const { w, h } = this.arrangement.root;
     const zoom = Math.min(1, Math.max(0.62, Math.min((this.width - 60) / w, (this.height - 60) / h)));
@@ -77,9 +77,11 @@ class Pane {
     this.redraw();
   }
 
-  frame(rect, most = 1) {
-    const zoom = Math.max(FARTHEST, Math.min(most, (this.width - 80) / Math.max(1, rect.w), (this.height - 80) / Math.max(1, rect.h)));
-    this.moveTo({ zoom, x: this.width / 2 - (rect.x + rect.w / 2) * zoom, y: this.height / 2 - (rect.y + rect.h / 2) * zoom });
+  /** Show a rectangle of the layout; of one that is too large for a zoom of `least`, the upper end. */
+  frame(rect, most = 1, least = FARTHEST) {
+    const fitting = Math.min(most, (this.width - 40) / Math.max(1, rect.w), (this.height - 40) / Math.max(1, rect.h));
+    const zoom = Math.max(least, fitting), y = fitting < least ? 20 - rect.y * zoom : this.height / 2 - (rect.y + rect.h / 2) * zoom;
+    this.moveTo({ zoom, x: this.width / 2 - (rect.x + rect.w / 2) * zoom, y });
   }
 
   moveTo(target) {
@@ -226,7 +228,7 @@ class Pane {
   /** Graphs are tall: the map is as tall as the window allows, and as wide as the graph is then. */
   _mapSize() {
     const { w, h } = this.arrangement.root;
-    const most = Math.min(this.height * 0.6, 460), scale = Math.min(MAP_MOST / w, most / h);
+    const most = Math.min(this.height * 0.6, 460), scale = Math.min(Math.min(MAP_MOST, this.width * 0.14) / w, most / h);
     const size = { scale, w: Math.max(MAP_LEAST, w * scale) + 8, h: Math.max(MAP_LEAST, h * scale) + 8 };
     return { ...size, left: (size.w - w * scale) / 2, top: (size.h - h * scale) / 2 };
   }

@@ -71,7 +71,7 @@ class Panel {
     const { left, right } = compareGraphs(other, graph);
     for (const s of left.values()) if (s === "removed") counts.removed++;
     for (const s of right.values()) counts[s]++;
-    return facts([["beside it", [["added", "only here"], ["removed", "only there"], ["changed", "changed"]].map(([k, said]) =>
+    return facts([["differs", [["added", "only here"], ["removed", "only there"], ["changed", "changed"]].map(([k, said]) =>
       el("span", { class: k }, counts[k] + " " + said + "  "))]]);
   }
 

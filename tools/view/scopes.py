@@ -81,6 +81,13 @@ def common(paths: Iterable[Path]) -> Path:
     return found or ()
 
 
+def joined(paths: list[Path]) -> Path:
+    """Where a node is that came from nodes of several scopes: in the innermost of scopes within each other, else in the
+    one that is around all."""
+    deepest = max(paths, key=len)
+    return deepest if all(path == deepest[: len(path)] for path in paths) else common(paths)
+
+
 class Scopes:
     """Finds the scopes of graphs that follow each other, or stand side by side, so that they agree."""
 
@@ -101,11 +108,11 @@ class Scopes:
                 for name in node.loc:
                     self._known.setdefault(name, found[node])
             return found
-        return _spread(nodes, {node: path for node, path in inherited.items() if path is not None})
+        return cut(nodes, _spread(nodes, {node: path for node, path in inherited.items() if path is not None}))
 
     def _inherited(self, node: Node) -> Path | None:
         paths = [self._known[name] for name in node.loc if name in self._known]
-        return common(paths) if paths else None
+        return joined(paths) if paths else None
 
 
 def _own(nodes: list[Node]) -> dict[Node, Path]:
@@ -113,7 +120,7 @@ def _own(nodes: list[Node]) -> dict[Node, Path]:
     found: dict[Node, Path] = {}
     for node in nodes:
         paths = [path for name in node.loc if (path := scope_in_name(name)) is not None]
-        path = common(paths) if paths else scope_in_meta(node.meta)
+        path = joined(paths) if paths else scope_in_meta(node.meta)
         if path is not None:
             found[node] = path
     if len(found) < NAMED * len(nodes):
@@ -126,7 +133,7 @@ def _own(nodes: list[Node]) -> dict[Node, Path]:
                     if (path := scope_in_dots(value.hint)) is not None
                 ]
                 if paths:
-                    found[node] = common(paths)
+                    found[node] = joined(paths)
     return found
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from statistics import median
 from time import sleep
 
 from ...browser import Browser, Page
-from .conftest import MODELS, Open
+from .conftest import Open
 from .test_page import seen
 
-assert MODELS
 SMOLLM = "smollm2-135m-past-real-dynamo"
 MOVES = """new Promise((done) => {
   const canvas = PAGE.right.canvas, begun = performance.now();
@@ -41,7 +41,7 @@ def frames_per_second(browser: Browser, page: Page) -> float:
     browser.events.clear()
     times = sorted(event["ts"] for event in heard if event["name"] == "DrawFrame")
     assert len(times) > 10
-    return 1e6 / median(b - a for a, b in zip(times, times[1:]))
+    return 1e6 / median(b - a for a, b in pairwise(times))
 
 
 def is_smooth(browser: Browser, page: Page) -> bool:

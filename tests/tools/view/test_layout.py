@@ -48,7 +48,8 @@ def check(boxes: list[dict[str, Any]], found: dict[str, Any]) -> None:
     """No boxes overlap, and no line goes through one."""
     places = list(zip(found["x"], found["y"], boxes))
     for i, (x, y, box) in enumerate(places):
-        assert -0.01 <= x and x + box["w"] <= found["w"] + 0.01 and -0.01 <= y and y + box["h"] <= found["h"] + 0.01
+        assert x > -0.01 and x + box["w"] < found["w"] + 0.01
+        assert y > -0.01 and y + box["h"] < found["h"] + 0.01
         for u, v, other in places[i + 1 :]:
             apart = x + box["w"] < u or u + other["w"] < x or y + box["h"] < v or v + other["h"] < y
             assert apart, (i, x, y, u, v)

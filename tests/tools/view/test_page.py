@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ...browser import Page
-from .conftest import Make, Open
+from geoc.ir.text import parse_model
+from geoc.lowering.targets import get_target
+from geoc.tools.view.contents import of_models
+from geoc.tools.view.page import page as page_of
+
+from ...browser import Browser, Page
+from .conftest import HEAD, Make, Open
 
 BERT = "bert-ts"
 
@@ -92,7 +99,7 @@ def test_a_node_tells_all_about_itself(show: Open) -> None:
     page.click(*at(page, name))
     panel = text(page, "#panel")
     assert page.js("PAGE.right.graph.byKey.get(PAGE.selected.child / 2).op") == "MatMul"
-    for word in ("min", "max", "σ", "zeros", "bound by", "work"):
+    for word in ("min", "max", "mean", "zeros", "bound by", "work"):
         assert word in panel
     assert page.js("document.querySelectorAll('#panel svg.histogram rect').length") == 40
     assert page.js("PAGE.right.marks.values.size") >= 2
@@ -259,3 +266,18 @@ def test_two_models_are_brought_together(show: Open) -> None:
 def test_a_model_beside_itself_does_not_differ(show: Open) -> None:
     page = show(f"{BERT}+{BERT}")
     assert page.js("PAGE.compared.right.size + PAGE.compared.left.size") == 0
+
+
+def test_names_are_never_read_as_html(browser: Browser, tmp_path: Path) -> None:
+    hostile = "</script><img src=x onerror=document.title='read'>"
+    model = parse_model(HEAD + f'graph @g(%x: f32[4]) -> (%y: f32[4]) {{\n  %y: f32[4] = Relu(%x)  !{json.dumps("/" + hostile + "/" + hostile)}\n}}\n')
+    model.graph.input_names[0] = hostile
+    path = tmp_path / "p.html"
+    path.write_text(page_of(of_models([(f"{hostile}.gir", model)], get_target("cpu"))))
+    page = browser.open(path)
+    page.until("document.documentElement.dataset.ready")
+    page.js("PAGE.choose(graphAt(0).records.find((r) => r.op === 'Relu'))")
+    page.js(f"PAGE.search.ask({json.dumps('onerror')})")
+    assert page.js("document.querySelectorAll('img').length") == 0 and "read" not in page.js("document.title").split()
+    assert hostile in text(page, "#panel")
+    page.close()
