@@ -92,13 +92,13 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--node",), "NODE", "text", "the node to explain, by output or source location", "verbs"),
     Option(("--json",), "", "switch", "one JSON object a line", "verbs"),
     Option(("--count",), "N", "int", "instances of each rule, at the least (default 8)", "verbs"),
-    Option(("--inputs",), "FILE.npz|DIR|FILE.py:FUNCTION", "text", "the inputs to run on, as --calib takes them, all of "
-           "them (default: made-up ones)", "verbs"),
+    Option(("--inputs",), "FILE.npz|DIR|FILE.py:FUNCTION", "text", "the inputs to run on, as --calib takes them, all "
+           "of them (default: made-up ones)", "verbs"),
     Option(("--runtime",), "NAME[,NAME]", "list", "what runs the models: ort (onnxruntime without its optimizations, "
            "what the graph says), ort-optimized (as deployed), openvino, reference (ONNX's evaluator); with a comma "
            "another one for the second model (default ort; openvino for .xml)", "verbs"),
-    Option(("--nodes",), "", "switch", "compare the values inside that correspond as well, and name the first node that "
-           "departs", "verbs"),
+    Option(("--nodes",), "", "switch", "compare the values inside that correspond as well, and name the first node "
+           "that departs", "verbs"),
     Option(("--full",), "", "switch", "print doc strings and metadata as well", "verbs"),
     Option(("--data",), "FILE.npz|DIR|FILE.py:FUNCTION", "text", "the samples to train on, as --calib takes them; one "
            "in five is never trained on, and decides which epoch is kept", "training"),

@@ -16,7 +16,8 @@ SUFFIXES = {".onnx": "onnx", ".gir": "gir"}
 def load_any(source: Any, roots: Sequence[str] = ()) -> Model:
     """A model from a path (.gir is text, anything else ONNX), bytes, a ModelProto or a graphsurgeon Graph.
 
-    Data files of a text lie in its folder or in one of `roots`. The model is verified: what no operator takes is an error here and not in the runtime. Raises GeocError or OSError.
+    Data files of a text lie in its folder or in one of `roots`. The model is verified: what no operator takes is an
+    error here and not in the runtime. Raises GeocError or OSError.
     """
     from ..ir.errors import InvalidModel
     from ..ir.verify import verify

@@ -9,6 +9,7 @@ from typing import Any
 Paint = Callable[[str, str], str]
 """(text, colour) -> text, of the colours below."""
 
+LONGEST = 48  # letters of a name in a table
 _COLOURS = {"bold": "1", "red": "1;31", "green": "32", "yellow": "33", "cyan": "36", "faint": "2"}
 
 
@@ -28,6 +29,15 @@ def _paint(text: str, colour: str) -> str:
 
 def _plain(text: str, colour: str) -> str:
     return text
+
+
+def shortened(names: Sequence[str]) -> list[str]:
+    """Names without the folders that all have in common, and without what is in the middle of the longest."""
+    ends = list(zip(min(names, default=""), max(names, default="")))  # what these have in common, all have
+    same = next((i for i, (a, b) in enumerate(ends) if a != b), len(ends))
+    start = names[0].rfind("/", 0, same) + 1 if len(names) > 1 else 0
+    left = [name[start:] for name in names]
+    return [name if len(name) <= LONGEST else f"{name[:16]}...{name[19 - LONGEST :]}" for name in left]
 
 
 def aligned(rows: Sequence[Sequence[str]], numbers: Collection[int] = ()) -> list[str]:

@@ -8,9 +8,8 @@ value that was replaced, types behind a type that changed.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ...ir.core import Graph, Model, Node, Value
 from ...ir.equal import same_attribute
@@ -249,6 +248,7 @@ class _Comparison:
         for node in self._added:
             for name in node.loc:
                 groups.join(node, names.get(name))
+        self._same_operands(groups)
         found: dict[Node, Change] = {}
         for nodes, side in ((self._removed, "before"), (self._added, "after")):
             for node in nodes:
@@ -257,9 +257,20 @@ class _Comparison:
         for x, y, gone, come in self._rewired:
             found[groups.of((gone or come)[0])].rewired.append((x, y))
         for change in found.values():
-            change.where = _place((change.before or change.after))
+            change.where = _place(change.before or change.after)
             change.kind = "removed" if not change.after else "added" if not change.before else "replaced"
         self.changes += found.values()
+
+    def _same_operands(self, groups: _Groups) -> None:
+        """What reads the same as a node that went came in its place, whoever reads from it."""
+        readers: dict[tuple[Value | None, ...], Node] = {}
+        for node in self._removed:
+            key = tuple(self.matching.values.get(v) for v in node.inputs if v is not None and v.const is None)
+            if key and None not in key:
+                readers.setdefault(key, node)
+        for node in self._added:
+            key = tuple(v for v in node.inputs if v is not None and v.const is None)
+            groups.join(node, readers.pop(key, None))
 
     def standing_before(self, node: Node) -> Node:
         """The node of the first model that corresponds to what stands before a node of the second."""

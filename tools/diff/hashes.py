@@ -150,7 +150,9 @@ def backward(root: Graph, labels: Labels, outputs: Mapping[int, int]) -> dict[No
     return nodes
 
 
-def neighbourhoods(nodes: list[Node], start: Mapping[Node, int], known: Mapping[Value, int], rounds: int) -> dict[Node, int]:
+def neighbourhoods(
+    nodes: list[Node], start: Mapping[Node, int], known: Mapping[Value, int], rounds: int
+) -> dict[Node, int]:
     """Hashes of `nodes` with what lies up to `rounds` edges around them (Weisfeiler and Leman's refinement).
 
     `start` is what each node is by itself, `known` what is known of values at the edge of the set.

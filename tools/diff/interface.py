@@ -30,9 +30,8 @@ def interface_changes(before: Model, after: Model, matching: Matching, types: Sa
 
 
 def _graph(a: Graph, b: Graph, matching: Matching, types: SameTypes, found: list[Change], where: str) -> None:
-    inputs = [
-        (i, b.inputs.index(twin)) for i, value in enumerate(a.inputs) if (twin := matching.values.get(value)) is not None
-    ]
+    twins = ((i, matching.values.get(value)) for i, value in enumerate(a.inputs))
+    inputs = [(i, twin.index) for i, twin in twins if twin is not None]
     outputs = matching.outputs[a, b]
     _values("input", a.inputs, a.input_names, b.inputs, b.input_names, inputs, types, found, where)
     _values("output", list(a.outputs), a.output_names, list(b.outputs), b.output_names, outputs, types, found, where)
@@ -50,8 +49,8 @@ def _graph(a: Graph, b: Graph, matching: Matching, types: SameTypes, found: list
 
 
 def _values(
-    kind: str, ours: list[Value], names: list[str], theirs: list[Value], others: list[str], pairs: list[tuple[int, int]],
-    types: SameTypes, found: list[Change], where: str,
+    kind: str, ours: list[Value], names: list[str], theirs: list[Value], others: list[str],
+    pairs: list[tuple[int, int]], types: SameTypes, found: list[Change], where: str,
 ) -> None:  # fmt: skip
     for i, j in pairs:
         details = []

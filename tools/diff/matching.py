@@ -40,7 +40,7 @@ class Matching:
         self.outputs: dict[tuple[Graph, Graph], list[tuple[int, int]]] = {}
 
     def value_of(self, value: Value) -> Value | None:
-        """The value of the second model that corresponds to one of the first; None where none does, or for constants."""
+        """The value of the second model that corresponds to one of the first; None where none does. No constants."""
         return self.values.get(value)
 
     def same_value(self, a: Value | None, b: Value | None) -> bool:
@@ -78,7 +78,9 @@ def match_models(before: Model, after: Model, labels: Labels | None = None) -> M
     return found
 
 
-def paired(names: Sequence[str], types: Sequence[Type | None], others: Sequence[str], their: Sequence[Type | None]) -> list[tuple[int, int]]:
+def paired(
+    names: Sequence[str], types: Sequence[Type | None], others: Sequence[str], their: Sequence[Type | None]
+) -> list[tuple[int, int]]:
     """Pairs of numbers of inputs, or outputs: those of one name, then the others in order where their types fit."""
     place = {name: index for index, name in enumerate(others)}
     pairs = [(index, place[name]) for index, name in enumerate(names) if name in place]

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..pages import document, resource, table
 from ..report import megabytes
-from .text import counts, heading
+from .text import counts, heading, within
 
 
 def page(data: dict[str, Any], names: tuple[str, str]) -> str:
@@ -29,7 +29,8 @@ def page(data: dict[str, Any], names: tuple[str, str]) -> str:
             f'<label><input type="checkbox" value="{kind}" checked> {kind} ({count})</label>'
             for kind, count in data["kinds"].items()
         )
-        parts.append(f'<nav><input type="search" placeholder="search"> {boxes}<span class="soft" id="count"></span></nav>')
+        search = '<input type="search" placeholder="search">'
+        parts.append(f'<nav>{search} {boxes}<span class="soft" id="count"></span></nav>')
         parts += [_section(change) for change in data["changes"]]
     scripts = [] if same else [resource(__file__, "diff.js")]
     return document(title, "\n".join(parts), style=resource(__file__, "diff.css"), scripts=scripts)
@@ -37,7 +38,7 @@ def page(data: dict[str, Any], names: tuple[str, str]) -> str:
 
 def _section(change: dict[str, Any]) -> str:
     lines = [
-        f'<div class="{kind}">{sign} {escape(line)}</div>'
+        f'<div class="{kind}">{sign} {escape(within(line, change))}</div>'
         for side, kind, sign in (("before", "old", "-"), ("after", "new", "+"), ("context", "near", " "))
         for line in change[side]
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ...ir.core import Graph, Model, Node, Value
+from ...ir.core import Model, Node, Value
 from ...ir.text.names import Layout, TypeNames, ValueNames
 from ...ir.text.printer import Printer
 from .matching import Matching
@@ -19,22 +19,26 @@ class Statements:
         self._matching = matching
         self._names = ValueNames()
         ours, theirs = TypeNames(), TypeNames()
+        tensor = matching.labels.tensor
+        read: set[int] = set()  # hashes of the second model's constants
         for model, types in ((before, ours), (after, theirs)):
             for root, function in [(model.graph, None), *((f.graph, f) for f in model.functions.values())]:
                 layout = Layout(root, types, None if function is None else function.attributes)
                 if model is before:
-                    self._take(layout, root)
+                    self._names.update(layout.values)
+                else:
+                    read.update(tensor(v.const) for v in layout.values if v is not None and v.const is not None)
         self._before = Printer(ours, "digest", strict=False)
         self._after = Printer(theirs, "digest", strict=False)
         self._constants: dict[int, str] = {}
         for value, name in self._names.items():
             if value is not None and value.const is not None:
-                self._constants.setdefault(matching.labels.tensor(value.const), name)
-        self._their = _Their(self._names, matching, self._constants)
-
-    def _take(self, layout: Layout, root: Graph) -> None:
-        self._names.update(layout.values)
-        self._names.taken |= layout.values.taken
+                self._constants.setdefault(tensor(value.const), name)
+        # What went leaves its name to what came in its place.
+        named = ((value, name) for value, name in self._names.items() if value is not None)
+        kept = ((v, n) for v, n in named if (v in matching.values if v.const is None else tensor(v.const) in read))
+        taken = {name for value, text in kept for name in (value.hint, text[1:])}
+        self._their = _Their(self._names, matching, self._constants, taken)
 
     def before(self, nodes: Iterable[Node]) -> list[str]:
         """Statements of nodes of the first model."""
@@ -74,9 +78,9 @@ def _with_regions(text: str, node: Node) -> str:
 class _Their(ValueNames):
     """Names of the second model's values: those of the first where they correspond."""
 
-    def __init__(self, ours: ValueNames, matching: Matching, constants: dict[int, str]) -> None:
+    def __init__(self, ours: ValueNames, matching: Matching, constants: dict[int, str], taken: set[str]) -> None:
         super().__init__()
-        self.taken = set(ours.taken)
+        self.taken = taken
         self._ours, self._matching, self._same = ours, matching, constants
 
     def __contains__(self, value: object) -> bool:
@@ -93,4 +97,5 @@ class _Their(ValueNames):
             if name is not None:
                 self[value] = name
                 return name
-        return self.add(value, "const" if value.const is not None else value.producer.op.name.lower() if value.producer else "input")
+        maker = "input" if value.producer is None else value.producer.op.name.lower()
+        return self.add(value, maker if value.const is None else "const")

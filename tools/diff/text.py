@@ -33,7 +33,8 @@ def verdict(data: dict[str, Any], names: tuple[str, str], paint: Paint) -> str:
     title = f"{names[0]} -> {names[1]}"
     if data["same"]:
         moved = [what for what in ("renamed", "moved") if data[what]]
-        beside = f" (apart from names and order: {', '.join(f'{data[what]} {what}' for what in moved)})" if moved else ""
+        said = ", ".join(f"{data[what]} {what}" for what in moved)
+        beside = f" (apart from names and order: {said})" if moved else ""
         return f"{title}   {paint('SAME', 'green')} structurally equal, {data['matched']} nodes{beside}"
     count = len(data["changes"])
     kinds = ", ".join(f"{number} {kind}" for kind, number in data["kinds"].items())
@@ -65,22 +66,28 @@ def _change(change: dict[str, Any], paint: Paint, verbose: bool) -> Iterator[str
     for sign, side, colour in (("-", "before", "red"), ("+", "after", "green")):
         shown = change[side] if verbose else change[side][:LINES]
         for line in shown:
-            yield paint(f"{sign} {line}", colour)
+            yield paint(f"{sign} {within(line, change)}", colour)
         if len(shown) < len(change[side]):
             yield paint(f"{sign} ... {len(change[side]) - len(shown)} more", colour)
     for line in change["context"]:
-        yield paint(f"  {line}", "faint")
+        yield paint(f"  {within(line, change)}", "faint")
+
+
+def within(line: str, change: dict[str, Any]) -> str:
+    """A statement whose names below the place that stands above it begin with ``%./``."""
+    return line.replace(f"%{change['where']}/", "%./")
 
 
 def heading(change: dict[str, Any]) -> str:
     """What kind of change it is, in words."""
+    kind: str = change["kind"]
     a, b = change["nodes"]
-    if change["kind"] == "replaced":
+    if kind == "replaced":
         return f"replaced, {a} node{'s' if a != 1 else ''} by {b}"
-    if change["kind"] in ("removed", "added"):
+    if kind in ("removed", "added"):
         number = a or b
-        return change["kind"] + (f", {number} nodes" if number > 1 else "")
-    return f"{change['kind']}: {'; '.join(change['details'])}"
+        return kind + (f", {number} nodes" if number > 1 else "")
+    return f"{kind}: {'; '.join(change['details'])}"
 
 
 def steps_text(rows: list[dict[str, Any]], title: str) -> str:
@@ -88,7 +95,8 @@ def steps_text(rows: list[dict[str, Any]], title: str) -> str:
     table = [("step", "nodes", "changes", "weights", "what")]
     for row in rows:
         a, b = row["nodes"]
-        table.append((row["step"], _pair(a, b), str(row["changes"]), _sizes(row["weight_bytes"]) if len(set(row["weight_bytes"])) > 1 else "", row["said"]))
+        sizes = _sizes(row["weight_bytes"]) if len(set(row["weight_bytes"])) > 1 else ""
+        table.append((row["step"], _pair(a, b), str(row["changes"]), sizes, row["said"]))
     return "\n".join([title, "", *aligned(table, numbers=(2,))])
 
 

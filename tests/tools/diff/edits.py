@@ -64,14 +64,14 @@ def edited(plan: Plan, seed: int) -> Plan:
     weights = dict(plan.weights)
     outputs = plan.outputs
     if kind == "op":
-        family = UNARY if step.op in UNARY else BINARY
+        family = UNARY if len(step.operands) == 1 else BINARY
         op = rng.choice([o for o in family if o != step.op])
         steps[at] = replace(step, op=op, alpha=0.5 if op in ("LeakyRelu", "Elu") else None)
     elif kind == "insert":
         new = Step(f"new{seed}", rng.choice(("Exp", "Floor", "Ceil")), (step.operands[0],))
         steps[at] = replace(step, operands=(new.name, *step.operands[1:]))
         steps.insert(at, new)
-    elif kind == "remove" and step.op in UNARY:
+    elif kind == "remove" and len(step.operands) == 1:
         del steps[at]
         source = step.operands[0]
         steps = [replace(s, operands=tuple(source if o == step.name else o for o in s.operands)) for s in steps]

@@ -61,7 +61,7 @@ def bert_with(change: str) -> onnx.ModelProto:
     elif change == "attribute":
         next(n for n in nodes if n.op_type == "Softmax").attribute[0].i = 2
     elif change == "operand":
-        node = [n for n in nodes if n.op_type == "Add" and "attention/output" in n.name][0]
+        node = next(n for n in nodes if n.op_type == "Add" and "attention/output" in n.name)
         node.input[1] = node.input[0]
     elif change == "weight":
         weight = next(w for w in model.graph.initializer if len(w.dims) == 2)
