@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 from statistics import median
 from time import sleep
@@ -29,9 +30,10 @@ MOVES = """new Promise((done) => {
 })"""
 
 
-def frames_per_second(browser: Browser, page: Page) -> float:
-    """Frames that Chromium's own trace says were drawn, while the graph is dragged and zoomed without a pause."""
-    config = {"includedCategories": ["disabled-by-default-devtools.timeline.frame", "devtools.timeline.frame", "devtools.timeline"]}
+def measured(browser: Browser, page: Page) -> tuple[float, float]:
+    """While the graph is dragged and zoomed without a pause: frames a second, and milliseconds of processor time that a
+    frame takes in all threads and processes together, both as Chromium's own trace has them."""
+    config = {"includedCategories": ["disabled-by-default-devtools.timeline.frame", "devtools.timeline.frame", "toplevel"]}
     browser.events.clear()
     browser.send("Tracing.start", {"traceConfig": config, "transferMode": "ReportEvents"})
     page.js(MOVES)
@@ -41,16 +43,22 @@ def frames_per_second(browser: Browser, page: Page) -> float:
     browser.events.clear()
     times = sorted(event["ts"] for event in heard if event["name"] == "DrawFrame")
     assert len(times) > 10
-    return 1e6 / median(b - a for a, b in pairwise(times))
+    work = sum(event.get("tdur", 0) for event in heard if event["name"] in ("ThreadControllerImpl::RunTask", "ThreadPool_RunTask"))
+    assert work > 0
+    return 1e6 / median(b - a for a, b in pairwise(times)), work / 1e3 / len(times)
 
 
-def is_smooth(browser: Browser, page: Page) -> bool:
-    """At the best of three times: others may be at work on this machine."""
+def check_smooth(browser: Browser, page: Page) -> None:
+    """More than 30 frames a second at the best of three times; on a machine that has no time for it, processor time
+    that would allow them."""
     for _ in range(3):
-        if frames_per_second(browser, page) > 30:
-            return True
+        frames, work = measured(browser, page)
+        if frames > 30 and work < 1000 / 30:
+            return
         sleep(1)
-    return False
+    assert work < 1000 / 30
+    busy = os.getloadavg()[0] > 1.5 * (os.cpu_count() or 1)
+    assert busy, f"{frames:.0f} frames a second, {work:.1f} ms of work each"
 
 
 def test_nested_branches(show: Open) -> None:
@@ -85,9 +93,9 @@ def test_thousands_of_nodes_open_fast_and_move_smoothly(show: Open, browser: Bro
     assert page.js("graphAt(0).records.length") > 2500
     assert page.js("document.documentElement.outerHTML.length") < 4e6
     assert {"layers.0", "layers.29"} <= set(seen(page))
-    assert is_smooth(browser, page)
+    check_smooth(browser, page)
     page.js("PAGE.openAll(0, true)")
     assert len(seen(page)) > 2500
-    assert is_smooth(browser, page)
+    check_smooth(browser, page)
     page.js("PAGE.right.fit()")
-    assert is_smooth(browser, page)
+    check_smooth(browser, page)
