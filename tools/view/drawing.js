@@ -78,23 +78,24 @@ class Drawing {
     ctx.setLineDash([]);
     ctx.globalAlpha = 1;
     if (this.zoom > DETAIL) this._arrows(layout, view, x, y);
-    // What the selected one makes stands out more than what it reads, which others may read as well.
-    for (const [values, alpha] of [[this.marks.values, 0.55], [this.marks.made, 1]]) {
-      const path = new Path2D(), ends = [];
-      for (const s of marked) {
-        if (!values.has(s.v)) continue;
-        trace(path, s);
-        if (s.ends) ends.push(s);
-      }
-      ctx.globalAlpha = alpha;
-      ctx.strokeStyle = ctx.fillStyle = INK.accent;
-      ctx.lineWidth = Math.max(alpha < 1 ? 1.5 : 2, (alpha < 1 ? 1.1 : 1.6) / this.zoom);
+    for (const made of [false, true]) {
+      const these = marked.filter((s) => this.marks.made.has(s.v) === made), path = new Path2D();
+      for (const s of these) trace(path, s);
+      this._highlight(made);
       ctx.stroke(path);
-      for (const s of ends) arrow(ctx, s.x1, s.y1);
+      for (const s of these) if (s.ends) arrow(ctx, s.x1, s.y1);
     }
     ctx.globalAlpha = 1;
     if (this.zoom > LABELS) this._types(layout, view, x, y);
     ctx.restore();
+  }
+
+  /** What the selected one makes stands out more than what it reads, which others may read as well. */
+  _highlight(made) {
+    const ctx = this.ctx;
+    ctx.strokeStyle = ctx.fillStyle = INK.accent;
+    ctx.globalAlpha = made ? 1 : 0.55;
+    ctx.lineWidth = made ? Math.max(2, 1.6 / this.zoom) : Math.max(1.5, 1.1 / this.zoom);
   }
 
   _arrows(layout, view, x, y) {
@@ -156,15 +157,17 @@ class Drawing {
     ctx.beginPath();
     for (const px of box.tops.values()) line(ctx, x + px, y, y + box.dy);
     for (const px of box.bottoms.values()) line(ctx, x + px, y + box.dy + box.inner.h, y + box.h);
+    ctx.globalAlpha = this.marks.values.size ? 0.45 : 1;
     ctx.stroke();
     for (const v of this.marks.values) {
-      ctx.strokeStyle = INK.accent;
-      ctx.lineWidth = 2;
+      this._highlight(this.marks.made.has(v));
       ctx.beginPath();
       if (box.tops.has(v)) line(ctx, x + box.tops.get(v), y, y + box.dy);
       if (box.bottoms.has(v)) line(ctx, x + box.bottoms.get(v), y + box.dy + box.inner.h, y + box.h);
       ctx.stroke();
     }
+    ctx.globalAlpha = 1;
+    ctx.fillStyle = INK.edge;
     if (this.zoom < DETAIL) return;
     for (const px of box.tops.values()) dot(ctx, x + px, y);
     for (const px of box.bottoms.values()) dot(ctx, x + px, y + box.h);

@@ -161,7 +161,7 @@ class Page {
     this._reveal(pathOf(own.scope));
     this.select(pane, own.box >= 0 ? scopeChild(own.box) : nodeChild(own.key));
     for (const each of this.panes) {
-      const there = each.graph.byKey.get(record.key);
+      const there = each.graph.byKey.get(record.key) || nearest(own, pane.graph, each.graph);
       if (there) each.lookAt([there]);
     }
   }
@@ -382,6 +382,21 @@ class Page {
       if (scope) this.chooseScope(scope.id);
     }
   }
+}
+
+/** The node of another graph that is nearest to one that is not in it: along edges, what they both have. */
+function nearest(record, graph, other) {
+  const seen = new Set([record.key]), work = [record];
+  for (const r of work) {
+    if (other.byKey.has(r.key) && r.kind !== KIND.interface) return other.byKey.get(r.key);
+    const beside = [...r.ins.filter((v) => v !== null && v >= 0).map((v) => graph.makerOf(v)), ...r.outs.flatMap(([v]) => (graph.readers.get(v) || []).map(([to]) => to))];
+    for (const next of beside) {
+      if (!next || seen.has(next.key)) continue;
+      seen.add(next.key);
+      work.push(next);
+    }
+  }
+  return null;
 }
 
 /** The first step that a rule made; the last one where none did. */

@@ -93,7 +93,7 @@ class Scopes:
 
     def __init__(self) -> None:
         self._known: dict[str, Path] = {}  # by source name, as it was found in the first graph that had it
-        self._tidied: dict[Path, Path] = {}
+        self._named: dict[Path, Path] = {}  # by the scope in a name
 
     def of(self, graph: Graph) -> dict[Node, Path]:
         """The scope of each node of one graph; regions of its nodes are graphs of their own."""
@@ -101,17 +101,19 @@ class Scopes:
         inherited = {node: self._inherited(node) for node in nodes}
         fresh = sum(path is None for path in inherited.values())
         if fresh * 2 > len(nodes):  # a graph that nothing is known of yet
-            found = _spread(nodes, _own(nodes))
-            found = _tidied(nodes, found)
-            found = cut(nodes, found)
+            found = cut(nodes, _tidied(nodes, _spread(nodes, _own(nodes))))
             for node in nodes:
                 for name in node.loc:
                     self._known.setdefault(name, found[node])
+                    self._named.setdefault(scope_in_name(name) or (), found[node])
             return found
         return cut(nodes, _spread(nodes, {node: path for node, path in inherited.items() if path is not None}))
 
     def _inherited(self, node: Node) -> Path | None:
         paths = [self._known[name] for name in node.loc if name in self._known]
+        if not paths:  # a name that a pass or a writer made of another
+            scopes = [scope for name in node.loc if (scope := scope_in_name(name))]
+            paths = [self._named[scope] for scope in scopes if scope in self._named]
         return joined(paths) if paths else None
 
 
