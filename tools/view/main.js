@@ -1,8 +1,6 @@
 // What is shown, what is selected, and what clicks and keys do about it.
 "use strict";
 
-const byId = (id) => document.getElementById(id);
-
 class Page {
   constructor() {
     this.mode = DATA.mode; // one, pair or steps
@@ -38,15 +36,15 @@ class Page {
     byId("steps").hidden = byId("walk").hidden = this.mode !== "steps";
     byId("differences").hidden = this.mode !== "pair";
     byId("legend").append(...DATA.kinds.filter((k) => k !== "interface").map((k) => el("span", {}, el("i", { class: "kind", style: "background:var(--kind-" + k + ")" }), k)));
-    const wanted = this._fromHash();
+    const wanted = readAddress();
     if (this.mode === "steps") this.index = Math.min(wanted.step ?? firstOfInterest(), DATA.graphs.length - 1);
     if (wanted.beside !== undefined) this.beside = wanted.beside && this.mode !== "one";
     this.open = initiallyOpen(graphAt(this.index));
     this._load();
-    this._listen();
+    listen(this);
     for (const pane of this.panes) pane.start();
     if (this.mode === "steps" && this.index > 0) this._lookAtChanges();
-    this._restore(wanted);
+    followAddress(this, wanted);
     document.documentElement.dataset.ready = "yes";
   }
 
@@ -75,11 +73,11 @@ class Page {
     byId("where").textContent = name(this.index);
     byId("facts").textContent = plural(graph.facts.nodes, "node") + " · " + scaled(graph.facts.weights, "B") + " · " + scaled(graph.facts.seconds, "s") + " estimated on " + DATA.target;
     if (this.mode === "steps") this.stepper.show(this.index, this.selected && this.selected.rewrite);
-    this._resized();
+    this.resized();
     this._marked();
   }
 
-  _resized() {
+  resized() {
     for (const pane of this.panes) pane.resize();
   }
 
@@ -88,7 +86,13 @@ class Page {
   select(pane, child, quiet) {
     this.selected = child === null ? null : { pane, child };
     this._marked();
-    if (!quiet) this._toHash();
+    if (!quiet) writeAddress(this);
+  }
+
+  /** Nothing selected, nothing found. */
+  nothing() {
+    this.hits = new Set();
+    this.select(this.right, null);
   }
 
   /** Marks and the panel, after the selection or the graphs have changed. */
@@ -179,7 +183,7 @@ class Page {
   chooseRewrite(rewrite) {
     const index = DATA.graphs.findIndex((g) => (g.rewrites || []).some((w) => w.number === rewrite.number));
     if (index !== this.index) this.step(index, true);
-    if (!this.beside) this._setBeside(true);
+    if (!this.beside) this.setBeside(true);
     this.selected = { rewrite };
     this.hits = new Set([...rewrite.before, ...rewrite.after]);
     const sides = [[this.left, rewrite.before], [this.right, rewrite.after.length ? rewrite.after : rewrite.before]];
@@ -187,7 +191,7 @@ class Page {
     for (const r of records.flat()) this._reveal(pathOf(r.scope));
     this._marked();
     sides.forEach(([pane], i) => pane.lookAt(records[i]));
-    this._toHash();
+    writeAddress(this);
   }
 
   found(records) {
@@ -221,7 +225,6 @@ class Page {
   }
 
   openAll(scope, open) {
-    const before = this.right.arrangement.findScope(scope);
     for (const s of SCOPES) {
       const path = pathOf(s.id);
       if (path.includes(scope) && s.id !== 0) {
@@ -229,7 +232,6 @@ class Page {
         else this.open.delete(s.id);
       }
     }
-    if (!open && scope === 0 && !before) this.open = new Set([0]);
     this._rearranged();
     if (scope === 0) for (const pane of this.panes) pane.start();
     else this.chooseScope(scope);
@@ -257,7 +259,7 @@ class Page {
     const kept = key === null ? null : this.right.graph.byKey.get(key);
     if (kept) this.choose(kept);
     else this._lookAtChanges();
-    this._toHash();
+    writeAddress(this);
   }
 
   /** Bring what differs into sight, open scopes or not. */
@@ -268,11 +270,11 @@ class Page {
     }
   }
 
-  _setBeside(on) {
+  setBeside(on) {
     this.beside = on && this.mode !== "one";
     this._load();
     for (const pane of this.panes) if (pane.camera.zoom === 1 && !pane.camera.x) pane.start();
-    this._toHash();
+    writeAddress(this);
   }
 
   /** Go to the next node that differs, or the one before. */
@@ -285,102 +287,6 @@ class Page {
     const [pane, record] = list[this.jumped % list.length];
     this.choose(record, pane);
     byId("difference").textContent = (this.jumped % list.length) + 1 + " of " + list.length;
-  }
-
-  // Keys, buttons, the address
-
-  _listen() {
-    addEventListener("resize", () => this._resized());
-    addEventListener("hashchange", () => this._restore(this._fromHash(), true));
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-      readInk();
-      for (const pane of this.panes) pane.changed();
-    });
-    byId("previous").onclick = () => this.step(this.index - 1);
-    byId("next").onclick = () => this.step(this.index + 1);
-    byId("beside").onchange = (e) => this._setBeside(e.target.checked);
-    byId("jump").onclick = () => this.jump(1);
-    byId("fit").onclick = () => this.panes.forEach((pane) => pane.fit());
-    byId("unfold").onclick = () => this.openAll(0, true);
-    byId("collapse").onclick = () => this.openAll(0, false);
-    byId("help").onclick = () => byId("keys").showModal();
-    addEventListener("keydown", (e) => this._key(e));
-  }
-
-  _key(e) {
-    if (e.ctrlKey || e.metaKey || e.altKey || /^(INPUT|TEXTAREA)$/.test(e.target.tagName) && e.target.type !== "checkbox") return;
-    const centre = (pane, factor) => pane.zoomAt(pane.width / 2, pane.height / 2, factor);
-    const actions = {
-      "/": () => byId("find").select(), "?": () => byId("keys").showModal(),
-      Escape: () => { this.hits = new Set(); this.select(this.right, null); },
-      ArrowLeft: () => this.step(this.index - 1), ArrowRight: () => this.step(this.index + 1),
-      ArrowUp: () => this._along(-1), ArrowDown: () => this._along(1),
-      b: () => this._setBeside(!this.beside), n: () => this.jump(1), p: () => this.jump(-1),
-      "+": () => this.panes.forEach((p) => centre(p, 1.25)), "-": () => this.panes.forEach((p) => centre(p, 0.8)),
-      0: () => this.panes.forEach((p) => p.fit()),
-      Enter: () => {
-        const chosen = this.selected;
-        if (chosen && chosen.child !== undefined && isScopeChild(chosen.child)) this.toggle((chosen.child - 1) / 2, chosen.pane);
-      },
-    };
-    if (!actions[e.key] || (e.key === "Enter" && e.target.tagName === "BUTTON")) return;
-    e.preventDefault();
-    actions[e.key]();
-  }
-
-  /** From the selected node to one that it reads (-1), or that reads it. */
-  _along(by) {
-    const chosen = this.selected;
-    if (!chosen || chosen.child === undefined || isScopeChild(chosen.child)) return;
-    const graph = chosen.pane.graph, record = graph.byKey.get(chosen.child / 2);
-    if (by < 0) {
-      const v = record.ins.find((i) => i !== null && i >= 0);
-      if (v !== undefined) this.choose(graph.makerOf(v), chosen.pane);
-    } else {
-      const readers = record.outs.flatMap(([v]) => graph.readers.get(v) || []);
-      if (readers.length) this.choose(readers[0][0], chosen.pane);
-    }
-  }
-
-  _toHash() {
-    const parts = [], chosen = this.selected;
-    if (this.mode === "steps") parts.push("step=" + this.index, "beside=" + +this.beside);
-    if (chosen && chosen.rewrite) parts.push("rewrite=" + chosen.rewrite.number);
-    else if (chosen && isScopeChild(chosen.child) && !chosen.pane.graph.heads.has((chosen.child - 1) / 2)) parts.push("scope=" + encodeURIComponent(scopeName((chosen.child - 1) / 2)));
-    else if (chosen) {
-      const record = isScopeChild(chosen.child) ? chosen.pane.graph.heads.get((chosen.child - 1) / 2) : chosen.pane.graph.byKey.get(chosen.child / 2);
-      parts.push((chosen.pane === this.left ? "other=" : "node=") + encodeURIComponent(nodeName(record)));
-    }
-    history.replaceState(null, "", "#" + parts.join("&"));
-  }
-
-  _fromHash() {
-    const found = {};
-    for (const part of location.hash.slice(1).split("&")) {
-      const [name, value] = part.split("=");
-      if (value === undefined) continue;
-      if (name === "step" || name === "rewrite") found[name] = parseInt(value, 10) || 0;
-      else if (name === "beside") found.beside = value === "1";
-      else found[name] = decodeURIComponent(value);
-    }
-    return found;
-  }
-
-  _restore(wanted, moving) {
-    if (moving && wanted.beside !== undefined && wanted.beside !== this.beside) this._setBeside(wanted.beside);
-    if (moving && wanted.step !== undefined) this.step(wanted.step, true);
-    const named = (graph, name) => graph.records.find((r) => nodeName(r) === name || r.names.includes(name));
-    if (wanted.rewrite) {
-      const rewrite = DATA.graphs.flatMap((g) => g.rewrites || []).find((w) => w.number === wanted.rewrite);
-      if (rewrite) this.chooseRewrite(rewrite);
-    } else if (wanted.node || wanted.other) {
-      const pane = wanted.other && this.panes.length > 1 ? this.left : this.right;
-      const record = named(pane.graph, wanted.node || wanted.other);
-      if (record) this.choose(record, pane);
-    } else if (wanted.scope) {
-      const scope = SCOPES.find((s) => s.id && scopeName(s.id) === wanted.scope);
-      if (scope) this.chooseScope(scope.id);
-    }
   }
 }
 

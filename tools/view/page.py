@@ -8,7 +8,8 @@ from typing import Any
 from ..pages import document, resource
 
 SCRIPTS = (
-    "model.js", "layout.js", "boxes.js", "drawing.js", "pane.js", "panel.js", "stepper.js", "search.js", "main.js",
+    "model.js", "layering.js", "placing.js", "boxes.js", "drawing.js", "pane.js", "panel.js", "stepper.js", "search.js",
+    "address.js", "keys.js", "main.js",
 )  # fmt: skip
 """In the order in which they need each other."""
 
