@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.browser import Browser  # noqa: E402
+from tests.browser import Browser
 
 ROOT = Path(__file__).parents[2]
 MODELS = Path(os.environ.get("GEOC_MODELS", Path.home() / ".cache/geoc-models"))

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...ir.clone import clone_model
 from ...ir.core import Model, Node
-from ...ir.errors import UsageError
+from ...ir.errors import GeocError, UsageError
 from ...ir.tensor import Tensor
 from ...lowering.backend import all_rule_sets
 from ...lowering.estimate import Estimate, estimate_model
@@ -76,14 +76,19 @@ def _learn(book: Book, dump: Model) -> None:
             book.finder.of(load_any(path).graph)
 
 
-def _add(book: Book, title: str, model: Model, pairs: dict[Node, Node], target: Target, **facts: Any) -> None:
-    estimate, assumed = _estimate(model, target)
+def _add(book: Book, title: str, model: Model, pairs: dict[Node, Node], target: Target) -> None:
+    assumed: list[str] = []
+    why = ""
+    try:
+        estimate = _estimate(model, target, assumed)
+    except GeocError as error:  # sizes that go together with nothing, or a target without peak numbers
+        estimate, why = None, str(error)
+    sums = None if estimate is None else [estimate.seconds, estimate.flops, estimate.peak_bytes, len(estimate.unknown)]
     book.add(
-        model, pairs, estimate, title=title, nodes=model.node_count, weights=_weight_bytes(model),
-        seconds=estimate.seconds, flops=estimate.flops, peak=estimate.peak_bytes, unknown=len(estimate.unknown),
-        assumed=assumed, opsets=[[domain or "ai.onnx", version] for domain, version in model.opsets.items()],
+        model, pairs, estimate, title=title, nodes=model.node_count, weights=_weight_bytes(model), sums=sums,
+        no_estimate=why, assumed=assumed,
+        opsets=[[domain or "ai.onnx", version] for domain, version in model.opsets.items()],
         producer=" ".join(str(model.info[key]) for key in ("producer_name", "producer_version") if key in model.info),
-        functions=len(model.functions), **facts,
     )  # fmt: skip
 
 
@@ -98,14 +103,14 @@ def _weight_bytes(model: Model) -> int:
     return sum(sizes.values())
 
 
-def _estimate(model: Model, target: Target) -> tuple[Estimate, list[str]]:
-    """What the model would take, of its own nodes: sizes that have to be assumed are given to a copy."""
+def _estimate(model: Model, target: Target, assumed: list[str]) -> Estimate:
+    """What the model would take, of its own nodes: sizes that have to be assumed are given to a copy, and told."""
     copy, _ = clone_model(model)
-    assumed = assume(copy)
+    assumed += assume(copy)
     estimate = estimate_model(copy, target)
     of = dict(zip(copy.graph.walk(), model.graph.walk()))
     estimate.nodes = [replace(each, node=of[each.node]) for each in estimate.nodes]
-    return estimate, assumed
+    return estimate
 
 
 def _rewrite(

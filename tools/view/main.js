@@ -71,7 +71,8 @@ class Page {
     this.right.caption.textContent = two ? name(this.index) : "";
     byId("beside").checked = this.beside;
     byId("where").textContent = name(this.index);
-    byId("facts").textContent = plural(graph.facts.nodes, "node") + " · " + scaled(graph.facts.weights, "B") + " · " + scaled(graph.facts.seconds, "s") + " estimated on " + DATA.target;
+    byId("facts").textContent = plural(graph.facts.nodes, "node") + " · " + scaled(graph.facts.weights, "B") +
+      (graph.facts.sums ? " · " + scaled(graph.facts.sums[0], "s") + " estimated on " + DATA.target : "");
     if (this.mode === "steps") this.stepper.show(this.index, this.selected && this.selected.rewrite);
     this.resized();
     this._marked();

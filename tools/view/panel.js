@@ -43,9 +43,7 @@ class Panel {
       el("h2", {}, f.title),
       facts([
         ["nodes", sums.nodes.toLocaleString("en")], ["weights", scaled(f.weights, "B")],
-        ["estimate", scaled(f.seconds, "s") + " on " + DATA.target], ["work", scaled(f.flops, "OP")],
-        ["memory", scaled(f.peak, "B") + " at the peak"], ["assumed", f.assumed.join(", ")],
-        ["unknown", f.unknown ? plural(f.unknown, "node") + " in no sum" : ""],
+        ...estimated(f), ["assumed", f.assumed.join(", ")],
         ["opset", f.opsets.map(([d, v]) => d + " " + v).join(", ")], ["made by", f.producer],
       ]),
       other ? this._difference(graph, other) : "",
@@ -173,6 +171,16 @@ function tailOf(record) {
   let tail = parts.pop();
   while (parts.length && tail.length + parts[parts.length - 1].length < 32) tail = parts.pop() + "/" + tail;
   return "…" + (tail.length > 34 ? tail.slice(-34) : "/" + tail);
+}
+
+/** Rows about the estimate of a whole graph: seconds, operations, bytes at the peak, nodes that are in no sum. */
+function estimated(facts) {
+  if (!facts.sums) return [["estimate", "none: " + facts.no_estimate]];
+  const [seconds, flops, peak, unknown] = facts.sums;
+  return [
+    ["estimate", scaled(seconds, "s") + " on " + DATA.target], ["work", scaled(flops, "OP")], ["memory", scaled(peak, "B") + " at the peak"],
+    ["unknown", unknown ? plural(unknown, "node") + " in no sum" : ""],
+  ];
 }
 
 function secondsByOp(graph) {

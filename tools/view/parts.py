@@ -10,6 +10,7 @@ from collections import defaultdict
 from math import sqrt
 
 from ...ir.core import Node
+from .cycles import in_order, members_of
 
 Path = tuple[str, ...]
 
@@ -19,16 +20,16 @@ SMALLEST, LARGEST = 8, 60  # of a part, as far as there are good places
 
 def cut(nodes: list[Node], scopes: dict[Node, Path]) -> dict[Node, Path]:
     """The scopes with those of more than `MOST` members cut into parts, named part 1, part 2, ... in them."""
-    members: dict[Path, dict[object, list[Node]]] = defaultdict(lambda: defaultdict(list))
+    sizes: dict[Path, set[Node | str]] = defaultdict(set)
     for node in nodes:
         path = scopes[node]
-        members[path][node].append(node)
+        sizes[path].add(node)
         for depth in range(len(path)):
-            members[path[:depth]][path[depth]].append(node)
+            sizes[path[:depth]].add(path[depth])
     result = dict(scopes)
     # From the inside out: what is put into a path is at a place that the inner ones lie behind.
-    for path in sorted((p for p, inside in members.items() if len(inside) > MOST), key=len, reverse=True):
-        inside = list(members[path].values())
+    for path in sorted((p for p, inside in sizes.items() if len(inside) > MOST), key=len, reverse=True):
+        inside = in_order(members_of(nodes, scopes, path))
         for number, part in enumerate(parts_of(inside), 1):
             for node in (node for member in part for node in member):
                 old = result[node]

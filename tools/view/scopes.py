@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from ...ir.core import Graph, Node
+from .cycles import without_circles
 from .parts import cut
 
 Path = tuple[str, ...]
@@ -101,13 +102,14 @@ class Scopes:
         inherited = {node: self._inherited(node) for node in nodes}
         fresh = sum(path is None for path in inherited.values())
         if fresh * 2 > len(nodes):  # a graph that nothing is known of yet
-            found = cut(nodes, _tidied(nodes, _spread(nodes, _own(nodes))))
+            found = cut(nodes, without_circles(nodes, _tidied(nodes, _spread(nodes, _own(nodes)))))
             for node in nodes:
                 for name in node.loc:
                     self._known.setdefault(name, found[node])
                     self._named.setdefault(scope_in_name(name) or (), found[node])
             return found
-        return cut(nodes, _spread(nodes, {node: path for node, path in inherited.items() if path is not None}))
+        known = {node: path for node, path in inherited.items() if path is not None}
+        return cut(nodes, without_circles(nodes, _spread(nodes, known)))
 
     def _inherited(self, node: Node) -> Path | None:
         paths = [self._known[name] for name in node.loc if name in self._known]

@@ -126,8 +126,16 @@ def test_estimates_are_those_of_the_target() -> None:
     model = parse_model(CHAIN)
     before = [str(v.type) for v in model.graph.inputs]
     data = of_models([("m", model)], get_target("a100"))
-    assert data["target"] == "a100" and data["graphs"][0]["seconds"] > 0
+    assert data["target"] == "a100" and data["graphs"][0]["sums"][0] > 0
     assert [str(v.type) for v in model.graph.inputs] == before  # sizes are assumed for a copy
+
+
+def test_without_an_estimate_it_says_why() -> None:
+    # Sizes that are assumed for unnamed dimensions fit no reshape to a fixed one.
+    text = HEAD + "graph @g(%x: f32[?,?]) -> (%y: f32[7,11]) {\n  weight %s: i64[2] = [7, 11]\n  %y: f32[7,11] = Reshape(%x, %s)\n}\n"
+    data = contents(text)
+    assert data["graphs"][0]["sums"] is None and "Reshape" in data["graphs"][0]["no_estimate"]
+    assert Found(data).one("Reshape")[7] == 0
 
 
 # Pairs

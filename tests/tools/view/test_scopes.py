@@ -96,8 +96,8 @@ def test_what_was_found_stays_for_later_graphs() -> None:
     # A fused node is where all that it came from is; r has one node left, and is still there.
     fused = graph_of('%b: f32[4] = Gelu(%x)  !"/p/q/Neg"  !"/p/q/Abs"', '%n: f32[4] = Sin(%b)', '%y: f32[4] = Erf(%n)  !"/p/r/Erf"')
     assert by_output(scopes.of(fused)) == {"b": ("q",), "n": ("r",), "y": ("r",)}
-    renamed = graph_of('%a: f32[4] = Neg(%x)  !"/p/q/Neg"', '%b: f32[4] = Abs(%a)  !"/p/r/Abs_made_of_it"', '%y: f32[4] = Erf(%b)  !"/p/q/Abs"')
-    assert by_output(scopes.of(renamed)) == {"a": ("q",), "b": ("r",), "y": ("q",)}
+    renamed = graph_of('%a: f32[4] = Neg(%x)  !"/p/q/Neg"', '%b: f32[4] = Abs(%a)  !"/p/r/Abs_made_of_it"', '%y: f32[4] = Erf(%b)  !"/p/r/Erf"')
+    assert by_output(scopes.of(renamed)) == {"a": ("q",), "b": ("r",), "y": ("r",)}
     across = graph_of('%y: f32[4] = Erf(%x)  !"/p/q/Abs"  !"/p/r/Erf"')
     assert by_output(scopes.of(across)) == {"y": ()}
 
