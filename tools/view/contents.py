@@ -21,7 +21,7 @@ from ..files import files_of, load_any
 from ..verbs.estimating import assume
 from .dumps import Rewrite, rewrites_of
 from .pairing import pairs_of_dumps, pairs_of_models
-from .records import Book
+from .records import Book, Table
 from .rule_texts import rule_text, short_place
 from .weights import span_of
 
@@ -47,7 +47,7 @@ def of_dumps(
     steps = steps_of(folder)
     rewrites = rewrites_of(folder)
     before: Model | None = None
-    rules: dict[str, dict[str, str]] = {}
+    rules = Table()
     for index, step in enumerate(steps):
         said(step.name, index / len(steps))
         model = load(str(step.path))
@@ -65,7 +65,8 @@ def of_dumps(
         before = model
     name = os.path.basename(os.path.normpath(folder))
     passes = {step.step: _pass_text(step.step) for step in steps[1:]}
-    return {"mode": "steps", "name": name, "target": target.name, "rules": rules, "passes": passes, **book.to_json()}
+    about = {"mode": "steps", "name": name, "target": target.name, "rules": rules.rows, "passes": passes}
+    return {**about, **book.to_json()}
 
 
 def _learn(book: Book, dump: Model) -> None:
@@ -114,15 +115,17 @@ def _estimate(model: Model, target: Target, assumed: list[str]) -> Estimate:
 
 
 def _rewrite(
-    book: Book, graph: int, rewrite: Rewrite, before: Model, after: Model, rules: dict[str, dict[str, str]]
+    book: Book, graph: int, rewrite: Rewrite, before: Model, after: Model, rules: Table
 ) -> dict[str, Any]:
     """A rewrite for the page: keys of its nodes in the graphs before and after, and which rule it was."""
-    if rewrite.at and rewrite.at not in rules:
-        rules[rewrite.at] = {"place": short_place(rewrite.at), "text": rule_text(rewrite.at)}
+    rule = rules.get(rewrite.at)
+    if rule is None:  # the page does not tell where on this machine it is
+        row = {"place": short_place(rewrite.at), "text": rule_text(rewrite.at)} if rewrite.at else {}
+        rule = rules.number(rewrite.at, row)
     return {
         "number": rewrite.number,
         "rule": rewrite.rule,
-        "at": rewrite.at,
+        "at": rule,
         "ops": [op for op, _ in rewrite.before],
         "before": [book.key(graph - 1, node) for node in rewrite.nodes_before(before)],
         "after": [book.key(graph, node) for node in rewrite.nodes_after(after)],

@@ -308,7 +308,7 @@ function nearest(record, graph, other) {
 
 /** The first step that a rule made; the last one where none did. */
 function firstOfInterest() {
-  const at = DATA.graphs.findIndex((g) => (g.rewrites || []).some((w) => w.at));
+  const at = DATA.graphs.findIndex((g) => (g.rewrites || []).some((w) => DATA.rules[w.at].place));
   return at < 0 ? DATA.graphs.length - 1 : at;
 }
 

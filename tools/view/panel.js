@@ -149,7 +149,7 @@ class Panel {
   // Rewrites
 
   rewrite(rewrite, before, after) {
-    const rule = DATA.rules[rewrite.at];
+    const rule = DATA.rules[rewrite.at].place ? DATA.rules[rewrite.at] : null; // null: the pass itself
     this._fill(
       el("p", { class: "path" }, "rewrite " + rewrite.number),
       el("h2", { id: "rule-name" }, rewrite.rule),
