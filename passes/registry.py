@@ -265,6 +265,11 @@ def _line_in(path: str, error: BaseException) -> str:
     return line
 
 
+def first_line(doc: str) -> str:
+    """What a doc string says first: its first paragraph, up to the end of its line."""
+    return doc.strip().split("\n", 1)[0].strip()
+
+
 def match_names(patterns: Sequence[str], names: Sequence[str], flag: str) -> set[str]:
     """Names that fit glob `patterns`. Raises UsageError for a pattern that fits none."""
     from fnmatch import filter as fitting

@@ -95,6 +95,7 @@ def compile(
     dump_dir: str | None = None,
     remarks: str | None = None,
     bisect_limit: int | None = None,
+    report: str | os.PathLike[str] | None = None,
     seed: int = 0,
 ) -> Report:
     """Compile a model as the `geoc` command does; the options are the command's.
@@ -142,6 +143,7 @@ def compile(
             dump_dir=dump_dir,
             remarks=remarks,
             bisect_limit=bisect_limit,
+            report=None if report is None else os.fspath(report),
             seed=seed,
         ).with_recipe()
     )

@@ -99,12 +99,16 @@ _VERBS = {
     "targets": ".verbs.estimating",
     "estimate": ".verbs.estimating",
     "doctor": ".verbs.doctor",
+    "profile": ".profile.verb",
+    "bench": ".bench.verb",
     "rulecheck": ".rulecheck.verb",
     "quant-report": ".quantreport.verb",
     "diff": ".diff.verb",
     "compare": ".compare.verb",
     "distill": ".distill.verb",
     "view": ".view.verb",
+    "bisect": ".bisect.verb",
+    "reduce": ".reduce.verb",
 }
 
 

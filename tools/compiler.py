@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -24,7 +25,8 @@ from ..passes.instruments import Refusals, Tally, Timing
 from ..passes.manager import run_pipeline
 from ..passes.pipelines import Item, apply_edits, before_forms, level_items, names, parse, render, with_rules
 from ..passes.precision.interface import Interface
-from ..passes.registry import Registry
+from ..passes.registry import Registry, first_line
+from ..passes.rulepass import RulePass
 from .calibration.calibration import RANDOM, Calibration
 from .calibration.samples import Samples, open_samples
 from .calibration.statistics import open_cache
@@ -35,12 +37,15 @@ from .inputs.shapes import read_shapes, specialise
 from .precision import SMALL, Attempt, attempts, untried
 from .progress import Progress
 from .recipes.planning import RECIPE, Planner, described
-from .report import NOT_CHECKED, Accuracy, GraphSize, Refusal, Report, group_refusals
+from .report import NOT_CHECKED, Accuracy, Fired, GraphSize, Refusal, Report, group_refusals
+from .report.provenance import Hashes, provenance
+from .report.report import SUFFIXES, check_suffix
 from .selection import selected
 from .settings import Settings
 from .watch import TRACE, Outputs, old_dumps
 
 if TYPE_CHECKING:
+    from ..ir.ops.cost import CostModel
     from ..passes.quantize.placement import Keep
     from .comparing.check import Judge
     from .metric import Metric
@@ -69,9 +74,11 @@ class Compilation:
         self.metric: Metric | None = None  # that of --metric
         self.slow: dict[Place, str] = {}  # those of them that were timed and do not pay
         self.keep: dict[str, Keep] = {}  # the options of passes that say the same as `kept`
+        self.hashes: Hashes | None = None  # of the source's files, where somebody asks for them
         self.layer_times: dict[Place, float] = {}  # seconds that layers save in integers, where they were timed
         self.kept: dict[Place, str] = {}  # nodes that lossy passes leave as they are, and why
         self._reference: str | None = None
+        self._times: CostModel | None = None
         self._in_place = settings.source if isinstance(settings.source, Model) else None
         self._used_source = False
 
@@ -92,6 +99,8 @@ class Compilation:
             self.progress.stage("reading", 0.0, 0.1)
             model = self.model()
             self._protect(model)
+            if settings.report is not None or (self.written and not settings.is_copy):
+                self.hashes = Hashes(self.inputs)
             if self.written:
                 from .writing import check_outputs
 
@@ -116,12 +125,37 @@ class Compilation:
             self.report.notes.append(f"{known}, from {cache.folder}; --cache=off measures again")
         self.report.model = model
         self.report.seconds = perf_counter() - begun
-        self.report.again = self.settings.command()
-        if self.settings.report is not None:
-            self.report.write(self.settings.report)
+        self.report.again = settings.command()
+        if settings.report is not None:
+            sources = {} if self.hashes is None else self.hashes.found()
+            self.report.provenance = provenance(sources, settings.given_files(), self.report.files)
+            self.report.write(settings.report)
         return self.report
 
     # Before the passes
+
+    @contextmanager
+    def opened(self) -> Iterator[Model]:
+        """Planned and read, for who drives the passes himself: gives the source. Nothing is compiled or written."""
+        with ExitStack() as stack:
+            stack.callback(self.progress.finished)
+            stack.callback(self._clean)
+            self._plan()
+            self.progress.stage("reading", 0.0, 0.05)
+            model = self.model()
+            self._protect(model)
+            if self.settings.calib not in (None, RANDOM):
+                self.samples = open_samples(str(self.settings.calib), model)
+            yield model
+
+    def calibrate(self, model: Model, samples: Samples | None) -> None:
+        """Let passes measure on these samples of `model`, or (None) on made-up inputs."""
+        if self.calibration is not None:
+            self.calibration.close()
+        self.calibration = Calibration(
+            model, self.shapes, self.settings.seed, self.export_placed, samples, self.progress.detail,
+            open_cache(self.settings.cache, self.report.notes.append),
+        )  # fmt: skip
 
     def _plan(self) -> None:
         settings = self.settings
@@ -154,6 +188,7 @@ class Compilation:
         if settings.output is not None:
             report.output = settings.output
         need_folders(settings.output, settings.report)
+        check_suffix(settings.report, SUFFIXES)
         self._plan_metric()
 
     def _attempts(self, level: int | None, goal: str | None) -> list[Attempt]:
@@ -300,10 +335,7 @@ class Compilation:
             self.choose_unchecked()
         # Who wants it run for a comparison, or gives samples, wants it measured too.
         if is_lossy and (weights < most or mode != "off" or self.samples is not None):
-            self.calibration = Calibration(
-                model, self.shapes, self.settings.seed, self.export_placed, self.samples, self.progress.detail,
-                open_cache(self.settings.cache, self.report.notes.append),
-            )  # fmt: skip
+            self.calibrate(model, self.samples)
         if mode == "off":
             return self.optimize(model, self.final_instruments())
         from .comparing.checked import compile_checked
@@ -331,15 +363,25 @@ class Compilation:
             measure=None if self.calibration is None else self.calibration.ranges,
             observe=None if self.calibration is None or self.settings.calib is None else self.calibration.observe,
             kept=self.kept,
+            times=self.times(),
         )
         run_pipeline(model, self.steps, ctx)
         return model
+
+    def times(self) -> CostModel | None:
+        """What layers take, timed once in this compilation where --measure asks for it; None for the estimate."""
+        if self.settings.measure and self._times is None:
+            from .search.measured_cost import measured_cost
+
+            self._times = measured_cost(self)
+        return self._times
 
     def final_instruments(self) -> list[Instrument]:
         """Fresh instruments for a run whose result may be the one that is kept."""
         self.progress.stage("optimizing", 0.1, 0.7, len(self.steps) * 6)
         self.tally, self.refusals = Tally(), Refusals()
-        self.timing = Timing() if self.settings.time_passes else None
+        wants_times = self.settings.time_passes or self.settings.report is not None
+        self.timing = Timing() if wants_times else None
         watching: list[Instrument] = [self.progress, self.tally, self.refusals]
         if self.timing is not None:
             watching.append(self.timing)
@@ -357,14 +399,16 @@ class Compilation:
             report.notes.append(self.chosen.note)
         if self.timing is not None:
             report.timing = self.timing.root.to_json()
-            if self.log is not None:
+            if self.log is not None and self.settings.time_passes:
                 self.progress.finished()
                 self.log.write(self.timing.text() + "\n")
         report.after = GraphSize.of(model, weight_bytes(model))
-        if self.settings.report is not None and report.ok:
-            from .quantreport.section import quantization_of
+        if self.settings.report is not None:
+            report.rules = self._fired()
+            if report.ok:
+                from .quantreport.section import quantization_of
 
-            report.quantization = quantization_of(self, model)
+                report.quantization = quantization_of(self, model)
         self.outputs.flush()
         if self.written and report.ok:
             self.progress.stage("writing", 0.9, 1.0)
@@ -375,6 +419,17 @@ class Compilation:
                 from .recipes.limits import check_written
 
                 check_written(self, sizes)
+
+
+    def _fired(self) -> list[Fired]:
+        """The rules that fired, the most often first, with what each says of itself."""
+        found = []
+        for (name, rule), count in self.tally.counts.most_common():
+            step = self.registry.find(name)
+            rules = step.rules().by_name if rule and issubclass(step, RulePass) else {}
+            at, text = (rules[rule].location, rules[rule].doc) if rule in rules else ("", step.__doc__ or "")
+            found.append(Fired(name, rule, count, at, first_line(text)))
+        return found
 
 
 def items_of(attempt: Attempt, settings: Settings, registry: Registry, edits: dict[str, Any]) -> tuple[Item, ...]:

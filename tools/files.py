@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -67,16 +68,21 @@ def tensors(model: Model) -> Iterator[Tensor]:
 
 def weight_bytes(model: Model) -> int:
     """Bytes of all constants; data that several share counts once."""
+    return sum(bytes_by_type(model).values())
+
+
+def bytes_by_type(model: Model) -> dict[str, int]:
+    """The same by the type of their elements, the most first."""
     spans: set[tuple[str, int, int]] = set()
-    total = 0
+    found: Counter[str] = Counter()
     for tensor in tensors(model):
         if tensor.file is not None:
             span = (tensor.file.path, tensor.offset, tensor.length)
             if span in spans:
                 continue
             spans.add(span)
-        total += tensor.nbytes
-    return total
+        found[tensor.dtype.name] += tensor.nbytes
+    return dict(found.most_common())
 
 
 def reused_spans(model: Model, folder: str) -> set[tuple[str, int, int]]:

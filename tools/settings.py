@@ -63,6 +63,17 @@ class Settings:
         """The source's path; None for a model in memory."""
         return os.fspath(self.source) if isinstance(self.source, (str, os.PathLike)) else None
 
+    @property
+    def is_copy(self) -> bool:
+        """True where nothing is done but to import and export: the result is the source's, with its metadata."""
+        return self.passes is None and self.level == 0
+
+    def given_files(self) -> list[str]:
+        """What options name as files, or would if it were one: samples, a metric, rules, passes, a recipe."""
+        calib = (self.calib or "").rpartition(":")[0] if ".py:" in (self.calib or "") else self.calib
+        metric = None if self.metric is None else self.metric.rpartition(":")[0]
+        return [path for path in (calib, metric, self.recipe, *self.rules, *self.plugin) if path]
+
     def without_folders(self) -> Settings:
         """The same with the names of files alone."""
         name = os.path.basename

@@ -1,9 +1,9 @@
-"""Text for terminals: colours where they can be shown, and columns."""
+"""Text for terminals: colours where they can be shown, and short names."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 Paint = Callable[[str, str], str]
@@ -20,14 +20,15 @@ def has_colour(stream: Any) -> bool:
 
 def painter(colour: bool) -> Paint:
     """What puts text into a colour; without `colour`, what leaves it as it is."""
-    return _paint if colour else _plain
+    return _paint if colour else plain
 
 
 def _paint(text: str, colour: str) -> str:
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
 
 
-def _plain(text: str, colour: str) -> str:
+def plain(text: str, colour: str) -> str:
+    """What leaves text as it is."""
     return text
 
 
@@ -38,15 +39,3 @@ def shortened(names: Sequence[str]) -> list[str]:
     start = names[0].rfind("/", 0, same) + 1 if len(names) > 1 else 0
     left = [name[start:] for name in names]
     return [name if len(name) <= LONGEST else f"{name[:16]}...{name[19 - LONGEST :]}" for name in left]
-
-
-def aligned(rows: Sequence[Sequence[str]], numbers: Collection[int] = ()) -> list[str]:
-    """Rows of equal length as lines, column below column two spaces apart; those of `numbers` stand at the right."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return [
-        "  ".join(
-            f"{cell:>{width}}" if place in numbers else f"{cell:<{width}}"
-            for place, (cell, width) in enumerate(zip(row, widths))
-        ).rstrip()
-        for row in rows
-    ]

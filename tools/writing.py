@@ -140,9 +140,12 @@ def _place(run: Compilation, model: Model, refused: list[Unsupported]) -> None:
 def _metadata(run: Compilation) -> dict[str, str]:
     """Where the file comes from, for its metadata; paths without their folders. At -O0 it is the source's own."""
     settings = run.settings
-    if settings.passes is None and settings.level == 0:
+    if settings.is_copy:
         return {}
     found = {"geoc.version": geoc_version(), "geoc.target": settings.target}
+    hashes = {} if run.hashes is None else run.hashes.found()
+    if settings.path in hashes:
+        found["geoc.source"] = f"{os.path.basename(settings.path)} sha256:{hashes[settings.path]}"
     command = settings.without_folders().command()
     return {**found, "geoc.command": command} if command else found
 

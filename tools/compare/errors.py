@@ -29,12 +29,15 @@ class Errors:
     problem: str = ""  # what makes a comparison impossible: other shapes, NaN in other places
     nonfinite: int = 0  # NaN and infinities that both have in the same places
     _l2: list[float] = field(default_factory=list)
+    _by_shape: dict[str, list[float]] = field(default_factory=dict)
     _sums: Array = field(default_factory=lambda: np.zeros(4))  # of noise, of squares of a and of b, of products
 
     def add(self, a: Any, b: Any, shape: str = "") -> None:
         """Take in the results of one run; `shape` names it where something is wrong."""
         self.runs += 1
+        before = len(self._l2)
         problem = self._add(a, b)
+        self._by_shape.setdefault(shape, []).extend(self._l2[before:])
         if problem and not self.problem:
             self.problem = problem + (f" at {shape}" if shape else "")
 
@@ -110,6 +113,11 @@ class Errors:
         return float(np.mean(self._l2)) if self._l2 else 0.0
 
     @property
+    def by_shape(self) -> dict[str, float]:
+        """The error of the runs at each shape."""
+        return {shape: float(np.mean(found)) for shape, found in self._by_shape.items() if found}
+
+    @property
     def cosine(self) -> float | None:
         """The cosine of the angle between all results of either; None for what is no floats, or zero in one."""
         _, xx, yy, xy = self._sums
@@ -138,6 +146,7 @@ class Errors:
             "differing": self.differing,
             "elements": self.elements,
             "nonfinite": self.nonfinite,
+            "by_shape": {shape: _finite(error) for shape, error in self.by_shape.items()},
             "problem": self.problem,
         }
 

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..terminal import Paint, aligned, painter, shortened
+from ..terminal import Paint, painter, shortened
+from ..units import aligned
 
-_WORST = 10  # nodes that are listed, the worst; all with -v
+_WORST, _OUTPUTS = 10, 24  # nodes and outputs that are listed, the worst; all with -v
 
 
 def text_of(data: dict[str, Any], colour: bool = False, verbose: bool = False) -> str:
     """What ran on what, then a line an output, then the nodes."""
     paint = painter(colour)
     verdict = paint("WITHIN", "green") + " the limits" if data["ok"] else paint("BEYOND", "red") + " a limit"
+    worst = sorted(data["outputs"], key=badness, reverse=True)[:_OUTPUTS]
+    shown = data["outputs"] if verbose or len(data["outputs"]) <= _OUTPUTS else worst
     lines = [
         *aligned(list(zip(data["models"], data["runtimes"]))),
         f"inputs   {inputs_of(data)}",
         *(f"note     {note}" for note in data["notes"]),
         "",
-        *_table(data["outputs"], "output", paint),
+        *_table(shown, "output", paint),
+        *(_shapes(shown, data["shapes"]) if verbose else ()),
     ]
+    if len(shown) < len(data["outputs"]):
+        lines.append(f"and {len(data['outputs']) - len(shown)} more outputs, no worse than these; -v shows all")
     if data["nodes"] is not None:
         lines += ["", *_nodes(data["nodes"], paint, verbose)]
     return "\n".join([*lines, "", verdict])
@@ -70,6 +76,13 @@ def _table(rows: list[dict[str, Any]], what: str, paint: Paint) -> list[str]:
     return _painted(aligned(table), rows, paint)
 
 
+def _shapes(rows: list[dict[str, Any]], shapes: list[str]) -> list[str]:
+    """The error of each output at each shape."""
+    table = [("error at", *shapes)]
+    table += [(row["name"], *(_number(row["by_shape"].get(shape)) for shape in shapes)) for row in rows]
+    return ["", *aligned(table)]
+
+
 def _painted(lines: list[str], rows: list[dict[str, Any]], paint: Paint) -> list[str]:
     good = [row["ok"] or row.get("passing") for row in rows]
     return [lines[0], *(line if ok else paint(line, "red") for line, ok in zip(lines[1:], good))]
@@ -78,8 +91,8 @@ def _painted(lines: list[str], rows: list[dict[str, Any]], paint: Paint) -> list
 def _nodes(nodes: dict[str, Any], paint: Paint, verbose: bool) -> list[str]:
     values = nodes["values"]
     lines = [
-        f"nodes    {nodes['compared']} of {nodes['of']} values of the first model correspond to one of the second; "
-        f"{beyond_of(nodes)}"
+        f"nodes    {nodes['compared']} of {nodes['of']} values of the first model's main graph correspond to one of "
+        f"the second; {beyond_of(nodes)}"
     ]
     if nodes["first"] is not None:
         row = values[nodes["first"]]
@@ -103,4 +116,4 @@ def beyond_of(nodes: dict[str, Any]) -> str:
 
 def badness(row: dict[str, Any]) -> tuple[bool, float]:
     """What rows are sorted by: the error, impossible comparisons first, what recovers last."""
-    return not row["passing"], float("inf") if row["error"] is None else float(row["error"])
+    return not row.get("passing"), float("inf") if row["error"] is None else float(row["error"])

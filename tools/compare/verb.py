@@ -32,7 +32,7 @@ def compare_verb(arguments: Arguments) -> int:
         raise UsageError(f"a comparison is written as {', '.join(_SUFFIXES)}, not {output}", source="-o")
     protect([output] if output else [], [word for word in words if os.path.exists(word)])
     limit = read_error(arguments.get("max_error")) if "max_error" in arguments.values else None
-    runtimes = runtimes_of(arguments.get("runtime", []))
+    runtimes = runtimes_of([name for name in arguments.get("runtime", "").split(",") if name])
     progress = Progress(None if arguments.get("quiet") else sys.stderr)
     try:
         progress.stage("reading", 0.0, 0.1)

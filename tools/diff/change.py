@@ -15,9 +15,9 @@ class Change:
     """One difference.
 
     `kind`: ``removed``, ``added``, ``replaced`` (nodes went and others came), ``changed`` (a node has another
-    attribute, operand or type), ``weight``, ``input``, ``output``, ``function``. `before` and `after` are the nodes in
-    question, of a weight its users and `weights` the pair; `details` say it in words; `rewired` are pairs of nodes that
-    read from the new nodes what they read from the old ones.
+    attribute, operand or type), ``moved`` (nodes stand in another graph), ``weight``, ``input``, ``output``,
+    ``function``. `before` and `after` are the nodes in question, of a weight its users and `weights` the pair;
+    `details` say it in words; `rewired` are pairs of nodes that read from the new nodes what they read from the old.
     """
 
     kind: str

@@ -8,18 +8,19 @@ value that was replaced, types behind a type that changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ...ir.core import Graph, Model, Node, Value
 from ...ir.equal import same_attribute
 from ...passes.instruments import where
 from .change import INTERFACE, Change
+from .groups import Groups, is_shared
 from .interface import interface_changes
 from .matching import Matching, match_models
 from .summary import Summary, summary_of
 from .typing import SameTypes
 from .weights import weight_change
+from .words import graph_text, named, place_of, short
 
 
 @dataclass
@@ -47,6 +48,7 @@ def compare_models(before: Model, after: Model) -> Difference:
     changes = interface_changes(before, after, matching, types)
     for a, b in matching.graphs:
         found.graphs(a, b)
+    found.moved(before)
     found.unmatched()
     changes += [*found.weights.values(), *found.changes]
     order = {node: number for number, node in enumerate(before.walk())}
@@ -93,9 +95,29 @@ class _Comparison:
             self._other_types.update(v for v, twin in pairs if twin is None or not self.types.same(v.type, twin.type))
         for node in a:
             other = self.matching.nodes.get(node)
-            if other is not None:
+            if other is not None and other.graph is b:
                 self._nodes(node, other)
         self._returns(a, b)
+
+    def moved(self, before: Model) -> None:
+        """Compare nodes that stand in another graph than their counterparts; one change for each pair of graphs."""
+        graphs = set(self.matching.graphs)
+        found: dict[tuple[Graph, Graph], Change] = {}
+        for x in before.walk():
+            y = self.matching.nodes.get(x)
+            if y is None or x.graph is None or y.graph is None:
+                continue
+            pair = (x.graph, y.graph)
+            if pair not in graphs:
+                if pair not in found:
+                    said = f"from {graph_text(x.graph)} to {graph_text(y.graph)}"
+                    found[pair] = Change("moved", "", details=[said])
+                found[pair].before.append(x)
+                found[pair].after.append(y)
+                self._nodes(x, y)
+        for change in found.values():
+            change.where = place_of(change.before)
+        self.changes += found.values()
 
     def _region_inputs(self, a: Graph, b: Graph) -> None:
         assert a.parent is not None and b.parent is not None
@@ -118,7 +140,7 @@ class _Comparison:
         for name in sorted(x.attrs.keys() | y.attrs.keys()):
             a, b = (node.attrs.get(name, node.op.attr_default(name)) for node in (x, y))
             if not same_attribute(a, b, self.types.same):
-                details.append(f"{name} {_short(a)} -> {_short(b)}")
+                details.append(f"{name} {short(a)} -> {short(b)}")
         if x.regions.keys() != y.regions.keys():
             details.append(f"regions {', '.join(x.regions) or 'none'} -> {', '.join(y.regions) or 'none'}")
         if len(x.outputs) != len(y.outputs):
@@ -150,7 +172,7 @@ class _Comparison:
             old = self._without(u, self.matching.nodes)
             new = self._without(v, self.matching.origins)
             if old is None and new is None and not self._is_unmatched_input(u, v):
-                details.append(f"operand {index} {_named(u)} -> {_named(v)}")
+                details.append(f"operand {index} {named(u)} -> {named(v)}")
             gone += [] if old is None else [old]
             come += [] if new is None else [new]
             follows = True
@@ -218,7 +240,7 @@ class _Comparison:
             elif u.const is not None and v.const is not None:
                 self._weight(u, v, a.ret, b.ret)
             else:
-                said = f"{_named(u)} -> {_named(v)}"
+                said = f"{named(u)} -> {named(v)}"
                 if a.parent is None:
                     self.changes.append(Change("output", a.output_names[i], [], [], [said]))
                 else:
@@ -234,14 +256,15 @@ class _Comparison:
 
     def unmatched(self) -> None:
         """One change for what hangs together among nodes that one model alone has."""
-        groups = _Groups([*self._removed, *self._added])
+        groups = Groups([*self._removed, *self._added])
         for node in (*self._removed, *self._added):
             for value in node.inputs:
-                if value is not None and not _is_shared(value):
+                if value is not None and not is_shared(value):
                     groups.join(node, value.producer)
-        for _, _, gone, come in self._rewired:
-            for node in (*gone[1:], *come):
-                groups.join((gone or come)[0], node)
+        rewired = [(x, y, groups.listed([*gone, *come])) for x, y, gone, come in self._rewired]
+        for _, _, nodes in rewired:
+            for node in nodes[1:]:
+                groups.join(nodes[0], node)
         names: dict[str, Node] = {}
         for node in self._removed:
             names.update(dict.fromkeys(node.loc, node))
@@ -254,14 +277,15 @@ class _Comparison:
             for node in nodes:
                 change = found.setdefault(groups.of(node), Change("replaced", ""))
                 getattr(change, side).append(node)
-        for x, y, gone, come in self._rewired:
-            found[groups.of((gone or come)[0])].rewired.append((x, y))
+        for x, y, nodes in rewired:
+            if nodes:
+                found[groups.of(nodes[0])].rewired.append((x, y))
         for change in found.values():
-            change.where = _place(change.before or change.after)
+            change.where = place_of(change.before or change.after)
             change.kind = "removed" if not change.after else "added" if not change.before else "replaced"
         self.changes += found.values()
 
-    def _same_operands(self, groups: _Groups) -> None:
+    def _same_operands(self, groups: Groups) -> None:
         """What reads the same as a node that went came in its place, whoever reads from it."""
         readers: dict[tuple[Value | None, ...], Node] = {}
         for node in self._removed:
@@ -290,42 +314,6 @@ class _Comparison:
         }
 
 
-def _is_shared(value: Value) -> bool:
-    """True for what many read from, a mask or a size: it does not make one change of its users."""
-    users = len(value.users)
-    return users > 3 or (users > 1 and value.dtype is not None and value.dtype.is_int and (value.rank or 0) <= 1)
-
-
-class _Groups:
-    """Sets of nodes that hang together (union and find)."""
-
-    def __init__(self, nodes: Iterable[Node]) -> None:
-        self._above = {node: node for node in nodes}
-
-    def of(self, node: Node) -> Node:
-        above = self._above
-        while above[node] is not node:
-            above[node] = above[above[node]]
-            node = above[node]
-        return node
-
-    def join(self, a: Node, b: Node | None) -> None:
-        """Bring two sets together; what is in none stays out."""
-        if b is not None and a in self._above and b in self._above:
-            self._above[self.of(b)] = self.of(a)
-
-
-def _place(nodes: list[Node]) -> str:
-    """The scope that all have in common where there is one, else the place of the first."""
-    names = [node.loc[0] for node in nodes if node.loc]
-    if len(names) < 2:
-        return where(nodes[0])
-    low, high = min(names), max(names)
-    same = next((i for i, (a, b) in enumerate(zip(low, high)) if a != b), min(len(low), len(high)))
-    cut = same if same == len(low) == len(high) else max(low.rfind("/", 0, same), low.rfind(".", 0, same))
-    return low[:cut] if cut > 0 else names[0]
-
-
 def _moved(a: Graph, b: Graph, matching: Matching) -> int:
     """How many nodes have to be moved to bring one order into the other: all but a longest increasing run."""
     from bisect import bisect_left
@@ -337,12 +325,3 @@ def _moved(a: Graph, b: Graph, matching: Matching) -> int:
         at = bisect_left(ends, number)
         ends[at : at + 1] = [number]
     return len(numbers) - len(ends)
-
-
-def _named(value: Value | None) -> str:
-    return "none" if value is None else f"%{value.hint}"
-
-
-def _short(value: object) -> str:
-    text = "none" if value is None else str(value)
-    return text if len(text) <= 60 else text[:57] + "..."

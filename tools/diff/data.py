@@ -42,6 +42,9 @@ def _change(change: Change, statements: Statements) -> dict[str, Any]:
         ((old, new),) = change.weights
         ours, theirs = [statements.weight(old, False)], [statements.weight(new, True)]
         context = statements.after(node for node in change.after if node.outputs)
+    elif change.kind == "moved":
+        ours, theirs = [], []
+        context = statements.after(change.after)
     else:
         ours, theirs = statements.before(change.before), statements.after(change.after)
         if change.kind != "changed":

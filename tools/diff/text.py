@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..report import megabytes
-from ..terminal import Paint, aligned, painter
+from ..terminal import Paint, painter
+from ..units import aligned
 
 CHANGES, LINES = 50, 12  # that are shown of a difference, and of either side of a change; all with -v
 _OPERATORS = 8
@@ -84,6 +85,8 @@ def heading(change: dict[str, Any]) -> str:
     a, b = change["nodes"]
     if kind == "replaced":
         return f"replaced, {a} node{'s' if a != 1 else ''} by {b}"
+    if kind == "moved":
+        return f"moved, {a} node{'s' if a != 1 else ''} {change['details'][0]}"
     if kind in ("removed", "added"):
         number = a or b
         return kind + (f", {number} nodes" if number > 1 else "")

@@ -9,6 +9,7 @@ from typing import Any
 from ...ir.errors import UsageError
 from ..args import Arguments
 from ..files import format_of, need_folders, protect
+from ..report.report import check_suffix
 
 DATA = "--data"
 AUTO = "auto"
@@ -91,4 +92,5 @@ def _check(settings: Settings) -> None:
         raise UsageError("of 0 leaves nothing of --hidden", source="--beta")
     format_of(settings.output)
     need_folders(settings.output, settings.report)
+    check_suffix(settings.report, (".json",))
     protect([settings.output], [path for path in (settings.teacher, settings.student) if os.path.exists(path)])

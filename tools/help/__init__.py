@@ -25,11 +25,16 @@ _SHORT = {
     "quant-report": "show what quantization costs each layer",
     "distill": "train a student to give what a teacher gives",
     "view": "write a page that shows a model, two models, or the steps of a run",
+    "profile": "show where the time of a model goes, node by node",
+    "bench": "time models beside each other, and compare with the last time",
+    "bisect": "find the one rewrite that breaks a model",
+    "reduce": "make a failing model as small as can be",
     "rulecheck": "try rewrite rules, and show where one is wrong",
 }
 _GROUPS = (
     ("compile", "compile"),
     ("training", "training"),
+    ("running", "how it runs"),
     ("passes", "which passes run"),
     ("look", "looking inside"),
     ("verbs", "what to show"),

@@ -24,13 +24,17 @@ def page(report: dict[str, Any]) -> str:
     ]
     if report["output"] is not None:
         facts.append(f"outputs: relative L2 error {error_text(report['output'])}, the worst of them")
-    rows = [_row(layer) for layer in by_error(report["layers"])]
     body = (
         f"<h1>{escape(title)}</h1>\n<p>{escape(report['model'] + beside)}<br>{'<br>'.join(map(escape, facts))}</p>\n"
         f"<h2>Error by layer, in the order of the graph</h2>\n{plot(report['layers'])}\n"
-        f"<h2>Layers, the worst first</h2>\n{table(_HEAD, rows, range(2, len(_HEAD)))}"
+        f"<h2>Layers, the worst first</h2>\n{layers_table(report['layers'])}"
     )
     return document(title, body)
+
+
+def layers_table(layers: list[dict[str, Any]]) -> str:
+    """All figures of every layer, the worst first, in HTML."""
+    return table(_HEAD, [_row(layer) for layer in by_error(layers)], range(2, len(_HEAD)))
 
 
 _HEAD = (

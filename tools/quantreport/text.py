@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..terminal import aligned, shortened
+from ..terminal import shortened
+from ..units import aligned
 from .data import by_error, own
 
 _SHOWN = 40  # layers, the worst; all with -v

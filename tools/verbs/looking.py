@@ -66,14 +66,13 @@ def passes_verb(arguments: Arguments) -> int:
 
 def _print_pass(registry: Registry, name: str, full: bool) -> None:
     from ...passes.pipelines import render_option
-    from ...passes.registry import options_of
+    from ...passes.registry import first_line, options_of
 
     cls = registry.find(name)
     doc = (cls.__doc__ or "").strip()
     options = ", ".join(f"{key}={render_option(value)}" for key, value in options_of(cls).items())
     if not full:
-        first = doc.split("\n\n")[0].split("\n")[0]
-        print(f"{name:<16}{first}" + (f"  {{{options}}}" if options else ""))
+        print(f"{name:<16}{first_line(doc)}" + (f"  {{{options}}}" if options else ""))
         return
     print(f"{name}{{{options}}}" if options else name)
     print("\n".join("    " + line.strip() if line.strip() else "" for line in doc.splitlines()))
@@ -88,7 +87,7 @@ def rules_verb(arguments: Arguments) -> int:
     Rows are listed for a target, and found by name whichever runtime they are of: messages name them.
     """
     from ...lowering.targets import get_target
-    from ...passes.registry import match_names
+    from ...passes.registry import first_line, match_names
 
     registry = registry_of(arguments)
     found = all_rules(registry)
@@ -96,8 +95,7 @@ def rules_verb(arguments: Arguments) -> int:
     found += all_rows(target)
     if target is not None:
         for owner, rule in found:
-            first = rule.doc.strip().split("\n")[0]
-            print(f"{owner:<16}{rule.name:<32}{first}")
+            print(f"{owner:<16}{rule.name:<32}{first_line(rule.doc)}")
         return 0
     wanted = match_names(arguments.words, sorted({rule.name for _, rule in found}), "rules")
     print("\n\n".join(_rule_text(owner, rule) for owner, rule in found if rule.name in wanted))

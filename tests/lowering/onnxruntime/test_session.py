@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,7 @@ def test_metadata_says_where_a_file_comes_from(tmp_path: Path) -> None:
     assert metadata(tmp_path / "out.onnx") == {
         "author": "somebody", "empty": "", "geoc.target": "cpu", "geoc.version": geoc.__version__, THREADS: "3",
         "geoc.command": "geoc m.onnx -O2 --target=cpu --threads 3 -o out.onnx --seed 0",
+        "geoc.source": f"m.onnx sha256:{sha256(path.read_bytes()).hexdigest()}",
     }  # fmt: skip
 
 

@@ -72,6 +72,8 @@ def test_figures_are_those_of_onnxruntime_and_numpy(files: Path, capsys: pytest.
     code, head, rows = compared(files / "a.onnx", files / "b.onnx", "--inputs", files / "data.npz", capsys=capsys)
     pairs = [(ran(files / "a.onnx", feeds), ran(files / "b.onnx", feeds)) for feeds in samples()]
     y, best = rows
+    each = {"x".join(map(str, f["x"].shape)): np.linalg.norm(q[0] - p[0]) / np.linalg.norm(p[0]) for f, (p, q) in zip(samples(), pairs)}
+    assert y["by_shape"] == pytest.approx(each, rel=1e-4) and list(each) == ["2x16", "3x16", "4x16"]
     assert code == 1 and not head["ok"] and head["runs"] == 3
     a, b = (np.concatenate([pair[i][0].reshape(-1) for pair in pairs]).astype(float) for i in (0, 1))
     l2 = np.mean([np.linalg.norm((q[0] - p[0]).astype(float)) / np.linalg.norm(p[0]) for p, q in pairs])

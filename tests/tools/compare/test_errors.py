@@ -17,6 +17,7 @@ def test_figures_are_those_of_numpy() -> None:
     pairs = [(a.astype(np.float32).astype(float), (a + off).astype(np.float32).astype(float)) for a, off in runs]
     a, b = (np.concatenate([pair[i].reshape(-1) for pair in pairs]) for i in (0, 1))
     assert found.error == pytest.approx(np.mean([np.linalg.norm(y - x) / np.linalg.norm(x) for x, y in pairs]))
+    assert list(found.by_shape) == [""] and found.by_shape[""] == pytest.approx(found.error)
     assert found.max_abs == np.abs(a - b).max()
     assert found.cosine == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
     assert found.sqnr == pytest.approx(10 * np.log10((a**2).sum() / ((a - b) ** 2).sum()))

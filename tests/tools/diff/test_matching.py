@@ -149,6 +149,43 @@ graph @main(%x: f32[4], %k: bool[]) -> (%y: f32[4]) {
     assert compare_models(parse_model(text), parse_model(text.replace("%t", "%q").replace("%a", "%r"))).same
 
 
+def test_nodes_that_leave_a_branch_are_moved() -> None:
+    from geoc.ir.text import parse_model
+
+    head = 'geoc 1\nopset "" 20\ngraph @main(%x: f32[4], %k: bool[]) -> (%y: f32[4]) {\n'
+    inside = head + """  %y: f32[4] = If(%k)
+    with then_branch = () -> (%t) {
+      %a: f32[4] = Exp(%x)
+      %b: f32[4] = Tanh(%a)
+      %t: f32[4] = Neg(%b)
+    }
+    with else_branch = () -> (%e) {
+      %e: f32[4] = Abs(%x)
+    }
+}
+"""
+    hoisted = head + """  %a: f32[4] = Exp(%x)
+  %b: f32[4] = Tanh(%a)
+  %y: f32[4] = If(%k)
+    with then_branch = () -> (%t) {
+      %t: f32[4] = Neg(%b)
+    }
+    with else_branch = () -> (%e) {
+      %e: f32[4] = Abs(%x)
+    }
+}
+"""
+    taken = head + "  %a: f32[4] = Exp(%x)\n  %b: f32[4] = Tanh(%a)\n  %y: f32[4] = Neg(%b)\n}\n"
+    found = compare_models(parse_model(inside), parse_model(hoisted))
+    assert [(c.kind, len(c.before), c.details) for c in found.changes] == [
+        ("moved", 2, ["from then_branch of If %y to the main graph"])
+    ]
+    found = compare_models(parse_model(inside), parse_model(taken))
+    assert sorted((c.kind, len(c.before), len(c.after)) for c in found.changes) == [("moved", 3, 3), ("removed", 1, 0)]
+    found = compare_models(parse_model(taken), parse_model(inside))
+    assert sorted((c.kind, len(c.before), len(c.after)) for c in found.changes) == [("added", 0, 1), ("moved", 3, 3)]
+
+
 def test_types_that_follow_are_no_changes_of_their_own() -> None:
     text = 'geoc 1\nopset "" 20\ngraph @main(%x: f32[B,4]) -> (%y: f32[B,4]) {\n'
     text += "  %a: f32[B,4] = Relu(%x)\n  %y: f32[B,4] = Neg(%a)\n}\n"

@@ -94,7 +94,7 @@ def test_what_nothing_keeps_is_one_line(given: tuple[Path, str, Path], capsys: p
 def test_a_size_that_there_is_not(given: tuple[Path, str, Path], tmp_path: Path) -> None:
     source, data, made = given
     report = geoc.compile(source, made, max_size=3000, calib=data)
-    assert not report.ok and not made.exists() and "the smallest that was made, w4a16, has 0.0191 MB" in report.failure
+    assert not report.ok and not made.exists() and "the smallest that was made, w4a16, has 0.0192 MB" in report.failure
     data_ = report.to_json()
     assert data_["ok"] is False and data_["limits"][0]["limit"] == 3000 and json.dumps(data_)
     assert "MISSED" in report.summary() and "nothing was written" in report.summary()
