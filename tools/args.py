@@ -167,6 +167,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "diff": ("output", "json"),
     "compare": ("inputs", "shape", "runtime", "nodes", "max_error", "output", "json", "seed"),
     "quant-report": ("calib", "shape", "output", "json", "seed"),
+    "view": ("target", "shape", "output"),
     "distill": (*(o.key for o in OPTIONS if o.group == "training"), "batch", "output", "threads", "report", "seed"),
     "profile": ("output", "json", "runtime", "shape", "threads", "inputs", "time", "rounds", "seed"),
     "bench": (

@@ -106,6 +106,7 @@ _VERBS = {
     "diff": ".diff.verb",
     "compare": ".compare.verb",
     "distill": ".distill.verb",
+    "view": ".view.verb",
     "bisect": ".bisect.verb",
     "reduce": ".reduce.verb",
 }

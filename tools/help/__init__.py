@@ -24,6 +24,7 @@ _SHORT = {
     "compare": "run two models and show how far their outputs are apart",
     "quant-report": "show what quantization costs each layer",
     "distill": "train a student to give what a teacher gives",
+    "view": "write a page that shows a model, two models, or the steps of a run",
     "profile": "show where the time of a model goes, node by node",
     "bench": "time models beside each other, and compare with the last time",
     "bisect": "find the one rewrite that breaks a model",
