@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import prod
 
 from ...ir.core import Model, Node, Value
 from ...ir.types import TensorType
+from ...passes.portions import within
 from ..calibration.observing import MEMORY, Groups, part_of
 from ..diff import match_models
 from .engines import Feeds, open_part
@@ -87,7 +88,8 @@ def compare_inside(
     a, b = sides
     assert a.model is not None and b.model is not None
     one_part = a.runtime == b.runtime == "ort"
-    chunks = [twins] if one_part else list(_chunks(twins))
+    # Runtimes that give all outputs at once are asked for as many as memory has room for.
+    chunks = [twins] if one_part else list(within(twins, _bytes, MEMORY))
     done = 0
     for chunk in chunks:
         ours, names = part_of(a.model, [t.value for t in chunk])
@@ -105,18 +107,8 @@ def compare_inside(
         done += len(chunk)
 
 
-def _chunks(twins: list[Twins]) -> Iterator[list[Twins]]:
-    """Parts of about `MEMORY` bytes, for runtimes that give all outputs at once."""
-    chunk: list[Twins] = []
-    taken = 0
-    for each in twins:
-        shape = each.value.shape
-        known = [dim for dim in shape or () if isinstance(dim, int)]
-        size = 4 * prod(known) if shape is not None and len(known) == len(shape) else _UNKNOWN
-        if chunk and taken + size > MEMORY:
-            yield chunk
-            chunk, taken = [], 0
-        chunk.append(each)
-        taken += size
-    if chunk:
-        yield chunk
+def _bytes(each: Twins) -> int:
+    """Of one value, as far as its type says."""
+    shape = each.value.shape
+    known = [dim for dim in shape or () if isinstance(dim, int)]
+    return 4 * prod(known) if shape is not None and len(known) == len(shape) else _UNKNOWN
