@@ -1,4 +1,4 @@
-"""Pictures of pages for the documentation: `docs/pictures/view*.png`, taken in headless Chromium.
+"""Pictures of pages for the documentation: `docs/pictures/view*.png` and `report.png`, taken in headless Chromium.
 
     python tests/bench/page_pictures.py [FOLDER]
 
@@ -30,6 +30,7 @@ SHOTS: dict[str, tuple[str, str, bool, str]] = {
     "view-pair": ("pair", "", False, "PAGE.choose(PAGE.right.graph.records.find((r) => r.op === 'Attention'))"),
     "view-branches": ("silero", "", False, ""),
     "view-smollm2": ("smollm2", "", False, ""),
+    "report": ("report", "", False, ""),
 }
 """What is shown of which page."""
 
@@ -49,6 +50,9 @@ def pages(folder: Path) -> dict[str, Path]:
     bert = MODELS / "bert-4l-ts.onnx"
     if bert.is_file():
         geoc(bert, "--check=off", "-o", folder / "bert.geoc.onnx", "--dump-dir", folder / "steps")
+        report, samples = folder / "report.html", ("--precision", "int8", "--calib", "random")
+        geoc(bert, *samples, "-o", folder / "bert.int8.onnx", "--report", report)
+        found["report"] = report
         add("bert", bert)
         add("steps", folder / "steps")
         add("pair", bert, folder / "bert.geoc.onnx")
@@ -67,7 +71,7 @@ def main(target: Path) -> None:
                     print(f"{name}: no model for it")
                     continue
                 page = browser.open(found[page_name], fragment, WIDTH, HEIGHT, dark)
-                page.until("document.documentElement.dataset.ready")
+                page.until("document.documentElement.dataset.ready || Boolean(document.querySelector('main.report'))")
                 time.sleep(0.4)
                 if script:
                     page.js(script)

@@ -27,7 +27,7 @@ def page(report: Report) -> str:
     head = f"<h1>{escape(names)}</h1>\n<p>{level} for {escape(target)}, {report.seconds:.1f} s</p>"
     parts = [head, *([] if report.ok else [f'<p class="bad">{escape(report.failure)}; nothing was written</p>'])]
     parts += [_tiles(report), *_decisions(report), *_changes(report), *_quantization(report), *_again(report)]
-    body = "<main>\n" + "\n".join(part for part in parts if part) + "\n</main>"
+    body = "<main class=\"report\">\n" + "\n".join(part for part in parts if part) + "\n</main>"
     return document(f"geoc: {names}", body, data=report.to_json(), style=resource(__file__, "report.css"))
 
 
