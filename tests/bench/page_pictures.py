@@ -50,7 +50,7 @@ def pages(folder: Path) -> dict[str, Path]:
     bert = MODELS / "bert-4l-ts.onnx"
     if bert.is_file():
         geoc(bert, "--check=off", "-o", folder / "bert.geoc.onnx", "--dump-dir", folder / "steps")
-        report, samples = folder / "report.html", ("--precision", "int8", "--calib", "random")
+        report, samples = folder / "report.html", ("--precision", "int8", "--calib", "random", "--cache", "off", "--measure")
         geoc(bert, *samples, "-o", folder / "bert.int8.onnx", "--report", report)
         found["report"] = report
         add("bert", bert)
