@@ -1,6 +1,6 @@
-"""Pictures of what the command prints on a terminal, for the documentation: `docs/pictures/diff.svg`, `compare.svg`.
+"""Pictures of what the command prints on a terminal, for the documentation: `docs/pictures/VERB.svg`.
 
-    python tests/bench/terminal_pictures.py [FOLDER]
+    python tests/bench/terminal_pictures.py [FOLDER] [VERBS...]
 
 Runs the commands below on small models (tests/models/exports.zip) in a pseudo-terminal, with colours, and draws the
 lines as SVG. POSIX only.
@@ -29,13 +29,41 @@ CHARACTER, LINE, MARGIN, SIZE = 7.83, 18, 16, 13  # pixels; of a monospaced font
 COLOURS = {"1": "#e6edf3", "1;31": "#ff7b72", "32": "#7ee787", "33": "#d29922", "36": "#79c0ff", "2": "#8b949e"}
 _SPAN = re.compile(r"\x1b\[([\d;]*)m")
 
+SMALL = """geoc 1
+opset "" 17
+
+graph @main(%x: f32[B,S,64]) -> (%y: f32[B,S,8]) {
+  weight %w: f32[64,8] = splat(0.5)
+  weight %half: f32[] = 0.5
+  %product: f32[B,S,8] = MatMul(%x, %w)  !"/head/MatMul"
+  %y: f32[B,S,8] = Mul(%product, %half)
+}
+"""
+WRONG_RULE = '''rule halves_join {
+  """Two divisions are one by the sum: wrong, it is their product."""
+  match
+    %h = Div(%x, $a)
+    %y = Div(%h, $b)
+  rewrite
+    %y = Div(%x, $a + $b)
+}
+'''
+
 
 def prepare(folder: Path) -> None:
     """before.onnx; after.onnx with another GELU, a softmax along another axis and a wrong bias; wrong.onnx with the bias."""
     with zipfile.ZipFile(ROOT / "tests" / "models" / "exports.zip") as archive:
         model = onnx.load_model_from_string(archive.read("bert-ts.onnx"))
     onnx.save(model, folder / "bert.onnx")
+    (folder / "small.gir").write_text(SMALL, encoding="utf-8")
+    (folder / "mine.rules").write_text(WRONG_RULE, encoding="utf-8")
+    subprocess.run(geoc("bert.onnx", "--precision=int8", "--calib=random", "-q", "-o", "bert.int8.onnx"), cwd=folder, check=True)
     run = ["bert.onnx", "--check=off", "-q"]
+    low = "@O1,low-rank{rank=0.25,method=plain,least=1,slower=true}"
+    subprocess.run(geoc(*run, "--passes", low, "-o", "bert.small.onnx"), cwd=folder, check=True)
+    ids = np.random.default_rng(0).integers(0, 48, (64, 1, 16))
+    names = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+    np.savez(folder / "sentences.npz", **{f"{name}/{i}": a for name, arrays in names.items() for i, a in enumerate(arrays)})
     subprocess.run(geoc(*run, "--passes=@O1", "-o", "before.onnx"), cwd=folder, check=True)
     subprocess.run(geoc(*run, "--passes=@O1,activations", "-o", "after.onnx"), cwd=folder, check=True)
     changed = onnx.load(folder / "after.onnx")
@@ -71,7 +99,8 @@ def printed(words: list[str], folder: Path) -> list[str]:
     os.close(ours)
     if process.wait() not in (0, 1):
         raise SystemExit(f"{shlex.join(words)} failed")
-    return data.decode().replace("\r\n", "\n").rstrip("\n").split("\n")
+    text = data.decode().replace("\r\n", "\n").replace(f"{ROOT / 'src'}{os.sep}", "")
+    return text.rstrip("\n").split("\n")
 
 
 def svg(lines: list[str]) -> str:
@@ -97,9 +126,31 @@ def svg(lines: list[str]) -> str:
 
 
 PICTURES = {
-    "diff.svg": ["diff", "before.onnx", "after.onnx"],
-    "compare.svg": ["compare", "before.onnx", "wrong.onnx", "--nodes"],
+    "compile": ["bert.onnx", "--precision", "int8", "--calib", "random", "--measure"],
+    "dump": ["dump", "small.gir"],
+    "passes": ["passes", "attention"],
+    "rules": ["rules", "gelu"],
+    "targets": ["targets", "a100"],
+    "doctor": ["doctor"],
+    "estimate": ["estimate", "bert.onnx", "--target", "a100", "--shape", "batch=8,seq=32"],
+    "explain": ["explain", "bert.onnx", "--rule", "attention"],
+    "match": ["match", "Softmax(Add(%x, %mask)) {*}", "bert.onnx"],
+    "rulecheck": ["rulecheck", "mine.rules"],
+    "quant-report": ["quant-report", "bert.int8.onnx", "bert.onnx", "--shape", "batch=1,seq=32"],
+    "distill": ["distill", "bert.onnx", "bert.small.onnx", "--data", "sentences.npz", "--epochs", "4", "--lr", "1e-3", "-v"],
+    "diff": ["diff", "before.onnx", "after.onnx"],
+    "compare": ["compare", "before.onnx", "wrong.onnx", "--nodes"],
 }
+"""By verb what is shown of it; commands on models that `prepare` makes."""
+LONGEST = 34  # lines of a picture
+
+
+def shown(words: list[str], folder: Path) -> list[str]:
+    """The command and what it prints, its middle left out where that is long."""
+    lines = printed(words, folder)
+    if len(lines) > LONGEST:
+        lines = [*lines[: LONGEST - 6], f"\x1b[2m    ... {len(lines) - LONGEST + 1} lines more ...\x1b[0m", *lines[-5:]]
+    return [f"\x1b[2m$\x1b[0m \x1b[1mgeoc {shlex.join(words)}\x1b[0m", *lines]
 
 
 def main() -> None:
@@ -108,10 +159,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder)
-        for file, words in PICTURES.items():
-            lines = [f"\x1b[2m$\x1b[0m \x1b[1mgeoc {shlex.join(words)}\x1b[0m", *printed(words, folder)]
-            (target / file).write_text(svg(lines), encoding="utf-8")
-            print(target / file)
+        for verb in sys.argv[2:] or PICTURES:
+            (target / f"{verb}.svg").write_text(svg(shown(PICTURES[verb], folder)), encoding="utf-8")
+            print(target / f"{verb}.svg")
 
 
 if __name__ == "__main__":
