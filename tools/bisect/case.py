@@ -73,7 +73,7 @@ class Case:
         """Leave out, from now on, what changes numbers on purpose, if the model is wrong without that too.
 
         Errors of such passes add up, and the rewrite that takes the sum over the limit of a lossy compilation would be
-        blamed for a fault anywhere else. Gives how it is wrong: with the limits of a lossless compilation, or `outcome`.
+        blamed for a fault anywhere else. Gives what is wrong: by the limits of a lossless compilation, or `outcome`.
         """
         judge = self.test.judge
         if outcome.kind != "numbers" or judge is None or not self.run.is_lossy:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from ...ir.errors import UsageError
@@ -28,7 +27,6 @@ def compilation_of(arguments: Arguments) -> Settings:
     return settings
 
 
-def command_for(settings: Settings, limit: int, output: str, left_out: Sequence[str] = ()) -> str:
-    """The compilation with so many rewrites and without some passes, written as it is."""
-    skip = (*settings.skip, *left_out)
-    return replace(settings, bisect_limit=limit, check="off", output=output, skip=skip).command()
+def command_for(settings: Settings, limit: int, output: str) -> str:
+    """The compilation with so many rewrites, written as it is."""
+    return replace(settings, bisect_limit=limit, check="off", output=output).command()

@@ -6,6 +6,7 @@ import inspect
 import json
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ...ir.core import Model
@@ -70,11 +71,16 @@ def summary(found: Found, settings: Settings, paint: Paint) -> str:
     lines += _confirmation(found, paint)
     lines += [f"note      {note}" for note in found.notes]
     if found.status == REWRITE:
-        lines.append(f"again     {command_for(settings, found.bad, 'bad.onnx', found.left_out)}")
-        lines.append(f"          {command_for(settings, found.good, 'good.onnx', found.left_out)}")
+        lines.append(f"again     {_again(found, settings, found.bad, 'bad.onnx')}")
+        lines.append(f"          {_again(found, settings, found.good, 'good.onnx')}")
     elif found.limit is not None:
-        lines.append(f"again     {command_for(settings, found.limit, 'bad.onnx', found.left_out)}")
+        lines.append(f"again     {_again(found, settings, found.limit, 'bad.onnx')}")
     return "\n".join([*lines, _effort(found)])
+
+
+def _again(found: Found, settings: Settings, limit: int, output: str) -> str:
+    skip = (*settings.skip, *found.left_out)
+    return command_for(replace(settings, skip=skip), limit, output)
 
 
 def _effort(found: Found) -> str:
@@ -186,7 +192,7 @@ def as_json(found: Found, settings: Settings) -> str:
             "alone": None if found.alone is None else _outcome(found.alone),
             "without_rule": None if found.without_rule is None else _outcome(found.without_rule),
             "suspects": found.suspects, "left_out": found.left_out, "notes": found.notes,
-            "again": command_for(settings, found.bad if found.limit is None else found.limit, "bad.onnx", found.left_out),
+            "again": _again(found, settings, found.bad if found.limit is None else found.limit, "bad.onnx"),
         }  # fmt: skip
     return json.dumps(data)
 

@@ -17,8 +17,8 @@ _MARK = "geoc.reduce node "
 
 @dataclass
 class Guilty:
-    """`place` in words, `locations` of what it replaces, the `name` of its rule or pass that can be left out; each empty
-    where nothing can be said.
+    """`place` in words, `locations` of what it replaces, the `name` of its rule, or pass, where that can be left out;
+    each empty where nothing can be said.
     """
 
     place: str = ""

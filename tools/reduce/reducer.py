@@ -1,8 +1,8 @@
 """The search for a small model: a part around the rewrite to blame, then fewer nodes, then less in each.
 
 Every candidate is verified, compiled with the options that were given, and tested; it counts where it fails in the same
-way (the same kind of `Outcome`) and is right without the rule, or pass, that is to blame in the source: a part of a model
-may well fail for another reason. Delta debugging after Zeller and Hildebrandt, "Simplifying and isolating
+way (the same kind of `Outcome`) and is right without the rule, or pass, that is to blame in the source: a part may well
+fail for another reason. Delta debugging after Zeller and Hildebrandt, "Simplifying and isolating
 failure-inducing input" (2002), on the nodes of the main graph.
 """
 
@@ -173,10 +173,9 @@ class Reducer:
         with tempfile.TemporaryDirectory(prefix="geoc-reduce-") as folder:
             case = self._case(source, folder)
             found = guilty(case, self.wanted, self._tell_bisecting)
-            if found.name and case.outcome(skip=frozenset([found.name])).good:
-                self.because = found.name
+            is_only = bool(found.name) and case.outcome(skip=frozenset([found.name])).good
             self.tests += case.tests
-        self.place = found.place
+        self.place, self.because = found.place, found.name if is_only else ""
         locations = set(found.locations)
         if not locations:
             return
@@ -185,14 +184,21 @@ class Reducer:
             there = open_around(self.best, inside)
             if there is None or not self._any("branches", [there]):
                 break
+        self.because = found.name  # where more is wrong with the source, this may be all that is with a part
+        if not self._near(locations) and not is_only and found.name:
+            self.because = ""
+            self._near(locations)
+
+    def _near(self, locations: set[str]) -> bool:
+        """Whether a part around the nodes from these locations fails."""
         assert self.best is not None
-        seeds, best = self._at(locations), self.best
-        near = set(seeds)
+        near, best = self._at(locations), self.best
         for distance in range(DISTANCES[-1] + 1):
             if distance:
                 near |= {each for node in near for each in _neighbours(node)}
             if distance in DISTANCES and near and self._part(best, near, f"what is around {self.place}"):
-                return
+                return True
+        return False
 
     def _tell_bisecting(self, left: int) -> None:
         if self.deadline is not None and perf_counter() > self.deadline:

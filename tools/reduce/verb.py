@@ -109,7 +109,7 @@ def _first(reducer: Reducer, case: Case, model: Model) -> Candidate:
         if reducer.fails(candidate):
             return candidate
     if case.run.is_lossy and not case.left_out:
-        said = "with scales from one sample alone every sample is within the limit: no part shows what lossy passes add up to"
+        said = "with scales from one sample alone each is within the limit: no part shows what lossy passes add up to"
         raise UsageError(f"{said}; geoc bisect shows where the sum passes it", source="--max-error")
     raise UsageError("it fails on no inputs alone, only as a whole: there is nothing to go by", source=OPTION)
 
