@@ -66,17 +66,18 @@ def measure(fault: Fault) -> dict[str, Any]:
 def table(rows: list[dict[str, Any]]) -> str:
     """As Markdown."""
     lines = [
-        "| fault | model | rewrite found | bisect, s (cpu) | nodes | reduce, s (cpu) | alone guilty |",
-        "|---|---|---|---|---|---|---|",
+        "| fault | model | rewrite found | bisect, s (cpu) | nodes | reduce, s (cpu) | alone guilty | read back: fails, right without |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         bisect, reduce = row["bisect"], row["reduce"]
         name = bisect["rule"] or bisect["pass"]
         alone = "yes" if bisect["alone"]["kind"] == "good" else "no, several places"
+        back = ", ".join("yes" if row[key] else "NO" for key in ("fails again", "right without"))
         lines.append(
             f"| {row['what']} (`{row['fault']}`) | {row['model']} | {bisect['bad']} of {bisect['total']}, `{name}` | "
             f"{row['bisect s']} ({row['bisect cpu s']}) | {reduce['nodes_before']} -> {reduce['nodes_after']} | "
-            f"{row['reduce s']} ({row['reduce cpu s']}) | {alone} |"
+            f"{row['reduce s']} ({row['reduce cpu s']}) | {alone} | {back} |"
         )
     return "\n".join(lines)
 
@@ -147,7 +148,7 @@ def main() -> None:
         order = given.names or [fault.name for fault in FAULTS]
         for fault in sorted((f for f in FAULTS if f.name in order), key=lambda f: order.index(f.name)):
             rows.append(measure(fault))
-            print(table(rows[-1:]).splitlines()[-1], rows[-1]["fails again"], rows[-1]["right without"], flush=True)
+            print(table(rows[-1:]).splitlines()[-1], flush=True)
             if given.out:
                 with given.out.open("a") as file:
                     file.write(json.dumps(rows[-1]) + "\n")
