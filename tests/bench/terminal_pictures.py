@@ -55,6 +55,7 @@ def prepare(folder: Path) -> None:
     """before.onnx; after.onnx with another GELU, a softmax along another axis and a wrong bias; wrong.onnx with the bias."""
     with zipfile.ZipFile(ROOT / "tests" / "models" / "exports.zip") as archive:
         model = onnx.load_model_from_string(archive.read("bert-ts.onnx"))
+        (folder / "eager.onnx").write_bytes(archive.read("bert-eager-dynamo.onnx"))
     onnx.save(model, folder / "bert.onnx")
     (folder / "small.gir").write_text(SMALL, encoding="utf-8")
     (folder / "mine.rules").write_text(WRONG_RULE, encoding="utf-8")
@@ -140,8 +141,8 @@ PICTURES = {
     "rulecheck": ["rulecheck", "mine.rules"],
     "quant-report": ["quant-report", "bert.int8.onnx", "bert.onnx", "--shape", "batch=1,seq=32"],
     "distill": ["distill", "bert.onnx", "bert.small.onnx", "--data", "sentences.npz", "--epochs", "4", "--lr", "1e-3", "-v"],
-    "bisect": ["bisect", "bert.onnx", "--rules", "heads.rules"],
-    "reduce": ["reduce", "bert.onnx", "--rules", "heads.rules", "-o", "small.gir"],
+    "bisect": ["bisect", "eager.onnx", "-O1", "--rules", "heads.rules"],
+    "reduce": ["reduce", "eager.onnx", "-O1", "--rules", "heads.rules", "-o", "small.gir"],
     "diff": ["diff", "before.onnx", "after.onnx"],
     "compare": ["compare", "before.onnx", "wrong.onnx", "--nodes"],
 }
