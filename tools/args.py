@@ -117,6 +117,13 @@ OPTIONS: tuple[Option, ...] = (
            "training"),
     Option(("--clip",), "NORM", "number", "the largest norm of a step's gradient (default 1)", "training"),
     Option(("--checkpoint",), "DIR", "text", "where the state is kept, to go on after an interruption", "training"),
+    Option(("--latency-target",), "10ms", "text", "how long a run may take: what is most accurate within that wins",
+           "tuning"),
+    Option(("--trials",), "N", "int", "how many forms are tried at the most (default: what --time allows)", "tuning"),
+    Option(("--time",), "10m", "text", "how long a search may take, all in all, with ms, s, m or h (default 10m)",
+           "tuning"),
+    Option(("--scheduler",), "ADDRESS", "text", "run trials on the workers of this Dask scheduler, tcp://HOST:PORT",
+           "tuning"),
     Option(("--seed",), "N", "int", "seed of made-up inputs and of whatever else is drawn (default 0)", "other"),
     Option(("-v", "--verbose"), "", "count", "say more; numbers every rewrite", "other"),
     Option(("-q", "--quiet"), "", "switch", "print nothing but errors", "other"),
@@ -126,9 +133,10 @@ OPTIONS: tuple[Option, ...] = (
 )  # fmt: skip
 
 EVERYWHERE = ("verbose", "quiet", "debug", "help", "version")
+_NOT_COMPILING = ("verbs", "training", "tuning")
 _PIPELINE = ("level", "target", "passes", "skip", "only", "rules", "plugin")
 VERBS: dict[str, tuple[str, ...]] = {
-    "compile": tuple(o.key for o in OPTIONS if o.group not in ("verbs", "training") and o.key not in EVERYWHERE),
+    "compile": tuple(o.key for o in OPTIONS if o.group not in _NOT_COMPILING and o.key not in EVERYWHERE),
     "dump": ("output", "weights", "shape", "full"),
     "passes": (*_PIPELINE, "recipe"),
     "rules": ("target", "rules", "plugin"),
@@ -139,6 +147,10 @@ VERBS: dict[str, tuple[str, ...]] = {
     "match": (*_PIPELINE, "json", "shape", "seed"),
     "quant-report": ("calib", "shape", "output", "json", "seed"),
     "distill": (*(o.key for o in OPTIONS if o.group == "training"), "output", "threads", "report", "seed"),
+    "tune": (
+        "target", "goal", "max_error", "metric", "max_drop", "latency_target", "trials", "time", "calib", "shape",
+        "threads", "output", "checkpoint", "cache", "scheduler", "json", "seed",
+    ),
     "rulecheck": ("target", "plugin", "rule", "count", "seed", "output"),
 }
 """Verbs and the options each takes."""

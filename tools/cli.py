@@ -56,7 +56,7 @@ def _guarded(words: list[str]) -> int:
     except (GeocError, OSError, MemoryError) as error:
         if debug:
             raise
-        _say(f"error: {_line(error)}")
+        _say(f"error: {one_line(error)}")
         return BAD
     except Exception as error:
         if debug:
@@ -101,6 +101,7 @@ _VERBS = {
     "rulecheck": ".rulecheck.verb",
     "quant-report": ".quantreport.verb",
     "distill": ".distill.verb",
+    "tune": ".tune.verb",
 }
 
 
@@ -179,7 +180,7 @@ def _colour(stream: Any) -> bool:
     return bool(stream.isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def _line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """FILE: PLACE: message, on one line."""
     if isinstance(error, GeocError):
         parts = [error.source, error.place, error.message]

@@ -113,6 +113,7 @@ class Compilation:
 
                 measure_result(self, model)
             self._write(model)
+            self.finished(model)
             if self._in_place is not None and model is not self._in_place:
                 _replace(self._in_place, model)
                 model = self._in_place
@@ -258,6 +259,10 @@ class Compilation:
             self.scratch = tempfile.mkdtemp(prefix="geoc-")
         return self.scratch
 
+    def finished(self, model: Model) -> None:
+        """What somebody who compiles does with the result while all that it was compared with is still there: nothing
+        here."""
+
     def _clean(self) -> None:
         if self.calibration is not None:
             self.calibration.close()
@@ -387,7 +392,6 @@ class Compilation:
                 from .recipes.limits import check_written
 
                 check_written(self, sizes)
-
 
     def _fired(self) -> list[Fired]:
         """The rules that fired, the most often first, with what each says of itself."""

@@ -22,11 +22,13 @@ _SHORT = {
     "match": "find where a rule or a pattern matches",
     "quant-report": "show what quantization costs each layer",
     "distill": "train a student to give what a teacher gives",
+    "tune": "search for the best form within a bound, trial by trial",
     "rulecheck": "try rewrite rules, and show where one is wrong",
 }
 _GROUPS = (
     ("compile", "compile"),
     ("training", "training"),
+    ("tuning", "the search"),
     ("passes", "which passes run"),
     ("look", "looking inside"),
     ("verbs", "what to show"),

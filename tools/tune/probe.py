@@ -1,0 +1,164 @@
+"""What is found of a model once, before any trial: what it offers to choose between, and the source's score.
+
+    found = probed(job)                   # in a worker's process, as trials are
+    Offer.from_json(found["offer"])
+
+Which layers are better left in floats is measured as `search.mixed_integers` does it: stretches of layers in integers
+alone, shorter ones where they harm most. Of the harms and gains a knapsack makes a ladder: lists of layers that stay,
+for ever smaller errors. What their errors are in the model as it will be, trials tell.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from time import process_time
+from typing import Any
+
+from ...ir.core import Model, Node
+from ...ir.types import F32
+from ...passes.base import Context
+from ...passes.pipelines import BASE, CLEAN_UP, FEWEST, Step, level_items, names, parse, render
+from ...passes.quantize.knapsack import chosen
+from ...passes.quantize.placement import Keep
+from ...passes.quantize.quantize import Quantize
+from ...passes.quantize.sensitivity import Parts
+from ...passes.quantize.speed import IntegerSpeed
+from ..compiler import Compilation
+from ..metric import Metric
+from ..recipes.gains import costs_of
+from ..search.refining import refined
+from .order import Order
+from .space import INTEGERS, LEVEL, Offer, Space, available
+
+GROUPS = 10  # stretches that are measured first
+MAX_RUNS = 30  # of models on samples, for a ladder
+SAMPLES = 8  # that errors are measured on
+PATIENCE = 0.1  # of the time of a search, in seconds of the processor, for one ladder
+RUNGS = (0.7, 0.5, 0.35, 0.25, 0.17, 0.1, 0.05, 0.02)  # of the squared error that all in integers make
+_MOST_FIRED = 8  # fusions and forms to do without
+
+
+class _Plain(Compilation):
+    """The model without anything that is searched for."""
+
+    found: dict[str, Any]
+
+    def finished(self, model: Model) -> None:
+        kinds = {*BASE, *CLEAN_UP, *FEWEST}
+        fired = [name for (name, _), _ in self.tally.counts.most_common() if name not in kinds]
+        self.found = {
+            "fired": [name for name in dict.fromkeys(fired) if name in _skippable(self)][:_MOST_FIRED],
+            "costs": [list(cost) for cost in costs_of(model, self.target, dict(self.shapes.best))],
+        }
+
+
+def _skippable(run: Compilation) -> set[str]:
+    return {step.name for step in names(level_items(LEVEL, run.target.pipeline))}
+
+
+class _Layers(Compilation):
+    """The model as it is before its layers become integers."""
+
+    step: Quantize
+    patience: float
+    ladder: list[Keep]
+
+    def finished(self, model: Model) -> None:
+        assert self.calibration is not None and self.judge is not None
+        context = Context(capabilities=self.target.capabilities, observe=self.calibration.observe)
+        parts = Parts(model, self.step, context)
+        random = self.judge.random_outputs
+        counted = [n not in random for n, value in enumerate(model.graph.outputs) if value.dtype is F32]
+        speed = IntegerSpeed(self.target.integers, self.target.hardware, F32, self.shapes.best)
+        self.ladder = ladder(parts, speed, counted, self.patience)
+
+
+class _Scored(Compilation):
+    """The source, measured by the user's metric."""
+
+    text: str
+    score: float
+
+    def finished(self, model: Model) -> None:
+        assert self.judge is not None
+        self.score = Metric(self.text, None, self.settings.threads).of_source(self.judge)
+
+
+def probed(order: Order) -> dict[str, Any]:
+    """The offer of a model as plain data, and with a metric the source's score. Raises as compilations do."""
+    fired, costs, ladders = {}, {}, {}
+    score = None
+    for target in order.targets:
+        plain = replace(order.plain(target), level=LEVEL, cache=order.cache)
+        is_scored = order.metric is not None and score is None
+        run: Any = _Plain(plain)
+        run.run()
+        fired[target], costs[target] = run.found["fired"], run.found["costs"]
+        if is_scored:
+            run = _Scored(replace(plain, passes=""))
+            run.text = order.metric
+            run.run()
+            score = run.score
+        if INTEGERS in available(order, target) and order.calib is not None:
+            ladders[target] = [list(keep) for keep in _ladder_of(order, target)]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {"offer": {"fired": fired, "costs": costs, "ladder": ladders, "cores": cores}, "score": score}
+
+
+def _ladder_of(order: Order, target: str) -> list[Keep]:
+    """The ladder of one target: its own pipeline runs up to where layers would become integers."""
+    space = Space(order, Offer({target: ()}, {}, {target: ()}))
+    usual = space.usual(target, INTEGERS)
+    if not usual["static"]:
+        return []
+    point = {"target": target, "precision": INTEGERS, **usual, "smooth": False, "rounding": "nearest"}
+    settings = replace(space.settings(point), cache=order.cache)
+    steps = parse(settings.passes or "")
+    before = next(n for n, item in enumerate(steps) if isinstance(item, Step) and item.name == Quantize.name)
+    own = Quantize(**{**dict(steps[before].options), "correct": 0})  # type: ignore[union-attr, arg-type]
+    nothing = Step(Quantize.name, (("keep", ("*",)),))  # it brings samples, and changes nothing
+    run = _Layers(replace(settings, passes=render((*steps[:before], nothing))))
+    run.step, run.patience = own, PATIENCE * order.seconds
+    run.run()
+    return run.ladder
+
+
+def ladder(parts: Parts, speed: IntegerSpeed, counted: Sequence[bool], patience: float) -> list[Keep]:
+    """Lists of layers that stay in floats, the first empty, each longer than the one before."""
+    runs, begun = 0, process_time()
+
+    def squared(nodes: Sequence[Node]) -> float:
+        nonlocal runs
+        runs += 1
+        errors = parts.errors(set(nodes), SAMPLES)
+        return max((error for error, counts in zip(errors, counted) if counts), default=0.0) ** 2
+
+    def is_late() -> bool:
+        return runs + 2 > MAX_RUNS or process_time() - begun > patience
+
+    if not parts.nodes:
+        return [()]
+    order = {node: number for number, node in enumerate(parts.nodes)}
+    found = sorted(refined(parts.nodes, squared, GROUPS, 0.0, is_late), key=lambda pair: order[pair[1][0]])
+    harms = [harm for harm, _ in found]
+    gains = [sum(speed.gain(node) for node in nodes) for _, nodes in found]
+    switches = [speed.switch(nodes[0]) for _, nodes in found]
+    rungs: list[Keep] = [()]
+    for share in RUNGS:
+        taken = chosen(gains, harms, switches, share * sum(harms))
+        keep = _named(parts, [n for (_, nodes), is_taken in zip(found, taken) if not is_taken for n in nodes])
+        if len(keep) > len(rungs[-1]):
+            rungs.append(keep)
+    return rungs
+
+
+def _named(parts: Parts, stay: Sequence[Node]) -> Keep:
+    """What leaves these in floats, by source location where that is theirs alone, so that it holds where other passes
+    change how many layers there are."""
+    places = [node.loc[0] if node.loc else "" for node in parts.nodes]
+    mine = {node.loc[0] for node in stay if node.loc and places.count(node.loc[0]) == 1 and not set("*?[") & set(node.loc[0])}
+    rest = [node for node in stay if not node.loc or node.loc[0] not in mine]
+    return (*(place for place in places if place in mine), *(parts.keep(rest) if rest else ()))
+

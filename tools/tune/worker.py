@@ -1,0 +1,206 @@
+"""One job in a process of its own: a model is compiled, weighed, timed and scored, or probed, or some are timed in turn.
+
+    python -m geoc.tools.tune.worker JOB.json RESULT.json
+
+Whatever ends this process, be it memory, a crash of a runtime or the clock, ends one job. The result is plain data;
+an error of geoc's own is a result too: {"failed": "one line"}.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import fields
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+from ...ir.core import Model
+from ...ir.equal import structural_hash
+from ...ir.errors import GeocError, UsageError
+from ...lowering.targets import get_target
+from ..cli import one_line
+from ..compiler import Compilation
+from ..files import load_any
+from ..metric import Drop, Metric
+from ..recipes.clock import many_rows
+from ..search.profit import can_time, timed
+from ..running.timing import (
+    RUNNERS,
+    SOURCE,
+    declared_feeds,
+    loaded_source,
+    measure,
+    shape_of,
+    threads_of,
+)
+from ..search.weighing import estimated
+from ..settings import Settings
+from ..writing import example_feeds
+from .locks import HostLock
+from .order import Order
+from .probe import probed
+
+RUNS, PATIENCE = 12, 4.0  # of one trial beside the source; seconds after which no further run begins
+LAST_RUNS, LAST_PATIENCE = 30, 15.0  # of the best in turn
+FORM = "form"
+PROBE, TRIAL, TURNS = "probe", "trial", "turns"
+MEASURED, ESTIMATED = "MEASURED", "ESTIMATED"
+
+
+class Trial(Compilation):
+    """A compilation that looks at what it has made."""
+
+    def __init__(self, settings: Settings, job: Mapping[str, Any], lock: HostLock) -> None:
+        super().__init__(settings)
+        self.job = job
+        self.lock = lock
+        self.found: dict[str, Any] = {}
+
+    def finished(self, model: Model) -> None:
+        if not self.report.ok:
+            return
+        job, found = self.job, self.found
+        paths = [*self.report.files, *self.report.reused]
+        found["size"] = sum(os.path.getsize(path) for path in dict.fromkeys(map(os.path.realpath, paths)))
+        found["error"] = self.report.accuracy.error or 0.0
+        found["content"] = structural_hash(model)
+        if job["timed"]:
+            found |= self._times(model)
+        limit, value = job["no_worse_than"], found["size"] if job["goal"] == "size" else found.get("ratio")
+        is_worse = limit is not None and value is not None and value > limit
+        if job["metric"] is not None and not is_worse:
+            assert self.judge is not None
+            found["score"] = Metric(job["metric"], None, self.settings.threads).of(self.judge, model)
+
+    def _times(self, model: Model) -> dict[str, Any]:
+        """Seconds of a run, those of the source, and their ratio, MEASURED in turn or ESTIMATED."""
+        if not can_time(self):
+            seconds, source = (estimated(self, form)[0].seconds for form in (model, self.model()))
+            return {"seconds": seconds, "source": source, "ratio": seconds / source, "how": ESTIMATED}
+        feeds = many_rows(self, model) if self.job["many"] else None
+        with self.lock.alone():
+            speed = timed(self, {FORM: model}, RUNS, PATIENCE, with_source=True, given=feeds)
+        if speed is None:
+            raise UsageError("no inputs can be made up to time it on: give samples, --calib")
+        seconds = speed.seconds[FORM]
+        ((middle, *_),) = speed.ratios.values()
+        return {"seconds": seconds, "source": seconds * middle, "ratio": 1 / middle, "how": MEASURED}
+
+
+def tried(job: Mapping[str, Any], lock: HostLock) -> dict[str, Any]:
+    """The result of one trial; its file is `output` of the settings, or goes again."""
+    settings = settings_from(job["settings"])
+    with tempfile.TemporaryDirectory(prefix="geoc-tune-") as folder:
+        settings.output = settings.output or os.path.join(folder, f"trial{job['suffix']}")
+        run = Trial(settings, job, lock)
+        report = run.run()
+    return run.found if report.ok else {"failed": report.failure}
+
+
+class Turns(Compilation):
+    """The plain form of a model, whose inputs several finished forms are timed on, in turn with the source."""
+
+    def __init__(self, settings: Settings, job: Mapping[str, Any], lock: HostLock) -> None:
+        super().__init__(settings)
+        self.job = job
+        self.lock = lock
+        self.found: dict[str, Any] = {}
+
+    def finished(self, model: Model) -> None:
+        feeds = (many_rows(self, model) if self.job["many"] else None) or example_feeds(self, model)
+        calls: dict[str, Any] = {}
+        with tempfile.TemporaryDirectory(prefix="geoc-tune-") as folder:
+            for number, form in enumerate(self.job["forms"]):
+                settings = settings_from(form)
+                assert settings.output is not None
+                if not os.path.exists(settings.output):  # it was made on another machine
+                    settings.output = os.path.join(folder, f"{number}{os.path.splitext(settings.output)[1]}")
+                    Compilation(settings).run()
+                made = None if settings.output.endswith(".xml") else load_any(settings.output)
+                run = RUNNERS[get_target(settings.target).runtime](settings.output, settings.threads or 1, made)
+                calls[str(number)] = partial(run, feeds if made is None else declared_feeds(made, feeds))
+            calls[SOURCE] = partial(loaded_source(self, folder), feeds)
+            names = tuple(name for name in calls if name != SOURCE)
+            with self.lock.alone():
+                speed = measure(calls, names, threads_of(self), shape_of(feeds), LAST_RUNS, LAST_PATIENCE)
+        source = speed.ratios[SOURCE][0]
+        ratios = {name: (1.0 if name == speed.taken else speed.ratios[name][0]) / source for name in names}
+        self.found = {"ratios": [ratios[name] for name in names], "source": speed.seconds[SOURCE], "runs": speed.runs}
+
+
+def in_turn(job: Mapping[str, Any], lock: HostLock) -> dict[str, Any]:
+    """For each of `forms`, settings with an output each, the ratio of its time to that of the source."""
+    run = Turns(settings_from(job["settings"]), job, lock)
+    run.run()
+    return run.found
+
+
+def done(job: Mapping[str, Any]) -> dict[str, Any]:
+    """The result of a job of any kind."""
+    if job["kind"] == PROBE:
+        return probed(order_from(job["order"]))
+    with HostLock() as lock:
+        return (in_turn if job["kind"] == TURNS else tried)(job, lock)
+
+
+def main(job: str, result: str) -> None:
+    """Do the job in one file and write its result into another, whole or not at all."""
+    _end_with_parent()
+    with open(job, encoding="utf-8") as file:
+        given = json.load(file)
+    begun = perf_counter()
+    try:
+        found = done(given)
+    except (GeocError, OSError, MemoryError) as error:
+        found = {"failed": one_line(error)}
+    found["took"] = round(perf_counter() - begun, 3)
+    with open(f"{result}.tmp", "w", encoding="utf-8") as file:
+        json.dump(found, file)
+    os.replace(f"{result}.tmp", result)
+
+
+def _end_with_parent() -> None:
+    """Have the system end this process when the one that waits for it is no more, and prefer it where memory is short
+    (Linux: prctl(2), PR_SET_PDEATHSIG, and proc(5), oom_score_adj)."""
+    if not sys.platform.startswith("linux"):
+        return
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, 9)
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
+
+
+def settings_from(data: Mapping[str, Any]) -> Settings:
+    """Settings from plain data."""
+    return Settings(**_tuples(data))
+
+
+def plain(settings: Settings) -> dict[str, Any]:
+    """Settings as plain data, without what has its default."""
+    default = Settings(settings.source)
+    found = {each.name: getattr(settings, each.name) for each in fields(settings)}
+    kept = {name: value for name, value in found.items() if name == "source" or value != getattr(default, name)}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
+
+
+def order_from(data: Mapping[str, Any]) -> Order:
+    """An order from plain data."""
+    return Order(**_tuples(data))
+
+
+def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:
+    """With tuples where JSON has lists."""
+    found = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+    if found.get("max_drop") is not None:
+        found["max_drop"] = Drop(*found["max_drop"])
+    return found
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
