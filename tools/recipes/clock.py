@@ -42,8 +42,9 @@ class Clock:
                 return {name: estimated(self.run, model)[0].seconds for name, model in models.items()}
             except UsageError:
                 return {}
+        given = many_rows(self.run, self.floats) if self.many else None
         try:
-            speed = timed(self.run, models, RUNS, PATIENCE, given=many_rows(self.run, self.floats) if self.many else None)
+            speed = timed(self.run, models, RUNS, PATIENCE, given=given)
         except UnsupportedModel:
             return {}
         if speed is None:

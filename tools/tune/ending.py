@@ -40,7 +40,9 @@ class Winner:
 class Ending:
     """The end of one search."""
 
-    def __init__(self, search: Search) -> None:
+    def __init__(self, search: Search, with_turns: bool = True) -> None:
+        """`with_turns` False: the best are not timed again, as somebody is waiting."""
+        self.with_turns = with_turns
         self.search = search
         self.order = search.order
 
@@ -50,7 +52,7 @@ class Ending:
         fitting = search.fitting
         if not fitting:
             return None
-        if not order.is_timed or fitting[0].result.get("how") != "MEASURED":
+        if not self.with_turns or not order.is_timed or fitting[0].result.get("how") != "MEASURED":
             return self._won(fitting[0], {}, "")
         finalists = self._finalists(fitting)
         search.now = f"timing the best {len(finalists)} in turn"

@@ -62,11 +62,12 @@ class Dask:
 
     def __init__(self, address: str, inputs: Sequence[Input], is_timed: bool) -> None:
         try:
-            from distributed import Client
+            import distributed
         except ImportError:
             raise UsageError("needs Dask's distributed: pip install 'geoc[tune]'", source=OPTION) from None
+        self._dask: Any = distributed
         try:
-            self._client = Client(address, timeout=_PATIENCE, set_as_default=False)
+            self._client = self._dask.Client(address, timeout=_PATIENCE, set_as_default=False)
             self._client.wait_for_workers(1, timeout=_PATIENCE)
         except (OSError, ValueError, TimeoutError) as error:
             said = " ".join(str(error).split())[:200]
@@ -100,11 +101,9 @@ class Dask:
 
     def completed(self, futures: Sequence[Any]) -> Iterator[tuple[int, dict[str, Any]]]:
         """Each result with the place of its future, as they come; a worker that is lost is a failed trial."""
-        from distributed import as_completed
-
         order = {future.key: place for place, future in enumerate(futures)}
         try:
-            for future in as_completed(futures):
+            for future in self._dask.as_completed(futures, loop=self._client.loop):
                 error = future.exception()
                 found = {"failed": f"its worker failed: {error}", "took": 0.0} if error is not None else future.result()
                 yield order[future.key], found

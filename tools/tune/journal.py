@@ -31,7 +31,7 @@ class Journal:
         """Raises UsageError for a journal of something else, or one that another search has; OSError."""
         self.path = path
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        self._file = open(path, "a+b")
+        self._file = open(path, "a+b")  # noqa: SIM115
         try:
             self._own()
             self.entries = self._read()

@@ -135,7 +135,7 @@ def write_png(result: dict[str, Any], path: str) -> None:
     panel.spines[["top", "right"]].set_visible(False)
     if points:
         panel.legend(frameon=False, fontsize=8)
-    size = next((t["size"] for t in result["trials"] if result["winner"] and t["trial"] == result["winner"]["trial"]), 0)
-    made = f", {megabytes(size)} MB" if size else ""
+    won = result["winner"] and result["trials"][result["winner"]["trial"]]
+    made = f", {megabytes(won['size'])} MB" if won else ""
     panel.set_title(f"{len(result['trials'])} trials for {result['by']}{made}", fontsize=10, loc="left")
     figure.savefig(path, format="png", dpi=130)

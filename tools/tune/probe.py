@@ -117,7 +117,7 @@ def _ladder_of(order: Order, target: str) -> list[Keep]:
     settings = replace(space.settings(point), cache=order.cache)
     steps = parse(settings.passes or "")
     before = next(n for n, item in enumerate(steps) if isinstance(item, Step) and item.name == Quantize.name)
-    own = Quantize(**{**dict(steps[before].options), "correct": 0})  # type: ignore[union-attr, arg-type]
+    own = Quantize(**{**dict(steps[before].options), "correct": 0})  # type: ignore[union-attr]
     nothing = Step(Quantize.name, (("keep", ("*",)),))  # it brings samples, and changes nothing
     run = _Layers(replace(settings, passes=render((*steps[:before], nothing))))
     run.step, run.patience = own, PATIENCE * order.seconds
@@ -158,7 +158,8 @@ def _named(parts: Parts, stay: Sequence[Node]) -> Keep:
     """What leaves these in floats, by source location where that is theirs alone, so that it holds where other passes
     change how many layers there are."""
     places = [node.loc[0] if node.loc else "" for node in parts.nodes]
-    mine = {node.loc[0] for node in stay if node.loc and places.count(node.loc[0]) == 1 and not set("*?[") & set(node.loc[0])}
+    plain = {place for place in places if place and places.count(place) == 1 and not set("*?[") & set(place)}
+    mine = {node.loc[0] for node in stay if node.loc and node.loc[0] in plain}
     rest = [node for node in stay if not node.loc or node.loc[0] not in mine]
     return (*(place for place in places if place in mine), *(parts.keep(rest) if rest else ()))
 

@@ -6,61 +6,82 @@ with all else equal, lies what is better than both, and beyond either there is n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from .front import Outcome
-from .space import INTEGERS, LEAST_LEFT, LEFT_STEP, MOST_LEFT, Point, Space
+from .space import INTEGERS, LEAST_LEFT, LEFT_STEP, MOST_LEFT, WEIGHTS, Point, Space
 
 _FIRST_STEP = 0.05  # of what is left, where nothing is known to be too little
 _FIRST_LEFT = 0.9  # where layers were whole
+_LOSSLESS = ("without", "threads")  # choices that lose nothing
+_FULL = 0.7  # of what may be lost, beyond which smaller layers are likely to lose too much
 
 
 def is_hopeless(point: Point, outcomes: Sequence[Outcome], fitting: Sequence[Outcome]) -> bool:
-    """True for what is known to lose too much, because something milder does, or to gain less than what fits."""
+    """True for what is known to lose too much, because something milder does, or to gain less than what fits.
+
+    As recipes take it: smaller layers in a precision that is over the bound by itself are over it as well.
+    """
     fits = {outcome.number for outcome in fitting}
     for outcome in outcomes:
-        if outcome.failed or outcome.lost is None or not _same_but_amounts(point, outcome.point):
+        if outcome.failed or outcome.lost is None or not _is_alike(point, outcome.point, _LOSSLESS):
             continue
-        if outcome.number in fits and _is_milder(point, outcome.point):
-            return True
         if outcome.number not in fits and _is_milder(outcome.point, point):
+            return True
+        if outcome.number in fits and _is_milder(point, outcome.point) and _is_alike(point, outcome.point):
             return True
     return False
 
 
-def steps_beside(space: Space, best: Point, outcomes: Sequence[Outcome], fitting: Sequence[Outcome]) -> list[dict[str, Any]]:
+def steps_beside(
+    space: Space, best: Outcome, outcomes: Sequence[Outcome], fitting: Sequence[Outcome], bound: float | None
+) -> list[dict[str, Any]]:
     """Points next to the best one that may be better, the likeliest first."""
-    if "form" in best:
+    if "form" in best.point:
         return []
     fits = {outcome.number for outcome in fitting}
     over = [o.point for o in outcomes if o.number not in fits and not o.failed and o.lost is not None]
-    return [space.normal(point) for point in _steps(space, best, over)]
+    point = best.point
+    amounts, smaller, codes = list(_amounts(space, point, over)), list(_smaller(point)), list(_codes(point))
+    is_full = bound is not None and best.lost is not None and best.lost > _FULL * bound
+    found = [*amounts, *codes, *smaller] if is_full else [*amounts, *smaller, *codes]
+    if not point.get("without"):
+        found += [{**point, "without": name} for name in space.offer.fired.get(point["target"], ())]
+    return [space.normal(each) for each in found]
 
 
-def _steps(space: Space, best: Point, over: Sequence[Point]) -> Iterator[dict[str, Any]]:
-    rungs = space.offer.ladder.get(best["target"], ())
+def _amounts(space: Space, best: Point, over: Sequence[Point]) -> Iterator[dict[str, Any]]:
+    """Between the best and what is over the bound, with all else equal."""
     keep, left = best.get("keep", 0), best.get("left")
     if keep:
         lower = [p.get("keep", 0) for p in over if _same_but(p, best, "keep") and p.get("keep", 0) < keep]
-        yield {**best, "keep": (keep + max(lower, default=-2)) // 2 if lower else keep // 2}
+        yield {**best, "keep": (keep + max(lower)) // 2 if lower else keep // 2}
     if left is not None:
         less = [p["left"] for p in over if "left" in p and _same_but(p, best, "left") and p["left"] < left]
-        wanted = (left + max(less)) / 2 if less else left - _FIRST_STEP
-        yield {**best, "left": on_grid(wanted)}
-    else:
-        # What it gains pays for a few more layers in floats, where those were too many to spare.
+        yield {**best, "left": on_grid((left + max(less)) / 2 if less else left - _FIRST_STEP)}
+        rungs = len(space.offer.ladder.get(best["target"], ()))
+        if best["precision"] == INTEGERS and keep + 1 < rungs:
+            yield {**best, "keep": keep + 1, "left": on_grid(left - _FIRST_STEP)}
+
+
+def _smaller(best: Point) -> Iterator[dict[str, Any]]:
+    """With smaller layers where they were whole: what that gains may pay for what is kept in floats."""
+    if not best.get("structure"):
         for structure in ("prune", "low-rank-time"):
             yield {**best, "structure": structure, "left": _FIRST_LEFT}
-    if best["precision"] == INTEGERS:
-        if keep + 1 < len(rungs) and left is not None:
-            yield {**best, "keep": keep + 1, "left": on_grid(left - _FIRST_STEP)}
-        for method in ("percentile", "mse", "entropy"):
-            if best.get("static", True) and best.get("method") != method:
+
+
+def _codes(best: Point) -> Iterator[dict[str, Any]]:
+    """With scales found in another way."""
+    if best["precision"] == INTEGERS and best.get("static", True):
+        for method in ("percentile", "mse", "average"):
+            if best["method"] != method:
                 yield {**best, "method": method}
-    for name in space.offer.fired.get(best["target"], ()):
-        if not best.get("without"):
-            yield {**best, "without": name}
+    elif best["precision"] in WEIGHTS:
+        for block in (64, 128):
+            if best["block"] < block:
+                yield {**best, "block": block}
 
 
 def on_grid(left: float) -> float:
@@ -72,11 +93,15 @@ def _same_but(a: Point, b: Point, name: str) -> bool:
     return {k: v for k, v in a.items() if k != name} == {k: v for k, v in b.items() if k != name}
 
 
-def _same_but_amounts(a: Point, b: Point) -> bool:
-    amounts = ("left", "keep")
-    return {k: v for k, v in a.items() if k not in amounts} == {k: v for k, v in b.items() if k not in amounts}
+def _is_alike(a: Point, b: Point, ignored: Collection[str] = ()) -> bool:
+    """True if two points differ in amounts alone, and in what is `ignored`; whole layers are like any smaller ones."""
+    left_out = {"left", "keep", "structure", *ignored}
+    kinds = {point["structure"] for point in (a, b) if point.get("structure")}
+    return len(kinds) < 2 and {k: v for k, v in a.items() if k not in left_out} == {
+        k: v for k, v in b.items() if k not in left_out
+    }
 
 
 def _is_milder(a: Point, b: Point) -> bool:
     """True if as much or more of `a` stays as it was than of `b`, in each respect."""
-    return a.get("left", 1.0) >= b.get("left", 1.0) and a.get("keep", 0) >= b.get("keep", 0)
+    return bool(a.get("left", 1.0) >= b.get("left", 1.0) and a.get("keep", 0) >= b.get("keep", 0))

@@ -16,7 +16,8 @@ from .space import Point, Space
 
 _ASKED = 6  # times as many as are wanted: most are known, or known to be of no use
 _RANDOM = 4  # trials that are drawn blindly, beside all those that recipes make
-_EXCESS = "excess"
+_EXCESS = "over the bound"
+_MOST = 1e6  # of what is infinite
 
 
 class Sampler:
@@ -34,9 +35,8 @@ class Sampler:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler = optuna.samplers.TPESampler(
-                seed=seed, multivariate=True, group=True, n_startup_trials=_RANDOM, constant_liar=False,
-                constraints_func=lambda trial: trial.user_attrs[_EXCESS],
-            )  # fmt: skip
+                seed=seed, multivariate=True, group=True, n_startup_trials=_RANDOM, constant_liar=False
+            )
         self._study = optuna.create_study(sampler=sampler)
 
     def ask(self, count: int) -> Iterator[dict[str, Any]]:
@@ -57,5 +57,5 @@ class Sampler:
             self._study.enqueue_trial(self._space.params(point))
             trial = self._study.ask()
             self._space.suggest(trial)
-            trial.set_user_attr(_EXCESS, (0.0 if excess is None else excess,))
+            trial.set_constraint(_EXCESS, 0.0 if excess is None else min(excess, _MOST))
             self._study.tell(trial, value)

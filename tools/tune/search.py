@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
+from statistics import median
 from time import monotonic
 from typing import Any
 
@@ -22,10 +24,11 @@ from .order import Order
 from .refine import is_hopeless, steps_beside
 from .sampler import Sampler
 from .space import Offer, Point, Space
-from .starts import settings_of, starting_points, weaker
-from .worker import PROBE, TRIAL, plain
+from .starts import is_smaller, settings_of, starting_points, weaker
+from .worker import MADE, PROBE, TRIAL, plain
 
 WORTH = 1.02  # times what the best takes: what is slower than that is not scored
+SURELY = 1.3  # times the same, beyond which not even a recipe's form is tried: so far off no guess is
 LIMIT, LEAST_LIMIT = 0.35, 20.0  # of the time of the search that one trial may take; seconds
 RESERVE = 1.6  # times what a trial took: for the end, in which the winner is made once more
 LAST = 25.0  # seconds of it, in which the best are timed in turn
@@ -47,6 +50,7 @@ class Search:
         self.outcomes: list[Outcome] = []
         self.repeated = 0  # results that the journal knew
         self.why_over = ""
+        self._unfinished: tuple[Sequence[tuple[dict[str, Any], Any]], dict[int, dict[str, Any]]] = (), {}
         self._say = say
         self._begun = monotonic()
         self._before = journal.elapsed
@@ -91,6 +95,7 @@ class Search:
         self._probe()
         self.sampler = Sampler(self.order.seed, self.space)
         waiting = starting_points(self.space)
+        self._of_recipes = list(waiting)
         known: set[str] = set()
         idle = 0
         while not self._is_over() and idle < IDLE:
@@ -162,13 +167,17 @@ class Search:
 
     def _proposed(self, waiting: list[dict[str, Any]], size: int, found: list[Any]) -> Iterator[dict[str, Any]]:
         fitting = self.fitting
+        kinds = set()
         while waiting:
+            kinds.add(is_smaller(waiting[0]))
+            if len(kinds) > 1 and found:
+                return  # what whole layers lose says which of the smaller ones are tried
             point = waiting.pop(0)
-            if not is_hopeless(point, self.outcomes, fitting):
+            if not is_hopeless(point, self.outcomes, fitting) and self._may_gain(point, fitting, SURELY):
                 yield point
         if fitting and not self.order.is_by_accuracy:
             # Half of each batch from beside the best, so that what Optuna has learned is asked as well.
-            for point in steps_beside(self.space, fitting[0].point, self.outcomes, fitting):
+            for point in steps_beside(self.space, fitting[0], self.outcomes, fitting, self.bound):
                 if len(found) * 2 >= size and size > 1:
                     break
                 if not is_hopeless(point, self.outcomes, fitting):
@@ -177,18 +186,28 @@ class Search:
             if not is_hopeless(point, self.outcomes, fitting) and self._may_gain(point, fitting):
                 yield point
 
-    def _may_gain(self, point: Point, fitting: Sequence[Outcome]) -> bool:
-        """False for what is slower, or larger, than the best by the sizes of its layers."""
-        if not fitting or self.order.is_by_accuracy or "form" in fitting[0].point:
+    def _may_gain(self, point: Point, fitting: Sequence[Outcome], slack: float = WORTH) -> bool:
+        """False for what is slower, or larger, than the best by the sizes of its layers and by what others gave that
+        are in the same precision."""
+        if not fitting or self.order.is_by_accuracy or "form" in point:
             return True
-        return self.space.guessed(point) <= WORTH * self.space.guessed(fitting[0].point)
+        known = [
+            outcome.value(self.order) / guess
+            for outcome in self.outcomes
+            if "form" not in outcome.point and math.isfinite(outcome.value(self.order))
+            and all(outcome.point[name] == point[name] for name in ("target", "precision"))
+            and (guess := self.space.guessed(outcome.point)) > 0
+        ]  # fmt: skip
+        return not known or median(known) * self.space.guessed(point) <= slack * fitting[0].value(self.order)
 
     def _followers(self, done: Sequence[Outcome]) -> list[dict[str, Any]]:
-        """Milder forms of what lost too much."""
+        """Milder forms of what recipes have and what lost too much."""
         found = []
         for outcome in done:
-            if not outcome.failed and outcome.lost is not None and not outcome.fits(self.order, self.source_score):
+            is_over = not outcome.failed and outcome.lost is not None and not outcome.fits(self.order, self.source_score)
+            if is_over and outcome.point in self._of_recipes:
                 found += weaker(self.space, outcome.point)
+        self._of_recipes += found
         return found
 
     # Trials
@@ -199,6 +218,7 @@ class Search:
         limit = fitting[0].value(self.order) * WORTH if fitting and not self.order.is_by_accuracy else None
         first = len(self.outcomes)
         results: dict[int, dict[str, Any]] = {}
+        self._unfinished = batch, results
         jobs, places = [], []
         for place, (_, settings) in enumerate(batch):
             known = self.journal.found(settings.command())
@@ -226,12 +246,24 @@ class Search:
             self.tell()
             if self.left <= 0 and self._is_local:
                 break
+        return self._finished()
+
+    def _finished(self) -> list[Outcome]:
+        """What the batch at hand has brought, in its order."""
+        batch, results = self._unfinished
+        self._unfinished = (), {}
+        first = len(self.outcomes)
         return [self._outcome(first + place, *batch[place], results[place]) for place in sorted(results)]
+
+    def interrupted(self) -> None:
+        """Take what the batch at hand has brought so far for all there is."""
+        self.outcomes += self._finished()
+        self.why_over = "interrupted"
 
     def _job(self, number: int, settings: Any, limit: float | None) -> dict[str, Any]:
         order = self.order
         suffix = suffix_of(settings.target)
-        output = os.path.join(self.folder, f"trial{number}{suffix}") if self._is_local else None
+        output = self._file(number, suffix) if self._is_local else None
         base = self._bases.get(settings.threads)
         if limit is not None and order.goal != "size":
             limit = None if base is None else limit / base
@@ -269,16 +301,22 @@ class Search:
 
     def _keep_best(self) -> None:
         """Take away the files of trials that cannot win any more."""
-        if not self._is_local:
-            return
         kept = {outcome.number for outcome in self.fitting[:_KEPT]}
         for outcome in self.outcomes:
             if outcome.number not in kept:
-                remove_files(self.file_of(outcome))
+                self.forget(outcome)
 
     def file_of(self, outcome: Outcome) -> str:
-        """Where the file of a trial is while it may win."""
-        return os.path.join(self.folder, f"trial{outcome.number}{suffix_of(outcome.settings.target)}")
+        """Where the file of a trial is while it may win; not where trials are made elsewhere."""
+        return self._file(outcome.number, suffix_of(outcome.settings.target))
+
+    def _file(self, number: int, suffix: str) -> str:
+        # Files of the same names hold the same bytes, whichever trial they are of.
+        return os.path.join(self.folder, "trials", str(number), f"{MADE}{suffix}")
+
+    def forget(self, outcome: Outcome) -> None:
+        """Take away the files of a trial."""
+        shutil.rmtree(os.path.dirname(self.file_of(outcome)), ignore_errors=True)
 
 
 class SourceFailed(Exception):
@@ -294,11 +332,3 @@ def suffix_of(target: str) -> str:
     """What a target's own form of a model ends in."""
     backend = get_target(target).backend
     return backend.emitters()[backend.default].suffix
-
-
-def remove_files(path: str) -> None:
-    """Take away a file with its weights, where they are there."""
-    stem = os.path.splitext(path)[0]
-    for name in (path, f"{path}.data", f"{stem}.bin", f"{path}.build.json"):
-        if os.path.exists(name):
-            os.unlink(name)

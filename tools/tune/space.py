@@ -55,8 +55,8 @@ class Offer:
     """What was found of a model beforehand (`probe`), as plain data.
 
     `fired`: passes and rules of the plain pipeline that changed something and that the model can do without. `ladder`:
-    lists of layers that stay in floats, longer from one to the next; the first is empty. `costs`: of its nodes, by
-    target. `has_layers`: products with constant weights; `has_caches`: the model is called with keys and values.
+    lists of layers that stay in floats, longer from one to the next; the first is empty. `costs`: of its nodes. All by
+    target. `cores`: processors of the machine that trials run on.
     """
 
     fired: Mapping[str, tuple[str, ...]]
@@ -235,7 +235,8 @@ class Space:
         """The options of the passes that make codes, where they are not the usual ones."""
         changes: dict[type[Pass], dict[str, Any]] = {}
         if point["precision"] == INTEGERS:
-            changes[Quantize] = {name: point[name] for name in ("static", "weights", "method", "rounding") if name in point}
+            given = ("static", "weights", "method", "rounding")
+            changes[Quantize] = {name: point[name] for name in given if name in point}
             if bool(usual.get("correct")) != point.get("correct", False):
                 changes[Quantize]["correct"] = _CORRECTED if point.get("correct") else 0
             if keep := self._keep(point):

@@ -25,7 +25,8 @@ _PARTS = 4  # of the ladder of layers that stay, tried where all in integers is 
 
 
 def starting_points(space: Space) -> list[dict[str, Any]]:
-    """All of them, each once: first what is the source's precision, then by what they are likely to give."""
+    """All of them, each once: the source's precision, then whole layers in others, as smaller ones are not tried in what
+    is over the bound by itself, then these; each kind by what it is likely to give."""
     found: dict[str, dict[str, Any]] = {}
     for target in space.order.targets:
         plain = {"target": target, "precision": ""}
@@ -35,7 +36,7 @@ def starting_points(space: Space) -> list[dict[str, Any]]:
                 point = {**point, "threads": 1}
             found.setdefault(settings_of(space, point).command(), point)
     first, *rest = found.values()
-    return [first, *sorted(rest, key=lambda point: guessed(space, point))]
+    return [first, *sorted(rest, key=lambda point: (is_smaller(point), guessed(space, point)))]
 
 
 def forms(space: Space, target: str) -> Iterator[Form]:
@@ -80,8 +81,13 @@ def settings_of(space: Space, point: Point) -> Settings:
     return space.settings(point)
 
 
+def is_smaller(point: Point) -> bool:
+    """True for a point with smaller layers."""
+    return bool(point.get("structure"))
+
+
 def guessed(space: Space, point: Point) -> float:
-    """What the goal is about, before anything is run; of a form that is no point nothing is known: it is tried early."""
+    """What the goal is about, before anything is run; a form that is no point comes first: nothing is known of it."""
     return 0.0 if "form" in point else space.guessed(point)
 
 

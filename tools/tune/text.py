@@ -46,7 +46,9 @@ class Watch:
             return
         self._last = now
         best = search.fitting[:1]
-        said = f"best {_gain(best[0], search.order)}, {lost_text(best[0].lost, search.order)}" if best else "nothing fits yet"
+        said = "nothing fits yet"
+        if best:
+            said = f"best {_gain(best[0], search.order)}, {lost_text(best[0].lost, search.order)}"
         self._out.write(f"\r\x1b[K{done} trials, {said}; {_left(search)}: {search.now[:60]}")
         self._out.flush()
 
@@ -127,7 +129,8 @@ def summary(result: dict[str, Any], verbose: bool, written: list[str]) -> str:
     count = f"{len(trials)} trials in {result['elapsed']:.0f} s"
     known = f", {result['repeated']} of them known from the journal" if result["repeated"] else ""
     target = " and ".join(result["targets"])
-    lines = [f"{result['source']}   target {target}   for {result['by']}, {bound_text(result)}   {count}{known}; {result['over']}"]
+    wanted = f"for {result['by']}, {bound_text(result)}"
+    lines = [f"{result['source']}   target {target}   {wanted}   {count}{known}; {result['over']}"]
     lines += table(result, verbose)
     lines.append("> the winner, * on the front: nothing is both better and more exact")
     winner = result["winner"]

@@ -26,7 +26,7 @@ from .order import MINUTES, Order, bounds_of, targets_of
 from .page import page
 from .picture import write_png
 from .result import result_of
-from .search import Search, SourceFailed, remove_files
+from .search import Search, SourceFailed
 from .space import VERSION
 from .text import Watch, summary
 
@@ -65,12 +65,13 @@ def _searched(arguments: Arguments, search: Search, output: str, watch: Watch) -
     try:
         search.run()
     except KeyboardInterrupt:
+        search.interrupted()
         if not search.fitting:
             raise
-        interrupted, search.why_over = True, "interrupted"
+        interrupted = True
     except SourceFailed as error:
         raise GeocError(str(error), source=search.order.source) from None
-    winner, written = _ended(search, output)
+    winner, written = _ended(search, output, not interrupted)
     watch.finished()
     result = result_of(search, winner, written)
     paths = [] if written is None else [written["output"]]
@@ -85,10 +86,10 @@ def _searched(arguments: Arguments, search: Search, output: str, watch: Watch) -
     return INTERRUPTED if interrupted else DONE if written is not None else NOTHING
 
 
-def _ended(search: Search, output: str) -> tuple[Winner | None, dict[str, Any] | None]:
+def _ended(search: Search, output: str, with_turns: bool) -> tuple[Winner | None, dict[str, Any] | None]:
     """The winner, and what was written; where its own command refuses it, the next one."""
     while True:
-        winner = Ending(search).winner()
+        winner = Ending(search, with_turns).winner()
         if winner is None:
             return None, None
         path = output_for(winner, output)
@@ -97,7 +98,7 @@ def _ended(search: Search, output: str) -> tuple[Winner | None, dict[str, Any] |
         found = write(winner, path, search.cache)
         if "failed" not in found:
             for outcome in search.outcomes:
-                remove_files(search.file_of(outcome))
+                search.forget(outcome)
             return winner, {"output": path, **found}
         winner.outcome.result = {"failed": f"its command refused it in the end: {found['failed']}"}
 
@@ -130,7 +131,8 @@ def order_of(arguments: Arguments) -> Order:
         raise UsageError(f"takes one of {', '.join(GOALS)}; not {goal!r}", source="--goal")
     latency = None if get("latency_target") is None else read_seconds(get("latency_target"), "--latency-target")
     if latency is not None and goal != "latency":
-        raise UsageError("is a limit of latency, and accuracy is what is preferred inside it: leave --goal out", source="--latency-target")
+        said = "is a limit of latency, and accuracy is what is preferred inside it: leave --goal out"
+        raise UsageError(said, source="--latency-target")
     bounds = bounds_of(
         None if get("max_error") is None else read_error(get("max_error")), get("metric"),
         None if get("max_drop") is None else read_drop(get("max_drop")), latency,

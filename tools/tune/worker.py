@@ -1,4 +1,4 @@
-"""One job in a process of its own: a model is compiled, weighed, timed and scored, or probed, or some are timed in turn.
+"""One job in a process of its own: a model is compiled, weighed, timed and scored, or looked at; or some take turns.
 
     python -m geoc.tools.tune.worker JOB.json RESULT.json
 
@@ -28,7 +28,6 @@ from ..compiler import Compilation
 from ..files import load_any
 from ..metric import Drop, Metric
 from ..recipes.clock import many_rows
-from ..search.profit import can_time, timed
 from ..running.timing import (
     RUNNERS,
     SOURCE,
@@ -38,6 +37,7 @@ from ..running.timing import (
     shape_of,
     threads_of,
 )
+from ..search.profit import can_time, timed
 from ..search.weighing import estimated
 from ..settings import Settings
 from ..writing import example_feeds
@@ -48,6 +48,7 @@ from .probe import probed
 RUNS, PATIENCE = 12, 4.0  # of one trial beside the source; seconds after which no further run begins
 LAST_RUNS, LAST_PATIENCE = 30, 15.0  # of the best in turn
 FORM = "form"
+MADE = "model"  # what the file of a trial is called
 PROBE, TRIAL, TURNS = "probe", "trial", "turns"
 MEASURED, ESTIMATED = "MEASURED", "ESTIMATED"
 
@@ -96,7 +97,8 @@ def tried(job: Mapping[str, Any], lock: HostLock) -> dict[str, Any]:
     """The result of one trial; its file is `output` of the settings, or goes again."""
     settings = settings_from(job["settings"])
     with tempfile.TemporaryDirectory(prefix="geoc-tune-") as folder:
-        settings.output = settings.output or os.path.join(folder, f"trial{job['suffix']}")
+        settings.output = settings.output or os.path.join(folder, f"{MADE}{job['suffix']}")
+        os.makedirs(os.path.dirname(settings.output) or ".", exist_ok=True)
         run = Trial(settings, job, lock)
         report = run.run()
     return run.found if report.ok else {"failed": report.failure}
