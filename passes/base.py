@@ -136,7 +136,8 @@ class Context:
     the numbers shift. `skip` holds names of rules and passes that must not run. `source_bytes` is what the
     model's constants took before the first pass, `source_nodes` how many nodes it had, once a pipeline runs.
     `kept` are places of nodes that a lossy pass must leave as they are, and why.
-    `cost` estimates what nodes cost: the target's `cost_model` where it has one. `measure` runs a model and gives the
+    `cost` estimates what nodes cost: the target's `cost_model` where it has one; `times` is the same, or timed where
+    somebody asks for that: for passes that ask about few layers. `measure` runs a model and gives the
     ranges of its values (`passes.precision.ranges`); None where nothing can be run. `observe` runs a model on the
     calibration samples and shows each value to its observer (`Observe`); None where there are no samples.
     """
@@ -153,6 +154,7 @@ class Context:
         measure: Callable[[Model], Mapping[Value, Any] | None] | None = None,
         observe: Observe | None = None,
         kept: Mapping[Place, str] | None = None,
+        times: CostModel | None = None,
     ) -> None:
         self.capabilities = capabilities
         self.instruments = list(instruments)
@@ -168,6 +170,7 @@ class Context:
         self.source_nodes = 0
         self.current: Pass | None = None  # the pass that runs now
         self.cost: CostModel = getattr(capabilities, "cost_model", None) or CostModel()
+        self.times = times or self.cost
         self._declined: set[Place] = set()
         self._changes = 0  # runs of passes that changed something
         self._settled: dict[Pass, int] = {}

@@ -16,7 +16,7 @@ class Option(NamedTuple):
 
     flags: tuple[str, ...]
     takes: str  # metavar of the value; "" for a switch
-    kind: str  # switch, count, text, int, number, list (commas, repeatable), texts (repeatable), or a|b|c
+    kind: str  # switch, count, text, int, ints (`SEVERAL`), number, list (commas), texts (repeatable), or a|b|c
     text: str
     group: str = "compile"
 
@@ -62,8 +62,8 @@ OPTIONS: tuple[Option, ...] = (
            "target has (default: what -o ends in, or the target's own); several go into the folder -o"),
     Option(("--io-precision",), "fp32|fp16|bf16", "fp32|fp16|bf16", "what float inputs and outputs are declared as "
            "(default: as in the source)"),
-    Option(("--threads",), "N", "int", "how many threads the runtime is to use; written into what is emitted "
-           "(default: the runtime's own choice)"),
+    Option(("--threads",), "N", "ints", "how many threads the runtime is to use; written into what is emitted "
+           "(default: the runtime's own choice); bench and profile: 1; bench and tune take several, with commas"),
     Option(("--fallback",), "TARGET|none", "text", "what runs the nodes that the target cannot (default cpu); none "
            "makes them an error that names them"),
     Option(("--opset",), "N", "int", "write this opset (default: the source's, raised where needed)"),
@@ -97,7 +97,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--data",), "FILE.npz|DIR|FILE.py:FUNCTION", "text", "the samples to train on, as --calib takes them; one "
            "in five is never trained on, and decides which epoch is kept", "training"),
     Option(("--epochs",), "N", "int", "how often all samples are seen (default 10)", "training"),
-    Option(("--batch",), "N", "int", "samples of one step (default 16)", "training"),
+    Option(("--batch",), "N", "ints", "samples at once: of one step of training (default 16), or of one inference that "
+           "is timed (default 1; several with commas)", "running"),
     Option(("--lr",), "RATE", "number", "the learning rate of AdamW behind its warm-up (default 1e-4)", "training"),
     Option(("--kl",), "OUTPUTS", "list", "outputs that hold logits or probabilities, compared by the divergence of "
            "their softmax; NAME:AXIS says where the classes lie (default: what a softmax makes, and what is named "
@@ -117,11 +118,23 @@ OPTIONS: tuple[Option, ...] = (
            "training"),
     Option(("--clip",), "NORM", "number", "the largest norm of a step's gradient (default 1)", "training"),
     Option(("--checkpoint",), "DIR", "text", "where the state is kept, to go on after an interruption", "training"),
+    Option(("--inputs",), "FILE.npz|DIR|FILE.py:FUNCTION", "text", "what to run on, as --calib takes it (default: "
+           "random, made-up inputs)", "running"),
+    Option(("--runtime",), "ort|openvino|reference|tensorrt", "ort|openvino|reference|tensorrt", "what runs the models "
+           "(default: ort, which is onnxruntime, for .onnx and .gir, openvino for .xml); `reference` is compare's, "
+           "`tensorrt` bench's alone", "running"),
+    Option(("--time",), "10s", "text", "how long the timing itself may take, with ms, s, m or h (default 10s; 3s to "
+           "profile); to tune, all of the search (default 10m)", "running"),
+    Option(("--rounds",), "N", "int", "how many rounds at the most, each of a turn of every model (default: what "
+           "--time allows)", "running"),
+    Option(("--prompt",), "N", "int", "tokens that a decoder with a cache is given (default 128)", "running"),
+    Option(("--tokens",), "N", "int", "tokens that it makes then, one after the other (default 64); 0 times the model "
+           "as any other", "running"),
+    Option(("--history",), "FILE.jsonl", "text", "a file that every run is added to, and compared with the last one of "
+           "the same models on the same machine", "running"),
     Option(("--latency-target",), "10ms", "text", "how long a run may take: what is most accurate within that wins",
            "tuning"),
     Option(("--trials",), "N", "int", "how many forms are tried at the most (default: what --time allows)", "tuning"),
-    Option(("--time",), "10m", "text", "how long a search may take, all in all, with ms, s, m or h (default 10m)",
-           "tuning"),
     Option(("--scheduler",), "ADDRESS", "text", "run trials on the workers of this Dask scheduler, tcp://HOST:PORT",
            "tuning"),
     Option(("--seed",), "N", "int", "seed of made-up inputs and of whatever else is drawn (default 0)", "other"),
@@ -133,7 +146,7 @@ OPTIONS: tuple[Option, ...] = (
 )  # fmt: skip
 
 EVERYWHERE = ("verbose", "quiet", "debug", "help", "version")
-_NOT_COMPILING = ("verbs", "training", "tuning")
+_NOT_COMPILING = ("verbs", "training", "running", "tuning")
 _PIPELINE = ("level", "target", "passes", "skip", "only", "rules", "plugin")
 VERBS: dict[str, tuple[str, ...]] = {
     "compile": tuple(o.key for o in OPTIONS if o.group not in _NOT_COMPILING and o.key not in EVERYWHERE),
@@ -146,7 +159,12 @@ VERBS: dict[str, tuple[str, ...]] = {
     "explain": (*_PIPELINE, "rule", "node", "shape", "seed"),
     "match": (*_PIPELINE, "json", "shape", "seed"),
     "quant-report": ("calib", "shape", "output", "json", "seed"),
-    "distill": (*(o.key for o in OPTIONS if o.group == "training"), "output", "threads", "report", "seed"),
+    "distill": (*(o.key for o in OPTIONS if o.group == "training"), "batch", "output", "threads", "report", "seed"),
+    "profile": ("output", "json", "runtime", "shape", "threads", "inputs", "time", "rounds", "seed"),
+    "bench": (
+        "output", "json", "runtime", "target", "shape", "batch", "threads", "inputs", "time", "rounds", "prompt",
+        "tokens", "history", "seed",
+    ),
     "tune": (
         "target", "goal", "max_error", "metric", "max_drop", "latency_target", "trials", "time", "calib", "shape",
         "threads", "output", "checkpoint", "cache", "scheduler", "json", "seed",
@@ -154,6 +172,8 @@ VERBS: dict[str, tuple[str, ...]] = {
     "rulecheck": ("target", "plugin", "rule", "count", "seed", "output"),
 }
 """Verbs and the options each takes."""
+SEVERAL = {("bench", "batch"), ("bench", "threads"), ("tune", "threads")}
+"""Where an option of the kind `ints` takes several numbers, as a list; elsewhere it is one number."""
 
 
 class Arguments:
@@ -232,6 +252,8 @@ def _store(found: Arguments, option: Option, flag: str, value: str | None) -> No
             values[key] = int(value)
         except ValueError:
             raise UsageError(f"{flag} takes a whole number, not {value!r}") from None
+    elif option.kind == "ints":
+        values[key] = _numbers(found.verb, key, flag, value)
     elif option.kind == "number":
         try:
             values[key] = float(value)
@@ -247,6 +269,17 @@ def _store(found: Arguments, option: Option, flag: str, value: str | None) -> No
         raise UsageError(f"{flag} needs a value: {flag} {option.takes}")
     else:
         values[key] = value
+
+
+def _numbers(verb: str, key: str, flag: str, value: str) -> int | list[int]:
+    several = (verb, key) in SEVERAL
+    try:
+        numbers = [int(part) for part in (value.split(",") if several else [value])]
+    except ValueError:
+        raise UsageError(f"{flag} takes {'whole numbers' if several else 'a whole number'}, not {value!r}") from None
+    if several and min(numbers) < 1:
+        raise UsageError(f"{flag} takes numbers from 1 on, not {value!r}")
+    return numbers if several else numbers[0]
 
 
 def _unknown(verb: str, flag: str, option: Option | None) -> UsageError:

@@ -98,6 +98,8 @@ _VERBS = {
     "targets": ".verbs.estimating",
     "estimate": ".verbs.estimating",
     "doctor": ".verbs.doctor",
+    "profile": ".profile.verb",
+    "bench": ".bench.verb",
     "rulecheck": ".rulecheck.verb",
     "quant-report": ".quantreport.verb",
     "distill": ".distill.verb",

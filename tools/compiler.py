@@ -44,6 +44,7 @@ from .settings import Settings
 from .watch import TRACE, Outputs, old_dumps
 
 if TYPE_CHECKING:
+    from ..ir.ops.cost import CostModel
     from ..passes.quantize.placement import Keep
     from .comparing.check import Judge
     from .metric import Metric
@@ -76,6 +77,7 @@ class Compilation:
         self.layer_times: dict[Place, float] = {}  # seconds that layers save in integers, where they were timed
         self.kept: dict[Place, str] = {}  # nodes that lossy passes leave as they are, and why
         self._reference: str | None = None
+        self._times: CostModel | None = None
         self._in_place = settings.source if isinstance(settings.source, Model) else None
         self._used_source = False
 
@@ -345,9 +347,18 @@ class Compilation:
             measure=None if self.calibration is None else self.calibration.ranges,
             observe=None if self.calibration is None or self.settings.calib is None else self.calibration.observe,
             kept=self.kept,
+            times=self.times(),
         )
         run_pipeline(model, self.steps, ctx)
         return model
+
+    def times(self) -> CostModel | None:
+        """What layers take, timed once in this compilation where --measure asks for it; None for the estimate."""
+        if self.settings.measure and self._times is None:
+            from .search.measured_cost import measured_cost
+
+            self._times = measured_cost(self)
+        return self._times
 
     def final_instruments(self) -> list[Instrument]:
         """Fresh instruments for a run whose result may be the one that is kept."""

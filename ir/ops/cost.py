@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ..dims import Dim, DimLike, atoms, substitute
 from ..types import TensorType, Type
@@ -63,6 +63,9 @@ class CostModel:
 
     __slots__ = ("machine", "_sizes", "_dims")
 
+    source: ClassVar[str] = "by the target's estimate"
+    """Where its numbers come from, for messages."""
+
     def __init__(self, machine: Machine | None = None) -> None:
         self.machine = machine or Machine()
         self._sizes: dict[Type | None, tuple[Sizes, int, int] | None] = {None: None}
@@ -82,6 +85,11 @@ class CostModel:
         if moved is None or flops is None:
             return None
         return self.machine.seconds(flops, moved)
+
+    def product_seconds(self, rows: int, inner: int, columns: int) -> float:
+        """The estimate for a matrix product [rows, inner] x [inner, columns] in f32."""
+        moved = 4.0 * (rows * (inner + columns) + inner * columns)
+        return self.machine.seconds(2.0 * rows * inner * columns, moved)
 
     def flops(self, node: Node) -> float | None:
         """Arithmetic of one node."""

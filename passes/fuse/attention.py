@@ -15,13 +15,15 @@ from ...ir.types import BF16, F16, F32
 _MASKED = -1e4
 _ABSORBING = -1e30
 _SMALLEST = 2.0**-126  # that a scale, which is f32, holds with all its digits
+_LARGEST = 1e6  # so that scores of any model stay small beside what absorbs them
 
 
 @native
 def attention_scale(
     op: str | None, c: float | None, cap: float | None, pop: str | None = None, pc: float | None = None
 ) -> float | None:
-    """The factor of q k^T from one before the softcap and one after the mask; None where it is not above 0.
+    """The factor of q k^T from one before the softcap and one after the mask; None where it is not above 0,
+    or so large that scores may be larger than what masks fill in.
 
     softcap * tanh(x / softcap) is written as softcap * tanh(f * x): the scale is f * softcap. Operators take a softcap
     that is not above 0 for none.
@@ -32,7 +34,7 @@ def attention_scale(
 
 
 def _positive(scale: float) -> float | None:
-    return scale if _SMALLEST <= scale < math.inf else None
+    return scale if _SMALLEST <= scale <= _LARGEST else None
 
 
 def _factor(op: str | None, c: float | None) -> float:

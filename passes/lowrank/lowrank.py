@@ -154,7 +154,7 @@ class LowRank(Pass):
                     wanted = max(1, round(wanted / self.multiple)) * self.multiple if self.rank < 1 else wanted
                 ranks.append(min(wanted, side))
         else:
-            choices = [unit.choice(self.of, ctx.cost, self.multiple) for unit in units]
+            choices = [unit.choice(self.of, ctx.times, self.multiple) for unit in units]
             limit = self._left * sum(each.costs[0] for each in choices)
             ranks = [int(each.ranks[i]) for each, i in zip(choices, allocate(choices, limit))]
         return [self._profitable(unit, rank, ctx) for unit, rank in zip(units, ranks)]
@@ -166,13 +166,13 @@ class LowRank(Pass):
             said = "it stays whole: its outputs lose too much for what it saves"
             ctx.decline("refused", self.name, "", node, said)
             return 0
-        before, after = unit.seconds(ctx.cost, 0), unit.seconds(ctx.cost, rank)
+        before, after = unit.seconds(ctx.times, 0), unit.seconds(ctx.times, rank)
         if unit.size(rank) >= unit.parameters:
             even = unit.parameters / unit.size(1)
             ctx.decline("refused", self.name, "", node, f"rank {rank} makes it no smaller: below {even:.0f} does")
             return 0
         if after >= before and not self.slower:
-            said = f"rank {rank} takes {after / before:.2f} of its time by the target's estimate"
+            said = f"rank {rank} takes {after / before:.2f} of its time {ctx.times.source}"
             ctx.decline("refused", self.name, "", node, said)
             return 0
         return rank
@@ -249,13 +249,8 @@ class _Unit:
         return rank * (self.inputs + sum(layer.outputs for layer in self.layers))
 
     def seconds(self, cost: CostModel, rank: int) -> float:
-        """The time of its products by an estimate, of the whole matrices for rank 0."""
-        rows = _rows(self.layers[0], cost)
-
-        def product(inputs: int, outputs: int) -> float:
-            moved = 4.0 * (rows * (inputs + outputs) + inputs * outputs)
-            return cost.machine.seconds(2.0 * rows * inputs * outputs, moved)
-
+        """The time of its products, of the whole matrices for rank 0."""
+        product = partial(cost.product_seconds, _rows(self.layers[0], cost))
         if not rank:
             return sum(product(layer.inputs, layer.outputs) for layer in self.layers)
         return product(self.inputs, rank) + sum(product(rank, layer.outputs) for layer in self.layers)

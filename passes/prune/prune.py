@@ -145,12 +145,12 @@ class Prune(Pass):
             count = family.nearest(min(_PROBED, self.shares[family.kind]), self.multiple)
             gone = family.units[: len(family.units) - count]
             alive = ~np.isin(found.labels.roots, gone)
-            left = share_of_time(found, ctx.cost, family.touched, alive)
+            left = share_of_time(found, ctx.times, family.touched, alive)
             if left < _FASTER or not len(gone) or self.slower:
                 chosen.append(family)
                 continue
             kept = f"{count + family.fixed} of {family.total} {family.kind}"
-            said = f"its {family.kind} stay whole: with {kept} it takes {left:.1%} of its time by the target's estimate"
+            said = f"its {family.kind} stay whole: with {kept} it takes {left:.1%} of its time {ctx.times.source}"
             ctx.decline("refused", self.name, "", family.node, said, "slower=true")
         return chosen
 

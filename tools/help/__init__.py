@@ -22,12 +22,15 @@ _SHORT = {
     "match": "find where a rule or a pattern matches",
     "quant-report": "show what quantization costs each layer",
     "distill": "train a student to give what a teacher gives",
+    "profile": "show where the time of a model goes, node by node",
+    "bench": "time models beside each other, and compare with the last time",
     "tune": "search for the best form within a bound, trial by trial",
     "rulecheck": "try rewrite rules, and show where one is wrong",
 }
 _GROUPS = (
     ("compile", "compile"),
     ("training", "training"),
+    ("running", "how it runs"),
     ("tuning", "the search"),
     ("passes", "which passes run"),
     ("look", "looking inside"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..units import aligned
 from .data import by_error, own
 
 _SHOWN = 40  # layers, the worst; all with -v
@@ -27,7 +28,7 @@ def table(report: dict[str, Any], everything: bool = False) -> str:
     rows = [(name, *_row(layer)) for name, layer in zip(_short([layer["name"] for layer in layers]), layers)]
     shown = rows if everything else rows[:_SHOWN]
     if shown:
-        lines += ["", *_aligned([("layer", "operator", "weight", "input, seen in, cut off", "alone", "error"), *shown])]
+        lines += ["", *aligned([("layer", "operator", "weight", "input, seen in, cut off", "alone", "error"), *shown])]
     if len(rows) > len(shown):
         lines.append(f"and {len(rows) - len(shown)} more; -v shows all")
     return "\n".join(lines)
@@ -60,8 +61,3 @@ def _short(names: list[str]) -> list[str]:
     start = names[0].rfind("/", 0, same) + 1 if len(names) > 1 else 0
     left = [name[start:] for name in names]
     return [name if len(name) <= _LONGEST else f"{name[:16]}...{name[19 - _LONGEST :]}" for name in left]
-
-
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip() for row in rows]

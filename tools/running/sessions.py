@@ -1,11 +1,15 @@
-"""Sessions of onnxruntime without its optimizations, which compute what a graph says."""
+"""What models run in: sessions of onnxruntime without its optimizations, which compute what a graph says, and what is
+timed, in onnxruntime and in OpenVINO.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...ir.core import Model
+from ...ir.errors import UnsupportedModel
 
 THREADS = 2
 
@@ -49,6 +53,52 @@ def unoptimized_session(
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except refusals() as error:
         raise CannotCheck(f"onnxruntime does not load {what}: {first_line(error)}") from None
+
+
+def fast_session(
+    path: str, threads: int, disabled: Sequence[str] = (), profile: str = "", optimized: str = "", provider: str = "CPU"
+) -> Any:
+    """A session as users run it, with every optimization but the `disabled` ones.
+
+    `profile`: events are written to a file whose path begins so. `optimized`: where to write the graph that it runs.
+    Raises what `refusals` lists.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 4
+    if threads > 1:  # else threads of one session spin while another one has its turn
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+    if profile:
+        options.enable_profiling, options.profile_file_prefix = True, profile
+    if optimized:
+        options.optimized_model_filepath = optimized
+        data = "session.optimized_model_external_initializers_"
+        options.add_session_config_entry(f"{data}file_name", f"{os.path.basename(optimized)}.data")
+        options.add_session_config_entry(f"{data}min_size_in_bytes", "256")
+    return onnxruntime.InferenceSession(
+        path, options, providers=[f"{provider}ExecutionProvider"], disabled_optimizers=list(disabled)
+    )
+
+
+def compiled_openvino(path: str, threads: int, **more: Any) -> Any:
+    """A model compiled by OpenVINO, in the precision that it says: the default is bf16 where the CPU has it.
+
+    Threads are not bound to cores, as onnxruntime's are not: on a machine with other work a bound thread waits for its
+    core, and takes three times as long in the median (1.6 ms became 5.5). `more`: properties of its CPU plugin.
+    Raises UnsupportedModel with its reason, UsageError where it is not installed.
+    """
+    from ...lowering.openvino.package import openvino
+
+    options = {
+        "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32",
+        "ENABLE_CPU_PINNING": False, **more,
+    }  # fmt: skip
+    try:
+        return openvino().Core().compile_model(path, "CPU", options)
+    except RuntimeError as error:
+        raise UnsupportedModel(f"OpenVINO does not compile it: {first_line(error)}") from error
 
 
 def refusals() -> tuple[type[Exception], ...]:

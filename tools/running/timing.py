@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 from time import perf_counter
@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...ir.core import Model
-from ...ir.errors import UnsupportedModel
 from ...ir.types import F16, F32, I8
 from ...lowering.onnxruntime.session import disabled_optimizers
 from ..emitting import Output
 from ..report import Speed
 from ..writing import order_of
-from .sessions import first_line
+from .sessions import compiled_openvino, fast_session
 
 if TYPE_CHECKING:
     from ..compiler import Compilation
@@ -137,19 +136,9 @@ def _source_file(run: Compilation, folder: str) -> str:
     return path
 
 
-def _onnxruntime(path: str, threads: int, model: Model | None = None) -> Call:
-    """Runs a file in onnxruntime, with the options that `model`, which it holds, should have."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(
-        path,
-        options,
-        providers=["CPUExecutionProvider"],
-        disabled_optimizers=[] if model is None else disabled_optimizers(model),
-    )
+def _onnxruntime(path: str, threads: int, model: Model | None = None, disabled: Sequence[str] = ()) -> Call:
+    """Runs a file in onnxruntime, with the options that `model`, which it holds, should have, or without `disabled`."""
+    session = fast_session(path, threads, disabled if model is None else disabled_optimizers(model))
 
     def call(feeds: Feeds) -> list[Any]:
         found: list[Any] = session.run(None, feeds)
@@ -158,22 +147,9 @@ def _onnxruntime(path: str, threads: int, model: Model | None = None) -> Call:
     return call
 
 
-def _openvino(path: str, threads: int, model: Model | None = None) -> Call:
-    """Runs a file in OpenVINO, in the precision that it says: the default is bf16 where the CPU has it.
-
-    Threads are not bound to cores, as onnxruntime's are not: on a machine with other work a bound thread waits for its
-    core, and takes three times as long in the median (1.6 ms became 5.5).
-    """
-    from ...lowering.openvino.package import openvino
-
-    options = {
-        "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32",
-        "ENABLE_CPU_PINNING": False,
-    }  # fmt: skip
-    try:
-        compiled = openvino().Core().compile_model(path, "CPU", options)
-    except RuntimeError as error:
-        raise UnsupportedModel(f"OpenVINO does not compile it: {first_line(error)}") from error
+def _openvino(path: str, threads: int, model: Model | None = None, disabled: Sequence[str] = ()) -> Call:
+    """Runs a file in OpenVINO, in the precision that it says."""
+    compiled = compiled_openvino(path, threads)
     request = compiled.create_infer_request()
 
     def call(feeds: Feeds) -> list[Any]:
@@ -184,4 +160,5 @@ def _openvino(path: str, threads: int, model: Model | None = None) -> Call:
 
 
 RUNNERS: dict[str, Callable[..., Call]] = {"onnxruntime": _onnxruntime, "openvino": _openvino}
-"""What runs a file on this machine, by runtime: (path, threads, the model in it or None)."""
+"""What runs a file on this machine, by runtime: (path, threads, the model in it or None, and for None the optimizers
+of onnxruntime to disable)."""

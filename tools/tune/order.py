@@ -41,7 +41,8 @@ def targets_of(text: str) -> tuple[str, ...]:
 @dataclass(frozen=True)
 class Order:
     """One order. `max_error` and `max_drop` None: the other one is the bound, or accuracy is what is preferred
-    (`latency_target`, seconds). `trials` None is as many as the time allows; `seconds` of the clock, all in all."""
+    (`latency_target`, seconds). `thread_choices`: what to choose between, where `threads` is None; () for one and all
+    of the machine. `trials` None is as many as the time allows; `seconds` of the clock, all in all."""
 
     source: str
     targets: tuple[str, ...] = ("cpu",)
@@ -53,6 +54,7 @@ class Order:
     calib: str | None = None
     shape: tuple[str, ...] = ()
     threads: int | None = None
+    thread_choices: tuple[int, ...] = ()
     trials: int | None = None
     seconds: float = MINUTES * 60
     batch: int = BATCH

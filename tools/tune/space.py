@@ -110,7 +110,7 @@ class Space:
         if self.offer.fired[target]:
             point["without"] = trial.suggest_categorical(f"without {target}", ["", *self.offer.fired[target]])
         if self.chooses_threads:
-            point["threads"] = trial.suggest_categorical("threads", [1, self.offer.cores])
+            point["threads"] = trial.suggest_categorical("threads", list(self.threads))
         return self.normal(point)
 
     def _suggest_codes(self, trial: Trial, point: dict[str, Any]) -> None:
@@ -149,14 +149,16 @@ class Space:
         return bool(self.targets[target].integers.dynamic)
 
     @property
-    def chooses_threads(self) -> bool:
-        """True if how many threads there are is to be found out."""
-        is_one_at_a_time = self.order.goal == "latency" or self.order.is_by_accuracy
-        return self.order.threads is None and is_one_at_a_time and self.offer.cores > 1 and self._is_here
+    def threads(self) -> tuple[int, ...]:
+        """How many of them there may be."""
+        return self.order.thread_choices or (1, self.offer.cores)
 
     @property
-    def _is_here(self) -> bool:
-        return all(target.is_here for target in self.targets.values())
+    def chooses_threads(self) -> bool:
+        """True if how many threads there are is to be found out: of one run at a time, where it can be timed."""
+        is_one_at_a_time = self.order.goal == "latency" or self.order.is_by_accuracy
+        is_here = all(target.is_here for target in self.targets.values())
+        return self.order.threads is None and is_one_at_a_time and len(set(self.threads)) > 1 and is_here
 
     def normal(self, point: Point) -> dict[str, Any]:
         """A point without choices that are the usual ones: of equal pipelines there is one point."""
@@ -171,7 +173,7 @@ class Space:
         if point["precision"] == INTEGERS:
             whole = {"keep": 0, "static": True, **whole}
         if self.chooses_threads:
-            whole = {"threads": 1, **whole}
+            whole = {"threads": self.threads[0], **whole}
         return {named.get(name, name): value for name, value in whole.items() if not name.startswith("form")}
 
     def title(self, point: Point) -> str:

@@ -33,7 +33,7 @@ def starting_points(space: Space) -> list[dict[str, Any]]:
         points = [plain, *(point_of(space, target, form) for form in forms(space, target))]
         for point in points:
             if space.chooses_threads and "form" not in point:
-                point = {**point, "threads": 1}
+                point = {**point, "threads": space.threads[0]}
             found.setdefault(settings_of(space, point).command(), point)
     first, *rest = found.values()
     return [first, *sorted(rest, key=lambda point: (is_smaller(point), guessed(space, point)))]

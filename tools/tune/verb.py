@@ -122,10 +122,9 @@ def order_of(arguments: Arguments) -> Order:
     source, get = arguments.words[0], arguments.get
     if not os.path.exists(source):
         raise FileNotFoundError(2, "no such file", source)
-    trials, threads = get("trials"), get("threads")
-    for option, value in (("--trials", trials), ("--threads", threads)):
-        if value is not None and value < 1:
-            raise UsageError(f"{option} takes a number from 1 on")
+    trials, threads = get("trials"), tuple(get("threads", ()))
+    if trials is not None and trials < 1:
+        raise UsageError("--trials takes a number from 1 on")
     goal = get("goal", "latency")
     if goal not in GOALS:
         raise UsageError(f"takes one of {', '.join(GOALS)}; not {goal!r}", source="--goal")
@@ -141,7 +140,8 @@ def order_of(arguments: Arguments) -> Order:
         user_function(bounds["metric"], "--metric")
     found = Order(
         source, targets_of(get("target", "cpu")), goal, **bounds, calib=get("calib"), shape=tuple(get("shape", ())),
-        threads=threads, trials=trials, seconds=read_seconds(get("time", f"{MINUTES:g}m"), "--time"),
+        threads=threads[0] if len(threads) == 1 else None, thread_choices=threads if len(threads) > 1 else (),
+        trials=trials, seconds=read_seconds(get("time", f"{MINUTES:g}m"), "--time"),
         seed=get("seed", 0), cache=get("cache"),
         given=tuple(Settings(source, calib=get("calib"), metric=bounds["metric"]).given_files()),
     )  # fmt: skip

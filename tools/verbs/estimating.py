@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..args import Arguments
 from ..library import one_model, read_model
+from ..units import scaled
 
 if TYPE_CHECKING:
     from ...ir.core import Model
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from ...lowering.targets import Target
 
 _ROWS = 12
-_PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "u"))
 
 
 def targets_verb(arguments: Arguments) -> int:
@@ -39,17 +39,17 @@ def _full(target: Target) -> str:
     kinds = ", ".join(target.backend.emitters())
     lines.append(f"    writes    {kinds}; ONNX up to opset {target.max_opset}, IR version {target.max_ir}")
     if hardware.rates:
-        rates = ", ".join(f"{name} {_scaled(rate, 'OP/s')}" for name, rate in hardware.rates.items())
+        rates = ", ".join(f"{name} {scaled(rate, 'OP/s')}" for name, rate in hardware.rates.items())
         lines.append(f"    peak      {rates}")
     for label, value, unit in (("memory", hardware.memory, "B"), ("bandwidth", hardware.bandwidth, "B/s")):
         if value is not None:
-            lines.append(f"    {label:<10}{_scaled(value, unit)}")
+            lines.append(f"    {label:<10}{scaled(value, unit)}")
     if hardware.cores is not None and hardware.clock is not None:
         lines.append(f"    cores     {hardware.cores:.0f} at {hardware.clock / 1e9:.2f} GHz")
     if hardware.compute_capability is not None:
         lines.append(f"    compute capability {hardware.compute_capability}")
     if hardware.dla_cores:
-        rates = ", ".join(f"{name} {_scaled(rate, 'OP/s')}" for name, rate in hardware.dla_rates.items())
+        rates = ", ".join(f"{name} {scaled(rate, 'OP/s')}" for name, rate in hardware.dla_rates.items())
         used = "; one is used" if hardware.dla else "; dla=1 uses one"
         lines.append(f"    DLA       {hardware.dla_cores} cores, each {rates}{used}")
     if hardware.features:
@@ -109,10 +109,10 @@ def _text(source: str, assumed: list[str], found: Estimate) -> str:
     target = found.target
     lines = [
         f"{source} on {target.name} ({target.description})   ESTIMATED by roofline, nothing was run",
-        f"time      {_scaled(found.seconds, 's')}   {1 / found.seconds if found.seconds else 0:,.0f} runs a second",
-        f"work      {_scaled(found.flops, 'OP')}, {_scaled(found.bytes, 'B')} moved",
-        f"memory    {_scaled(found.peak_bytes, 'B')} at the peak, {_scaled(found.weight_bytes, 'B')} of it weights"
-        + ("" if found.fits is not False else f"; MORE THAN the target's {_scaled(target.hardware.memory or 0, 'B')}"),
+        f"time      {scaled(found.seconds, 's')}   {1 / found.seconds if found.seconds else 0:,.0f} runs a second",
+        f"work      {scaled(found.flops, 'OP')}, {scaled(found.bytes, 'B')} moved",
+        f"memory    {scaled(found.peak_bytes, 'B')} at the peak, {scaled(found.weight_bytes, 'B')} of it weights"
+        + ("" if found.fits is not False else f"; MORE THAN the target's {scaled(target.hardware.memory or 0, 'B')}"),
     ]
     if found.cost_per_million is not None:
         lines.append(f"price     {found.cost_per_million:.3g} for a million runs")
@@ -130,8 +130,8 @@ def _text(source: str, assumed: list[str], found: Estimate) -> str:
             bounds[n.bound] += n.seconds
         flops, moved = sum(n.flops for n in nodes), sum(n.bytes for n in nodes)
         lines.append(
-            f"{name:<28}{len(nodes):>7}{_scaled(seconds, 's'):>12}{seconds / total:>8.1%}"
-            f"{_scaled(flops, 'OP'):>12}{_scaled(moved, 'B'):>12}  {max(bounds, key=bounds.__getitem__)}"
+            f"{name:<28}{len(nodes):>7}{scaled(seconds, 's'):>12}{seconds / total:>8.1%}"
+            f"{scaled(flops, 'OP'):>12}{scaled(moved, 'B'):>12}  {max(bounds, key=bounds.__getitem__)}"
         )
     return "\n".join(lines)
 
@@ -164,11 +164,3 @@ def _record(found: Estimate) -> dict[str, Any]:
             for n in found.nodes
         ],
     }  # fmt: skip
-
-
-def _scaled(value: float, unit: str) -> str:
-    """A number with a prefix: 1.23 ms, 312 TOP/s."""
-    for factor, prefix in _PREFIXES:
-        if abs(value) >= factor * 0.9995:
-            return f"{value / factor:.3g} {prefix}{unit}"
-    return f"{value:.3g} {unit}"

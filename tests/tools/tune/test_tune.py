@@ -219,7 +219,7 @@ def test_the_journal_of_something_else_is_refused(
         (["--latency-target", "5ms", "--goal", "size"], "--latency-target: is a limit of latency"),
         (["--time", "0s"], "--time: takes a time"),
         (["--trials", "0"], "--trials takes a number from 1 on"),
-        (["--threads", "0"], "--threads takes a number from 1 on"),
+        (["--threads", "0"], "--threads takes numbers from 1 on"),
         (["--target", "cpu+a100"], "--target: several are compared by the clock"),
         (["--target", "cup"], "cup"),
         (["--calib", "none.npz"], "--calib: no file or folder none.npz"),
