@@ -38,15 +38,17 @@ class Sampler:
                 seed=seed, multivariate=True, group=True, n_startup_trials=_RANDOM, constant_liar=False
             )
         self._study = optuna.create_study(sampler=sampler)
+        self._blind = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
 
     def ask(self, count: int) -> Iterator[dict[str, Any]]:
-        """Points, more than `count` of them; the same again may be among them."""
-        for _ in range(_ASKED * count):
-            trial = self._study.ask()
-            point = self._space.suggest(trial)
-            # What it is told is of trials that were run (`tell`); this one was a question.
-            self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
-            yield point
+        """Points, more than `count` of them, and as many that are drawn blindly; the same again may be among them."""
+        for study in (self._study, self._blind):
+            for _ in range(_ASKED * count):
+                trial = study.ask()
+                point = self._space.suggest(trial)
+                # What is learned from are trials that were run (`tell`); this one was a question.
+                study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
+                yield point
 
     def tell(self, found: Sequence[tuple[Point, float, float | None]]) -> None:
         """What came out: for each point the value that is to be small, infinite where it failed, and by how much it is

@@ -204,8 +204,8 @@ class Search:
         """Milder forms of what recipes have and what lost too much."""
         found = []
         for outcome in done:
-            is_over = not outcome.failed and outcome.lost is not None and not outcome.fits(self.order, self.source_score)
-            if is_over and outcome.point in self._of_recipes:
+            is_known = not outcome.failed and outcome.lost is not None and outcome.point in self._of_recipes
+            if is_known and not outcome.fits(self.order, self.source_score):
                 found += weaker(self.space, outcome.point)
         self._of_recipes += found
         return found

@@ -25,8 +25,8 @@ _PARTS = 4  # of the ladder of layers that stay, tried where all in integers is 
 
 
 def starting_points(space: Space) -> list[dict[str, Any]]:
-    """All of them, each once: the source's precision, then whole layers in others, as smaller ones are not tried in what
-    is over the bound by itself, then these; each kind by what it is likely to give."""
+    """All of them, each once: the source's precision, then whole layers in others, then smaller ones, which are not
+    tried in what is over the bound by itself; each kind by what it is likely to give."""
     found: dict[str, dict[str, Any]] = {}
     for target in space.order.targets:
         plain = {"target": target, "precision": ""}

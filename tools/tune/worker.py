@@ -12,9 +12,9 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -30,24 +30,20 @@ from ..metric import Drop, Metric
 from ..recipes.clock import many_rows
 from ..running.timing import (
     RUNNERS,
-    SOURCE,
     declared_feeds,
     loaded_source,
-    measure,
-    shape_of,
     threads_of,
 )
-from ..search.profit import can_time, timed
+from ..search.profit import can_time
 from ..search.weighing import estimated
 from ..settings import Settings
 from ..writing import example_feeds
 from .locks import HostLock
 from .order import Order
 from .probe import probed
+from .turns import in_turn
 
-RUNS, PATIENCE = 12, 4.0  # of one trial beside the source; seconds after which no further run begins
-LAST_RUNS, LAST_PATIENCE = 30, 15.0  # of the best in turn
-FORM = "form"
+PATIENCE, LAST_PATIENCE = 4.0, 15.0  # seconds of timing: of one trial beside the source; of the best in turn
 MADE = "model"  # what the file of a trial is called
 PROBE, TRIAL, TURNS = "probe", "trial", "turns"
 MEASURED, ESTIMATED = "MEASURED", "ESTIMATED"
@@ -71,26 +67,49 @@ class Trial(Compilation):
         found["error"] = self.report.accuracy.error or 0.0
         found["content"] = structural_hash(model)
         if job["timed"]:
-            found |= self._times(model)
+            found |= self.beside_source(model)
         limit, value = job["no_worse_than"], found["size"] if job["goal"] == "size" else found.get("ratio")
         is_worse = limit is not None and value is not None and value > limit
         if job["metric"] is not None and not is_worse:
             assert self.judge is not None
             found["score"] = Metric(job["metric"], None, self.settings.threads).of(self.judge, model)
 
-    def _times(self, model: Model) -> dict[str, Any]:
+    def beside_source(self, model: Model) -> dict[str, Any]:
         """Seconds of a run, those of the source, and their ratio, MEASURED in turn or ESTIMATED."""
         if not can_time(self):
             seconds, source = (estimated(self, form)[0].seconds for form in (model, self.model()))
             return {"seconds": seconds, "source": source, "ratio": seconds / source, "how": ESTIMATED}
-        feeds = many_rows(self, model) if self.job["many"] else None
-        with self.lock.alone():
-            speed = timed(self, {FORM: model}, RUNS, PATIENCE, with_source=True, given=feeds)
-        if speed is None:
-            raise UsageError("no inputs can be made up to time it on: give samples, --calib")
-        seconds = speed.seconds[FORM]
-        ((middle, *_),) = speed.ratios.values()
-        return {"seconds": seconds, "source": seconds * middle, "ratio": 1 / middle, "how": MEASURED}
+        feeds = feeds_of(self, model)
+        made = self.report.files[0]
+        with self.lock.alone(), tempfile.TemporaryDirectory(prefix="geoc-tune-") as folder:
+            source = partial(opened_source, self, folder, feeds)
+            form = partial(opened_form, made, self.settings, feeds)
+            found = in_turn(source, [form], threads_of(self), PATIENCE)
+        (ratio,) = found.ratios
+        return {
+            "seconds": found.source * ratio.middle, "source": found.source, "ratio": ratio.middle,
+            "low": ratio.low, "high": ratio.high, "how": MEASURED,
+        }  # fmt: skip
+
+
+def feeds_of(run: Any, model: Model) -> dict[str, Any]:
+    """What a model is timed on, many rows where that is what counts. Raises UsageError where there is nothing."""
+    feeds = (many_rows(run, model) if run.job["many"] else None) or example_feeds(run, model)
+    if not feeds and model.graph.inputs:
+        raise UsageError("no inputs can be made up to time it on: give samples, --calib")
+    return feeds
+
+
+def opened_source(run: Compilation, folder: str, feeds: dict[str, Any]) -> Callable[[], Any]:
+    """The source in onnxruntime, with its inputs."""
+    return partial(loaded_source(run, folder), feeds)
+
+
+def opened_form(path: str, settings: Settings, feeds: dict[str, Any]) -> Callable[[], Any]:
+    """A file that a compilation wrote, in its target's runtime, with its inputs."""
+    made = None if path.endswith(".xml") else load_any(path)
+    call = RUNNERS[get_target(settings.target).runtime](path, settings.threads or 1, made)
+    return partial(call, feeds if made is None else declared_feeds(made, feeds))
 
 
 def tried(job: Mapping[str, Any], lock: HostLock) -> dict[str, Any]:
@@ -104,7 +123,7 @@ def tried(job: Mapping[str, Any], lock: HostLock) -> dict[str, Any]:
     return run.found if report.ok else {"failed": report.failure}
 
 
-class Turns(Compilation):
+class Last(Compilation):
     """The plain form of a model, whose inputs several finished forms are timed on, in turn with the source."""
 
     def __init__(self, settings: Settings, job: Mapping[str, Any], lock: HostLock) -> None:
@@ -114,30 +133,29 @@ class Turns(Compilation):
         self.found: dict[str, Any] = {}
 
     def finished(self, model: Model) -> None:
-        feeds = (many_rows(self, model) if self.job["many"] else None) or example_feeds(self, model)
-        calls: dict[str, Any] = {}
+        feeds = feeds_of(self, model)
         with tempfile.TemporaryDirectory(prefix="geoc-tune-") as folder:
-            for number, form in enumerate(self.job["forms"]):
-                settings = settings_from(form)
+            forms = []
+            for number, given in enumerate(self.job["forms"]):
+                settings = settings_from(given)
                 assert settings.output is not None
-                if not os.path.exists(settings.output):  # it was made on another machine
-                    settings.output = os.path.join(folder, f"{number}{os.path.splitext(settings.output)[1]}")
-                    Compilation(settings).run()
-                made = None if settings.output.endswith(".xml") else load_any(settings.output)
-                run = RUNNERS[get_target(settings.target).runtime](settings.output, settings.threads or 1, made)
-                calls[str(number)] = partial(run, feeds if made is None else declared_feeds(made, feeds))
-            calls[SOURCE] = partial(loaded_source(self, folder), feeds)
-            names = tuple(name for name in calls if name != SOURCE)
+                path = settings.output
+                if not os.path.exists(path):  # it was made on another machine
+                    path = os.path.join(folder, f"{number}{os.path.splitext(path)[1]}")
+                    Compilation(replace(settings, output=path)).run()
+                forms.append(partial(opened_form, path, settings, feeds))
             with self.lock.alone():
-                speed = measure(calls, names, threads_of(self), shape_of(feeds), LAST_RUNS, LAST_PATIENCE)
-        source = speed.ratios[SOURCE][0]
-        ratios = {name: (1.0 if name == speed.taken else speed.ratios[name][0]) / source for name in names}
-        self.found = {"ratios": [ratios[name] for name in names], "source": speed.seconds[SOURCE], "runs": speed.runs}
+                source = partial(opened_source, self, folder, feeds)
+                found = in_turn(source, forms, threads_of(self), LAST_PATIENCE)
+        self.found = {
+            "ratios": [ratio.middle for ratio in found.ratios], "source": found.source, "runs": found.rounds,
+            "ends": [[ratio.low, ratio.high] for ratio in found.ratios],
+        }  # fmt: skip
 
 
-def in_turn(job: Mapping[str, Any], lock: HostLock) -> dict[str, Any]:
+def timed_in_turn(job: Mapping[str, Any], lock: HostLock) -> dict[str, Any]:
     """For each of `forms`, settings with an output each, the ratio of its time to that of the source."""
-    run = Turns(settings_from(job["settings"]), job, lock)
+    run = Last(settings_from(job["settings"]), job, lock)
     run.run()
     return run.found
 
@@ -147,7 +165,7 @@ def done(job: Mapping[str, Any]) -> dict[str, Any]:
     if job["kind"] == PROBE:
         return probed(order_from(job["order"]))
     with HostLock() as lock:
-        return (in_turn if job["kind"] == TURNS else tried)(job, lock)
+        return (timed_in_turn if job["kind"] == TURNS else tried)(job, lock)
 
 
 def main(job: str, result: str) -> None:
