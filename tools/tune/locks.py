@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 
@@ -16,7 +17,9 @@ class HostLock:
     process ends, however it ends. Where there is no flock it does nothing: one trial at a time is then all there is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, waiting: str | None = None) -> None:
+        """`waiting`: a file that is there while this waits to be alone."""
+        self._waiting = waiting
         user = os.getuid() if hasattr(os, "getuid") else 0
         self._path = os.path.join(tempfile.gettempdir(), f"geoc-tune-{user}.lock")
         self._file: Any = None
@@ -32,7 +35,13 @@ class HostLock:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Wait until no other trial does anything on this machine, and keep them waiting."""
-        self._lock(True)
+        if self._waiting is not None:
+            Path(self._waiting).touch()
+        try:
+            self._lock(True)
+        finally:
+            if self._waiting is not None:
+                Path(self._waiting).unlink()
         try:
             yield
         finally:

@@ -44,6 +44,7 @@ from .probe import probed
 from .turns import in_turn
 
 PATIENCE, LAST_PATIENCE = 4.0, 15.0  # seconds of timing: of one trial beside the source; of the best in turn
+WAITING = ".waiting"
 MADE = "model"  # what the file of a trial is called
 PROBE, TRIAL, TURNS = "probe", "trial", "turns"
 MEASURED, ESTIMATED = "MEASURED", "ESTIMATED"
@@ -77,8 +78,8 @@ class Trial(Compilation):
     def beside_source(self, model: Model) -> dict[str, Any]:
         """Seconds of a run, those of the source, and their ratio, MEASURED in turn or ESTIMATED."""
         if not can_time(self):
-            seconds, source = (estimated(self, form)[0].seconds for form in (model, self.model()))
-            return {"seconds": seconds, "source": source, "ratio": seconds / source, "how": ESTIMATED}
+            ours, theirs = (estimated(self, form)[0].seconds for form in (model, self.model()))
+            return {"seconds": ours, "source": theirs, "ratio": ours / theirs, "how": ESTIMATED}
         feeds = feeds_of(self, model)
         made = self.report.files[0]
         with self.lock.alone(), tempfile.TemporaryDirectory(prefix="geoc-tune-") as folder:
@@ -160,11 +161,11 @@ def timed_in_turn(job: Mapping[str, Any], lock: HostLock) -> dict[str, Any]:
     return run.found
 
 
-def done(job: Mapping[str, Any]) -> dict[str, Any]:
-    """The result of a job of any kind."""
+def done(job: Mapping[str, Any], waiting: str) -> dict[str, Any]:
+    """The result of a job of any kind; the file `waiting` is there while it waits for the machine."""
     if job["kind"] == PROBE:
         return probed(order_from(job["order"]))
-    with HostLock() as lock:
+    with HostLock(waiting) as lock:
         return (timed_in_turn if job["kind"] == TURNS else tried)(job, lock)
 
 
@@ -175,7 +176,7 @@ def main(job: str, result: str) -> None:
         given = json.load(file)
     begun = perf_counter()
     try:
-        found = done(given)
+        found = done(given, f"{result}{WAITING}")
     except (GeocError, OSError, MemoryError) as error:
         found = {"failed": one_line(error)}
     found["took"] = round(perf_counter() - begun, 3)

@@ -17,7 +17,7 @@ import pytest
 import geoc
 from geoc.tools.cli import main
 from geoc.tools.tune.locks import HostLock
-from geoc.tools.tune.process import run_job
+from geoc.tools.tune.process import _waited, run_job
 from geoc.tools.tune.worker import TRIAL
 
 from ..recipes.models import held_back_error, network, samples
@@ -277,3 +277,17 @@ def test_what_is_timed_has_the_machine_alone(tmp_path: Path, monkeypatch: Any) -
             assert seen == ["other"] and waiting.is_alive()
         waiting.join(10)
         assert seen == ["other", "other"]
+
+
+def test_waiting_for_the_machine_takes_none_of_a_trials_time(tmp_path: Path) -> None:
+    waiting = tmp_path / "waiting"
+    waiting.touch()
+    work = f"import os, time; time.sleep(1.5); os.unlink({str(waiting)!r}); time.sleep(9)"
+    process = subprocess.Popen([sys.executable, "-c", work])
+    begun = time.monotonic()
+    try:
+        assert _waited(process, 0.6, str(waiting)) is None
+        assert 1.9 < time.monotonic() - begun < 8
+    finally:
+        process.kill()
+        process.wait()
