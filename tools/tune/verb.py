@@ -18,6 +18,7 @@ from ..precision import read_error
 from ..settings import Settings
 from ..units import read_seconds
 from ..userfile import user_function
+from ..versions import geoc_version
 from .content import inputs_of
 from .ending import Ending, Winner, output_for, write
 from .executors import open_executor
@@ -39,6 +40,8 @@ def tune_verb(arguments: Arguments) -> int:
     if find_spec("optuna") is None:
         raise UsageError("geoc tune needs Optuna: pip install 'geoc[tune]'")
     output = arguments.get("output") or _default_output(order, arguments.get("target", "cpu"))
+    if len(order.targets) > 1 and os.path.splitext(output)[1].lower() in (".onnx", ".xml"):
+        raise UsageError("what wins decides between .onnx and .xml; leave the suffix out", source=output)
     folder = arguments.get("checkpoint") or f"{os.path.splitext(output)[0]}.tune"
     need_folders(output, None)
     protect([output], files_of(order.source, load_any(order.source)))
@@ -47,8 +50,8 @@ def tune_verb(arguments: Arguments) -> int:
     executor = open_executor(arguments.get("scheduler"), inputs, order.is_timed)
     try:
         key = {
-            "model": inputs[0].digest, "data": " ".join(each.digest for each in inputs[1:]), "space": VERSION,
-            "machines": executor.machines, **order.key(),
+            "model": inputs[0].digest, "data": " ".join(each.digest for each in inputs[1:]),
+            "space": f"{VERSION}, geoc {geoc_version()}", "machines": executor.machines, **order.key(),
         }  # fmt: skip
         journal = Journal(os.path.join(folder, "journal.jsonl"), json.loads(json.dumps(key)))
         try:

@@ -222,6 +222,7 @@ def test_the_journal_of_something_else_is_refused(
         (["--threads", "0"], "--threads takes numbers from 1 on"),
         (["--target", "cpu+a100"], "--target: several are compared by the clock"),
         (["--target", "cup"], "cup"),
+        (["--target", "cpu+openvino-cpu", "-o", "a.xml"], "what wins decides between .onnx and .xml"),
         (["--calib", "none.npz"], "--calib: no file or folder none.npz"),
         (["--scheduler", "tcp://127.0.0.1:9"], "--scheduler: no scheduler with workers at tcp://127.0.0.1:9"),
         (["-o", "m.onnx"], "m.onnx"),
