@@ -31,9 +31,11 @@ def page(result: dict[str, Any]) -> str:
         if winner["in_turn"]:
             rows = [(number, f"{1 / ratio:.3f}") for number, ratio in winner["in_turn"].items()]
             parts.append("<h2>The best, timed in turn</h2>" + table(("trial", "times as fast"), rows, (0, 1)))
-    head = ("trial", "form", "", "front", "ms", "times as fast", "MB", "off by", "score", "seconds", "command")
+    head = ("trial", "form", "", "front", "ms", "times as fast", "MB", "off by", "score", "seconds")
     rows_all = [_row(trial) for trial in result["trials"]]
     parts.append("<h2>Trials</h2>" + table(head, rows_all, (0, 4, 5, 6, 7, 8, 9)))
+    commands = "\n".join(f"{trial['trial']:>4}  {trial['command']}" for trial in result["trials"])
+    parts.append(f"<details><summary>The command of each</summary><pre>{escape(commands)}</pre></details>")
     body = "<main>\n" + "\n".join(part for part in parts if part) + "\n</main>"
     return document(f"geoc tune: {name}", body, data=result, style=resource(__file__, "tune.css"))
 
@@ -47,5 +49,5 @@ def _row(trial: dict[str, Any]) -> tuple[object, ...]:
         trial["trial"], trial["title"], trial["why"] or trial["status"], "yes" if trial["front"] else "",
         text(milliseconds, "{:.3g}"), text(trial["faster"], "{:.2f}"),
         "" if trial["size"] is None else megabytes(trial["size"]), text(trial["error"], "{:.2%}"),
-        text(trial["score"], "{:.4f}"), text(trial["took"], "{:.1f}"), trial["command"],
+        text(trial["score"], "{:.4f}"), text(trial["took"], "{:.1f}"),
     )  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from ...ir.errors import UsageError
 from ..report import megabytes
 
+_FAR = 3.0  # times the bound
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 1000, 420, 70, 44, 14
 
 
@@ -47,7 +48,9 @@ def svg(result: dict[str, Any]) -> str:
     points = dots(result)
     if not points:
         return ""
-    rights, ups = _scale([p.across for p in points]), _scale([p.up for p in points] + [result["bound"] or 0.0, 0.0])
+    top = _top(points, result["bound"])
+    rights = _scale([p.across for p in points])
+    ups = _scale([*(min(p.up, top) for p in points), result["bound"] or 0.0, 0.0])
 
     def x(value: float) -> float:
         return LEFT + (value - rights[0]) / (rights[-1] - rights[0]) * (WIDTH - LEFT - 20)
@@ -67,13 +70,13 @@ def svg(result: dict[str, Any]) -> str:
         at = y(result["bound"])
         parts.append(f'<line class="bound" x1="{LEFT}" x2="{WIDTH}" y1="{at:.1f}" y2="{at:.1f}"/>')
         parts.append(f'<text x="{WIDTH - 4}" y="{at - 4:.1f}" text-anchor="end">bound</text>')
-    corners = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in steps(points))
+    corners = " ".join(f"{x(a):.1f},{y(min(b, top)):.1f}" for a, b in steps(points))
     parts.append(f'<polyline class="front" points="{corners}"/>')
     for point in sorted(points, key=lambda p: p.kind in ("front", "winner")):
         size = 8 if point.kind == "winner" else 5
         said = f"{point.title}: {point.across:.4g} {across}, {_label(point.up, result)}"
         parts.append(
-            f'<circle class="{point.kind}" cx="{x(point.across):.1f}" cy="{y(point.up):.1f}" r="{size}">'
+            f'<circle class="{point.kind}" cx="{x(point.across):.1f}" cy="{y(min(point.up, top)):.1f}" r="{size}">'
             f"<title>{escape(said)}</title></circle>"
         )
     return "".join([*parts, "</svg>"])
@@ -89,6 +92,13 @@ def steps(points: Sequence[Dot]) -> Iterator[tuple[float, float]]:
             yield point.across, before
         yield point.across, point.up
         before = point.up
+
+
+def _top(points: Sequence[Dot], bound: float | None) -> float:
+    """What is lost at the most that is shown in its place: what is far over the bound would hide all differences below
+    it, and stands at the edge."""
+    most = max(point.up for point in points)
+    return most if not bound else min(most, _FAR * bound)
 
 
 def _label(value: float, result: dict[str, Any]) -> str:
@@ -116,16 +126,18 @@ def write_png(result: dict[str, Any], path: str) -> None:
         raise UsageError("a PNG needs matplotlib: pip install 'geoc[plot]'", source="-o") from None
     points = dots(result)
     across, up = axes(result)
+    top = _top(points, result["bound"]) if points else 0.0
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     panel: Any = figure.subplots()
     for kind, colour in _COLOURS.items():
         mine = [p for p in points if p.kind == kind]
         if mine:
             size = 90 if kind == "winner" else 36
-            panel.scatter([p.across for p in mine], [p.up for p in mine], size, color=colour, label=kind, zorder=3)
+            ups = [min(p.up, top) for p in mine]
+            panel.scatter([p.across for p in mine], ups, size, color=colour, label=kind, zorder=3)
     corners = list(steps(points))
     if corners:
-        panel.plot([a for a, _ in corners], [b for _, b in corners], color=_COLOURS["front"], linewidth=1)
+        panel.plot([a for a, _ in corners], [min(b, top) for _, b in corners], color=_COLOURS["front"], linewidth=1)
     if result["bound"] is not None:
         panel.axhline(result["bound"], color="#c4314b", linewidth=1, linestyle="--", label="bound")
     panel.set_xlabel(across)

@@ -50,14 +50,18 @@ PROBE, TRIAL, TURNS = "probe", "trial", "turns"
 MEASURED, ESTIMATED = "MEASURED", "ESTIMATED"
 
 
-class Trial(Compilation):
-    """A compilation that looks at what it has made."""
+class Job(Compilation):
+    """A compilation whose result is looked at: what is `found`."""
 
     def __init__(self, settings: Settings, job: Mapping[str, Any], lock: HostLock) -> None:
         super().__init__(settings)
         self.job = job
         self.lock = lock
         self.found: dict[str, Any] = {}
+
+
+class Trial(Job):
+    """One that is weighed, timed and scored."""
 
     def finished(self, model: Model) -> None:
         if not self.report.ok:
@@ -93,7 +97,7 @@ class Trial(Compilation):
         }  # fmt: skip
 
 
-def feeds_of(run: Any, model: Model) -> dict[str, Any]:
+def feeds_of(run: Job, model: Model) -> dict[str, Any]:
     """What a model is timed on, many rows where that is what counts. Raises UsageError where there is nothing."""
     feeds = (many_rows(run, model) if run.job["many"] else None) or example_feeds(run, model)
     if not feeds and model.graph.inputs:
@@ -124,14 +128,8 @@ def tried(job: Mapping[str, Any], lock: HostLock) -> dict[str, Any]:
     return run.found if report.ok else {"failed": report.failure}
 
 
-class Last(Compilation):
+class Last(Job):
     """The plain form of a model, whose inputs several finished forms are timed on, in turn with the source."""
-
-    def __init__(self, settings: Settings, job: Mapping[str, Any], lock: HostLock) -> None:
-        super().__init__(settings)
-        self.job = job
-        self.lock = lock
-        self.found: dict[str, Any] = {}
 
     def finished(self, model: Model) -> None:
         feeds = feeds_of(self, model)
