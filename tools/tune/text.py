@@ -126,7 +126,7 @@ def _cell(value: float | None, form: str) -> str:
 def summary(result: dict[str, Any], verbose: bool, written: list[str]) -> str:
     """All that is printed at the end."""
     trials = result["trials"]
-    count = f"{len(trials)} trials in {result['elapsed']:.0f} s"
+    count = f"{len(trials)} trial{'s' * (len(trials) != 1)} in {result['elapsed']:.0f} s"
     known = f", {result['repeated']} of them known from the journal" if result["repeated"] else ""
     target = " and ".join(result["targets"])
     wanted = f"for {result['by']}, {bound_text(result)}"

@@ -184,7 +184,7 @@ def test_where_nothing_fits_nothing_is_written(case: Case, capsys: Any, monkeypa
     monkeypatch.setenv("TMPDIR", str(case.folder))
     words = ["tune", "m.onnx", "--calib", "s.npz", "--latency-target", "0.001us", "--trials", "1", "-o", "n.onnx", "-q"]
     assert main(words) == 1
-    assert "nothing fits within 1e-09 s; nothing was written" in capsys.readouterr().out
+    assert "nothing fits within 1 ns; nothing was written" in capsys.readouterr().out
     assert not (case.folder / "n.onnx").exists()
 
 
