@@ -9,7 +9,7 @@ regions; names of a main graph's or function's inputs and outputs do.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from .attributes import AttrRef, EmptyList, SparseTensor
@@ -64,7 +64,7 @@ def same_tensor(a: Tensor, b: Tensor) -> bool:
 
 
 def _same_file(a: MappedFile, b: MappedFile) -> bool:
-    return a is b or (a.path != "" and a.path == b.path and a._stamp == b._stamp)
+    return a is b or (a.identity is not None and a.identity == b.identity)
 
 
 def same_attribute(
@@ -373,18 +373,25 @@ class _Hasher:
         return found
 
     def attribute(self, value: Any) -> str:
-        """A text that two attributes share exactly when `same_attribute` holds."""
-        if value.__class__ is float:
-            return "float " + _F64.pack(value).hex()
-        if value.__class__ is tuple:
-            return f"[{', '.join(map(self.attribute, value))}]"
-        if isinstance(value, Tensor):
-            return "tensor " + value.digest().hex()
-        if isinstance(value, SparseTensor):
-            digests = value.values.digest().hex(), value.indices.digest().hex()
-            return f"sparse {digests} {value.shape}"
-        if isinstance(value, _TYPES):
-            return f"type {self.types[value]}"
-        if isinstance(value, (AttrRef, EmptyList)):
-            return f"{value!r}:{value.kind}"
-        return repr(value)
+        return attribute_key(value, self.types)
+
+
+def attribute_key(value: Any, types: Mapping[Type | None, Type | None] | None = None) -> str:
+    """A text that two attributes share exactly when `same_attribute` holds.
+
+    `types` gives each type in the form in which two that correspond are one; by default types stand for themselves.
+    """
+    if value.__class__ is float:
+        return "float " + _F64.pack(value).hex()
+    if value.__class__ is tuple:
+        return f"[{', '.join([attribute_key(item, types) for item in value])}]"
+    if isinstance(value, Tensor):
+        return "tensor " + value.digest().hex()
+    if isinstance(value, SparseTensor):
+        digests = value.values.digest().hex(), value.indices.digest().hex()
+        return f"sparse {digests} {value.shape}"
+    if isinstance(value, _TYPES):
+        return f"type {value if types is None else types[value]}"
+    if isinstance(value, (AttrRef, EmptyList)):
+        return f"{value!r}:{value.kind}"
+    return repr(value)

@@ -77,6 +77,11 @@ class MappedFile:
         return self
 
     @property
+    def identity(self) -> tuple[object, ...] | None:
+        """Equal for all maps of one file in one state of it; None for what has no path."""
+        return None if not self.path or self._stamp is None else (self.path, self._stamp)
+
+    @property
     def on_disk(self) -> bool:
         """True if parts of it can be read without being mapped."""
         return self._file is not None

@@ -167,19 +167,24 @@ class PrintAfter(Instrument):
 
 
 class Trace(Instrument):
-    """One JSON line per rewrite: pass, rule, where it is written, what stood there, what came, how long."""
+    """One JSON line per rewrite: pass, rule, where it is written, what stood there, what came, how long.
+
+    `dump` is the number of the dump that shows the result (see `Dump`), if the pass changed something in the end.
+    """
 
     def __init__(self, out: Sink, print_node: Callable[[Node], str]) -> None:
         self.out = out
         self._print = print_node
         self._steps: list[Pass] = []
         self._number = 0
+        self._dump = 1
 
     def before_pass(self, model: Model, step: Pass) -> None:
         self._steps.append(step)
 
     def after_pass(self, model: Model, step: Pass, changed: bool) -> None:
         self._steps.pop()
+        self._dump += changed and not isinstance(step, Repeat)
         self.out.flush()
 
     def on_allow(self, number: int, pass_name: str, rule: str, node: Node, allowed: bool) -> None:
@@ -193,6 +198,7 @@ class Trace(Instrument):
     ) -> None:
         line = {
             "number": self._number,
+            "dump": self._dump,
             "pass": pass_name,
             "rule": rule,
             "at": self._steps[-1].rule_origin(rule) if rule and self._steps else "",

@@ -93,6 +93,11 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--node",), "NODE", "text", "the node to explain, by output or source location", "verbs"),
     Option(("--json",), "", "switch", "one JSON object a line", "verbs"),
     Option(("--count",), "N", "int", "instances of each rule, at the least (default 8)", "verbs"),
+    Option(("--test",), "ort|openvino|crash|COMMAND", "text", "what tells right from wrong: compared with the source "
+           "in onnxruntime (default), run in OpenVINO and compared, whether it compiles, or a command on the written "
+           "model (in place of {}, or behind it): exit 0 good, 125 cannot say, else bad", "verbs"),
+    Option(("--nodes",), "", "switch", "compare the values inside that correspond as well, and name the first node "
+           "that departs", "verbs"),
     Option(("--full",), "", "switch", "print doc strings and metadata as well", "verbs"),
     Option(("--data",), "FILE.npz|DIR|FILE.py:FUNCTION", "text", "the samples to train on, as --calib takes them; one "
            "in five is never trained on, and decides which epoch is kept", "training"),
@@ -106,6 +111,9 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--mse",), "OUTPUTS", "list", "outputs compared by squared error (default: the others)", "training"),
     Option(("--hidden",), "auto|TEACHERVALUE=STUDENTVALUE", "texts", "values inside that are to be alike as well, by "
            "the names of values or nodes; auto pairs those of one name; repeatable", "training"),
+    Option(("--blocks",), "N", "int", "before that, each stretch between two values of --hidden learns alone what the "
+           "teacher gives at its end: its last layer by least squares, then all of it in N epochs; kept where the "
+           "outputs come no further from the teacher's (default 0: no)", "training"),
     Option(("--temperature",), "T", "number", "softens both distributions of --kl (default 2)", "training"),
     Option(("--labels",), "NAME", "text", "the array of the samples that has the classes that are right; below 0, or "
            "left out, where none is known", "training"),
@@ -120,11 +128,11 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--checkpoint",), "DIR", "text", "where the state is kept, to go on after an interruption", "training"),
     Option(("--inputs",), "FILE.npz|DIR|FILE.py:FUNCTION", "text", "what to run on, as --calib takes it (default: "
            "random, made-up inputs)", "running"),
-    Option(("--runtime",), "ort|openvino|reference|tensorrt", "ort|openvino|reference|tensorrt", "what runs the models "
-           "(default: ort, which is onnxruntime, for .onnx and .gir, openvino for .xml); `reference` is compare's, "
-           "`tensorrt` bench's alone", "running"),
+    Option(("--runtime",), "ort|openvino|reference|tensorrt", "text", "what runs the models (default: ort, which is "
+           "onnxruntime, for .onnx and .gir, openvino for .xml); `tensorrt` is bench's alone; compare has `reference` "
+           "and `ort-optimized` as well, and with a comma another one for the second model", "running"),
     Option(("--time",), "10s", "text", "how long the timing itself may take, with ms, s, m or h (default 10s; 3s to "
-           "profile); to tune, all of the search (default 10m)", "running"),
+           "profile); to reduce and to tune (default 10m), all of it, which ends with the best so far then", "running"),
     Option(("--rounds",), "N", "int", "how many rounds at the most, each of a turn of every model (default: what "
            "--time allows)", "running"),
     Option(("--prompt",), "N", "int", "tokens that a decoder with a cache is given (default 128)", "running"),
@@ -148,6 +156,9 @@ OPTIONS: tuple[Option, ...] = (
 EVERYWHERE = ("verbose", "quiet", "debug", "help", "version")
 _NOT_COMPILING = ("verbs", "training", "running", "tuning")
 _PIPELINE = ("level", "target", "passes", "skip", "only", "rules", "plugin")
+_COMPILATION = (
+    *_PIPELINE, "shape", "precision", "max_error", "calib", "cache", "io_precision", "opset", "bisect_limit", "seed",
+)  # fmt: skip
 VERBS: dict[str, tuple[str, ...]] = {
     "compile": tuple(o.key for o in OPTIONS if o.group not in _NOT_COMPILING and o.key not in EVERYWHERE),
     "dump": ("output", "weights", "shape", "full"),
@@ -158,13 +169,18 @@ VERBS: dict[str, tuple[str, ...]] = {
     "estimate": ("target", "shape", "json"),
     "explain": (*_PIPELINE, "rule", "node", "shape", "seed"),
     "match": (*_PIPELINE, "json", "shape", "seed"),
+    "diff": ("output", "json"),
+    "compare": ("inputs", "shape", "runtime", "nodes", "max_error", "output", "json", "seed"),
     "quant-report": ("calib", "shape", "output", "json", "seed"),
+    "view": ("target", "shape", "output"),
     "distill": (*(o.key for o in OPTIONS if o.group == "training"), "batch", "output", "threads", "report", "seed"),
     "profile": ("output", "json", "runtime", "shape", "threads", "inputs", "time", "rounds", "seed"),
     "bench": (
         "output", "json", "runtime", "target", "shape", "batch", "threads", "inputs", "time", "rounds", "prompt",
         "tokens", "history", "seed",
     ),
+    "bisect": (*_COMPILATION, "test", "output", "json"),
+    "reduce": (*_COMPILATION, "test", "output", "json", "time"),
     "tune": (
         "target", "goal", "max_error", "metric", "max_drop", "latency_target", "trials", "time", "calib", "shape",
         "threads", "output", "checkpoint", "cache", "scheduler", "json", "seed",

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..ir.errors import GeocError, UsageError
 from .args import VERBS, Arguments, read
+from .terminal import has_colour
 
 DONE, WRONG, BAD = 0, 1, 2
 INTERRUPTED = 130  # what shells expect after Ctrl-C
@@ -102,7 +103,12 @@ _VERBS = {
     "bench": ".bench.verb",
     "rulecheck": ".rulecheck.verb",
     "quant-report": ".quantreport.verb",
+    "diff": ".diff.verb",
+    "compare": ".compare.verb",
     "distill": ".distill.verb",
+    "view": ".view.verb",
+    "bisect": ".bisect.verb",
+    "reduce": ".reduce.verb",
     "tune": ".tune.verb",
 }
 
@@ -123,7 +129,7 @@ def compile_verb(arguments: Arguments) -> int:
 
     report = compile_settings(settings, None if quiet else sys.stderr)
     if not quiet:
-        print(report.summary(colour=_colour(sys.stdout), verbose=bool(settings.verbose)))
+        print(report.summary(colour=has_colour(sys.stdout), verbose=bool(settings.verbose)))
     elif not report.ok:
         _say(f"{settings.path}: {report.failure}; nothing was written")
     return DONE if report.ok else WRONG
@@ -175,11 +181,6 @@ def _check_values(values: dict[str, Any]) -> None:
             raise UsageError(f"--{key.replace('_', '-')} takes no negative number")
     if values.get("threads", 1) < 1:
         raise UsageError("--threads takes a number from 1 on")
-
-
-def _colour(stream: Any) -> bool:
-    """Colour only on a terminal that can show it, and never against NO_COLOR."""
-    return bool(stream.isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def one_line(error: BaseException) -> str:

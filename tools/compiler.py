@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from ..ir.core import Model
 from ..ir.errors import FormatError, InvalidModel, UnsupportedModel, UsageError
@@ -22,10 +23,9 @@ from ..lowering.targets import get_target
 from ..passes.base import Context, Instrument, Pass, Place
 from ..passes.instruments import Refusals, Tally, Timing
 from ..passes.manager import run_pipeline
-from ..passes.pipelines import Item, apply_edits, before_forms, level_items, names, parse, render, with_rules
+from ..passes.pipelines import Item, names, render
 from ..passes.precision.interface import Interface
-from ..passes.registry import Registry, first_line
-from ..passes.rulepass import RulePass
+from ..passes.registry import Registry
 from .calibration.calibration import RANDOM, Calibration
 from .calibration.samples import Samples, open_samples
 from .calibration.statistics import open_cache
@@ -33,10 +33,12 @@ from .emitting import FASTEST, outputs_of
 from .files import files_of, load_any, need_folders, protect, weight_bytes
 from .goal import GOALS
 from .inputs.shapes import read_shapes, specialise
+from .pipeline import items_of
 from .precision import SMALL, Attempt, attempts, untried
 from .progress import Progress
 from .recipes.planning import RECIPE, Planner, described
-from .report import NOT_CHECKED, Accuracy, Fired, GraphSize, Refusal, Report, group_refusals
+from .report import NOT_CHECKED, Accuracy, GraphSize, Refusal, Report, group_refusals
+from .report.facts import fired
 from .report.provenance import Hashes, provenance
 from .report.report import SUFFIXES, check_suffix
 from .selection import selected
@@ -133,6 +135,29 @@ class Compilation:
         return self.report
 
     # Before the passes
+
+    @contextmanager
+    def opened(self) -> Iterator[Model]:
+        """Planned and read, for who drives the passes himself: gives the source. Nothing is compiled or written."""
+        with ExitStack() as stack:
+            stack.callback(self.progress.finished)
+            stack.callback(self._clean)
+            self._plan()
+            self.progress.stage("reading", 0.0, 0.05)
+            model = self.model()
+            self._protect(model)
+            if self.settings.calib not in (None, RANDOM):
+                self.samples = open_samples(str(self.settings.calib), model)
+            yield model
+
+    def calibrate(self, model: Model, samples: Samples | None) -> None:
+        """Let passes measure on these samples of `model`, or (None) on made-up inputs."""
+        if self.calibration is not None:
+            self.calibration.close()
+        self.calibration = Calibration(
+            model, self.shapes, self.settings.seed, self.export_placed, samples, self.progress.detail,
+            open_cache(self.settings.cache, self.report.notes.append),
+        )  # fmt: skip
 
     def _plan(self) -> None:
         settings = self.settings
@@ -316,10 +341,7 @@ class Compilation:
             self.choose_unchecked()
         # Who wants it run for a comparison, or gives samples, wants it measured too.
         if is_lossy and (weights < most or mode != "off" or self.samples is not None):
-            self.calibration = Calibration(
-                model, self.shapes, self.settings.seed, self.export_placed, self.samples, self.progress.detail,
-                open_cache(self.settings.cache, self.report.notes.append),
-            )  # fmt: skip
+            self.calibrate(model, self.samples)
         if mode == "off":
             return self.optimize(model, self.final_instruments())
         from .comparing.checked import compile_checked
@@ -388,7 +410,7 @@ class Compilation:
                 self.log.write(self.timing.text() + "\n")
         report.after = GraphSize.of(model, weight_bytes(model))
         if self.settings.report is not None:
-            report.rules = self._fired()
+            report.rules = fired(self.tally, self.registry)
             if report.ok:
                 from .quantreport.section import quantization_of
 
@@ -403,46 +425,6 @@ class Compilation:
                 from .recipes.limits import check_written
 
                 check_written(self, sizes)
-
-    def _fired(self) -> list[Fired]:
-        """The rules that fired, the most often first, with what each says of itself."""
-        found = []
-        for (name, rule), count in self.tally.counts.most_common():
-            step = self.registry.find(name)
-            rules = step.rules().by_name if rule and issubclass(step, RulePass) else {}
-            at, text = (rules[rule].location, rules[rule].doc) if rule in rules else ("", step.__doc__ or "")
-            found.append(Fired(name, rule, count, at, first_line(text)))
-        return found
-
-
-def items_of(attempt: Attempt, settings: Settings, registry: Registry, edits: dict[str, Any]) -> tuple[Item, ...]:
-    """The whole pipeline of an attempt; `edits` are the target's."""
-    more = attempt.items
-    if settings.io_precision is not None:
-        more += parse(f"interface{{to={settings.io_precision}}}")
-    items = plan(settings, registry, edits, more, attempt.first)
-    return items if attempt.edits is None else apply_edits(items, attempt.edits)
-
-
-def plan(
-    settings: Settings,
-    registry: Registry,
-    edits: dict[str, Any],
-    more: tuple[Item, ...] = (),
-    first: tuple[Item, ...] = (),
-) -> tuple[Item, ...]:
-    """The pipeline that the settings ask for, with the user's own rules in it, `more` behind it, and `first` before the
-    target's forms of operators."""
-
-    def expand(level: int) -> tuple[Item, ...]:
-        items = level_items(level, edits)
-        return before_forms(items, first) if first else items
-
-    if settings.passes is not None:
-        items = with_rules(parse(settings.passes, expand), registry.added_rules, at_end=True)
-    else:
-        items = with_rules(expand(settings.level), registry.added_rules, at_end=settings.level == 0)
-    return (*items, *more)
 
 
 def _replace(model: Model, new: Model) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..ir.core import Model
@@ -14,10 +14,11 @@ from ..ir.tensor import MappedFile, Tensor
 SUFFIXES = {".onnx": "onnx", ".gir": "gir"}
 
 
-def load_any(source: Any) -> Model:
+def load_any(source: Any, roots: Sequence[str] = ()) -> Model:
     """A model from a path (.gir is text, anything else ONNX), bytes, a ModelProto or a graphsurgeon Graph.
 
-    The model is verified: what no operator takes is an error here and not in the runtime. Raises GeocError or OSError.
+    Data files of a text lie in its folder or in one of `roots`. The model is verified: what no operator takes is an
+    error here and not in the runtime. Raises GeocError or OSError.
     """
     from ..ir.errors import InvalidModel
     from ..ir.verify import verify
@@ -26,7 +27,7 @@ def load_any(source: Any) -> Model:
     if path.endswith(".gir"):
         from ..ir.text import load_model
 
-        model = load_model(path)
+        model = load_model(path, roots=roots)
     else:
         from ..frontends.onnx import load_onnx
 

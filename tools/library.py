@@ -37,7 +37,7 @@ def resolved(arguments: Arguments, registry: Registry) -> tuple[Item, ...]:
     """The pipeline without the passes that --skip and --only leave out."""
     from ..lowering.targets import get_target
     from ..passes.pipelines import apply_edits
-    from .compiler import plan
+    from .pipeline import plan
     from .selection import selected
     from .settings import Settings
 
@@ -58,7 +58,7 @@ def pipelines_of(arguments: Arguments, registry: Registry) -> list[str]:
     from ..lowering.targets import get_target
     from ..passes.pipelines import render
     from .calibration.calibration import RANDOM
-    from .compiler import items_of
+    from .pipeline import items_of
     from .recipes.planning import Planner
     from .settings import Settings
 

@@ -240,8 +240,8 @@ class Printer:
             if value in names:
                 lines += _value_meta(value, names, indent)
 
-    def statement(self, node: Node, names: ValueNames) -> str:
-        """A node without its regions."""
+    def statement(self, node: Node, names: ValueNames, source: bool = True) -> str:
+        """A node without its regions; `source`: with where it comes from."""
         outputs, types = node.outputs, self.types
         if len(outputs) == 1 and outputs[0] in names:
             value = outputs[0]
@@ -251,7 +251,7 @@ class Printer:
         text = f"{left} = {self._ops[node.op]}({', '.join([names[v] for v in node.inputs])})"
         if node.attrs:
             text += self._attributes(node)
-        for loc in node.loc:
+        for loc in node.loc if source else ():
             text += f"  !{quote(loc)}"
         return text
 

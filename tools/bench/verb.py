@@ -15,6 +15,7 @@ from ..args import Arguments
 from ..files import need_folders, protect
 from ..progress import Progress
 from ..running.contender import open_contenders
+from ..terminal import has_colour
 from ..units import read_seconds
 from .data import record_of
 from .history import OPTION, add_run, read_history, since_last
@@ -48,9 +49,7 @@ def bench_verb(arguments: Arguments) -> int:
     if arguments.get("json"):
         print(json.dumps(record))
     elif not arguments.get("quiet"):
-        from ..cli import _colour
-
-        print(text_of(record, _colour(sys.stdout)))
+        print(text_of(record, has_colour(sys.stdout)))
     return 0
 
 

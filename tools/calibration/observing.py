@@ -58,7 +58,7 @@ def observe(
         return saved.samples
     with _Observed(part, write, weights) as observed:
         seen = {names[value]: (value, observer) for value, observer in observers.items()}
-        groups = _Groups(model, names, memory)
+        groups = Groups(model, names, memory)
         count = saved.samples
         for count, feeds in enumerate(islice(samples, saved.samples, None), saved.samples + 1):
             sample = f"sample {label(count - 1)}"
@@ -99,19 +99,15 @@ class _Observed(Running):
 
     def run(self, group: list[str], feeds: Feeds, sample: str) -> list[Any]:
         """Some of the outputs, and no more than they take. Raises UsageError for a sample, by its name."""
-        import onnxruntime
-
         from ..running.sessions import first_line, refusals
 
-        options = onnxruntime.RunOptions()
-        options.only_execute_path_to_fetches = True
         try:
-            return list(self._session.run(group, feeds, options))
+            return self.fetch(group, feeds)
         except refusals() as error:
             raise UsageError(f"{sample} does not run: {first_line(error)}", source=OPTION) from None
 
 
-class _Groups:
+class Groups:
     """Parts the observed values so that those of one part take about `memory` bytes at most.
 
     A value whose size cannot be told from the inputs is fetched by itself until it was seen once; from then on it is

@@ -62,6 +62,8 @@ class Verdict:
     limit: float | None = None
     output: str = ""
     message: str = ""
+    kind: str = ""  # how it is wrong: "numbers", "type" (or shape), "load", "run"
+    run: int = 0  # the number of the inputs on which it is wrong
     score: float | None = None  # by the user's metric, where it was measured
     unlock: str = ""  # the option that would allow it, where that is not --max-error
 
@@ -151,8 +153,8 @@ class Judge:
             found.append(f"computed by {self._runtime.title}")
         return found + list(self._unstable.values())
 
-    def prepare(self, samples: Samples | None = None) -> None:
-        """Find inputs on which the source runs, and run it: samples that are held back, and made-up ones.
+    def prepare(self, samples: Samples | None = None, made_up: bool = True) -> None:
+        """Find inputs on which the source runs, and run it: samples that are held back, and (`made_up`) made-up ones.
 
         Raises CannotCheck, UsageError where a sample does not run.
         """
@@ -160,6 +162,8 @@ class Judge:
         if samples is not None:
             self._run_samples(session, samples)
         given = len(self.runs)
+        if not made_up:
+            return
         try:
             self._run_made_up(session, given)
         except CannotCheck:
@@ -249,7 +253,7 @@ class Judge:
                     # Copies, because the next run may write over them.
                     found.append([o.copy() if isinstance(o, np.ndarray) else o for o in call(run.feeds)])
         except RuntimeError as error:
-            return Verdict(False, float("inf"), message=f"does not run at {run.shape}: {first_line(error)}")
+            return Verdict(False, float("inf"), message=f"does not run at {run.shape}: {first_line(error)}", kind="run")
         return self.compare_results(found)
 
     @contextmanager
@@ -276,13 +280,14 @@ class Judge:
         try:
             session = unoptimized_session(path, "the result", fold=fold)
         except CannotCheck as error:
-            return Verdict(False, float("inf"), message=str(error))
+            return Verdict(False, float("inf"), message=str(error), kind="load")
         found: list[list[Any]] = []
         for run in self.runs:
             try:
                 found.append(session.run(self.output_names, run.feeds))
             except refusals() as error:
-                return Verdict(False, float("inf"), message=f"does not run at {run.shape}: {first_line(error)}")
+                message = f"does not run at {run.shape}: {first_line(error)}"
+                return Verdict(False, float("inf"), message=message, kind="run")
         return self.compare_results(found)
 
     def compare_results(self, results: list[list[Any]]) -> Verdict:
@@ -300,22 +305,25 @@ class Judge:
             for run, outputs in counted:
                 error, problem = l2_error(run.outputs[index], outputs[index])
                 if problem:
-                    return Verdict(False, float("inf"), limit, name, f"output {name!r}: {problem} at {run.shape}")
+                    message = f"output {name!r}: {problem} at {run.shape}"
+                    kind = _kind(run.outputs[index], outputs[index])
+                    return Verdict(False, float("inf"), limit, name, message, kind)
                 errors.append(error)
             mean = sum(errors) / len(errors) if errors else 0.0
             if mean > worst.error:
                 worst = Verdict(True, mean, limit, name)
         if worst.error > limit:
-            worst.ok = False
+            worst.ok, worst.kind = False, "numbers"
             worst.message = f"output {worst.output!r}: relative L2 error {worst.error:.2%} over the limit {limit:.2%}"
         return worst
 
     def _exactly(self, results: list[list[Any]]) -> Verdict:
         worst = Verdict()
-        for run, outputs in zip(self.runs, results):
+        for number, (run, outputs) in enumerate(zip(self.runs, results)):
             for index, got in enumerate(outputs):
                 found = self._one(run, index, got)
                 if not found.ok:
+                    found.run = number
                     return found
                 if found.error > worst.error or worst.limit is None:
                     worst = found
@@ -339,9 +347,9 @@ class Judge:
             )
             return Verdict(True, error, limit, name)
         if problem:
-            return Verdict(False, float("inf"), limit, name, f"output {name!r}: {problem}")
+            return Verdict(False, float("inf"), limit, name, f"output {name!r}: {problem}", _kind(expected, got))
         message = f"output {name!r}: error {error:.1e} over the limit {limit:.0e}"
-        return Verdict(False, error, limit, name, message)
+        return Verdict(False, error, limit, name, message, "numbers")
 
     def _noise(self, run: _Run, index: int) -> tuple[float, str]:
         """How far the source's own output moves when its float inputs change in their last bits (`NOISE_UNITS`).
@@ -364,6 +372,13 @@ class Judge:
                     before = run.noise[i]
                     run.noise[i] = (max(before[0], error), before[1] or problem)
         return run.noise[index]
+
+
+def _kind(expected: Any, got: Any) -> str:
+    """How two results differ that cannot be measured: in what they are, or in numbers (integers, NaN)."""
+    if isinstance(expected, np.ndarray) and isinstance(got, np.ndarray):
+        return "numbers" if expected.shape == got.shape and expected.dtype == got.dtype else "type"
+    return "type"
 
 
 def _bytes(output: Any) -> int:
@@ -400,7 +415,8 @@ def _nudged(value: Any, units: float, rng: np.random.Generator) -> Any:
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
         return value
     step = np.finfo(value.dtype).eps * units
-    return np.asarray(value * (1 + step * rng.standard_normal(value.shape)), value.dtype)
+    with np.errstate(over="ignore"):  # the greatest number, in a mask, may become infinity
+        return np.asarray(value * (1 + step * rng.standard_normal(value.shape)), value.dtype)
 
 
 def _by_cost(sizes: Sizes, first: Sizes) -> tuple[bool, int]:

@@ -10,38 +10,23 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from ...ir.core import Model, Node
+from ...ir.core import Model
 from ...ir.errors import UnsupportedModel, UsageError
 from ...lowering.onnx.declared import with_shapes
-from ...passes.base import Instrument, Pass, Place, place_of
-from ...passes.instruments import where
+from ...passes.base import Instrument, Pass, Place
 from ...passes.manager import Repeat
 from ..inputs.shapes import fixed_shape
 from ..report import CHECKED, NOT_CHECKED, WRONG, Accuracy, Repair
 from ..running.runtimes import REFERENCE, own_runtime
 from ..running.sessions import CannotCheck, unoptimized_session
 from ..search.budget import within_budget
+from .blame import Last, first_bad
 from .check import Judge, Verdict
 
 if TYPE_CHECKING:
     from ..compiler import Compilation
 
 MAX_REPAIRS = 5
-
-
-class Last(Instrument):
-    """Remembers the last rewrite that was allowed."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.place: Place | None = None
-        self.text = ""
-
-    def on_allow(self, number: int, pass_name: str, rule: str, node: Node, allowed: bool) -> None:
-        if allowed:
-            self.count = number + 1
-            self.place = place_of(pass_name, rule, node)
-            self.text = f"{pass_name} {rule}".rstrip() + f" @ {where(node)}"
 
 
 class WrongAfter(Exception):
@@ -209,16 +194,21 @@ class _Repair:
     def _blame(self, rewrites: int, verdict: Verdict) -> bool:
         """Find the first rewrite that makes the model wrong and disable it; False if none does."""
         refused = self.unsupported  # the finished model; what stands between may have no form for the target either
-        good, bad, last = -1, rewrites, Last()
-        while bad - good > 1:
-            middle = (good + bad) // 2
-            self.run.progress.stage(f"bisecting, {bad - good} rewrites left", 0.7, 0.9)
+        last = Last()
+
+        def is_good(limit: int) -> bool:
+            nonlocal last
             found = Last()
-            model = self._optimize(self.run.model(), [found], middle)
+            model = self._optimize(self.run.model(), [found], limit)
             if self._verdict(model).ok:
-                good = middle
-            else:
-                bad, last = middle, found
+                return True
+            last = found
+            return False
+
+        def tell(left: int) -> None:
+            self.run.progress.stage(f"bisecting, {left} rewrites left", 0.7, 0.9)
+
+        _, bad = first_bad(is_good, -1, rewrites, tell)
         if bad == 0 and refused is not None:
             raise refused  # nothing that passes did: what was asked for cannot hold the model
         if bad == 0 and self.unsupported is not None:

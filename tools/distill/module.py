@@ -46,24 +46,37 @@ class GraphModule(torch.nn.Module):  # type: ignore[misc]
         self._index = {value: index for index, weight in enumerate(weights) for value in weight.values}
         self._fixed: Values = {}  # results that are the same in each run
         self._constants: dict[Value, Any] = {}  # those that are no weights, as tensors
-        self._plans: dict[tuple[Graph, tuple[Value, ...]], list[tuple[Node, list[Value]]]] = {}
+        self._plans: dict[tuple[Graph, tuple[Value, ...], frozenset[Value]], list[tuple[Node, list[Value]]]] = {}
         self._check()
 
-    def forward(self, feeds: Mapping[str, Any], wanted: Sequence[Value] | None = None) -> list[Any]:
+    def forward(
+        self, feeds: Mapping[str, Any], wanted: Sequence[Value] | None = None, given: Mapping[Value, Any] | None = None
+    ) -> list[Any]:
         """The outputs of the graph, or values of its main graph, as tensors; those of numbers too.
 
-        `feeds` are numpy arrays or tensors by input. Raises UnsupportedModel for a form of an operator that its
+        `feeds` are numpy arrays or tensors by input, `given` tensors by values inside, which are not computed then, nor
+        what only they need. Raises UnsupportedModel for a form of an operator that its
         function does not have, GeocError where a node does not take what it is given, both naming the node.
         """
         graph = self.model.graph
         known: Values = {}
         for name, value in zip(graph.input_names, graph.inputs):
             if name in feeds:
-                given = feeds[name]
-                known[value] = given if isinstance(given, torch.Tensor) else to_tensor(given)
+                array = feeds[name]
+                known[value] = array if isinstance(array, torch.Tensor) else to_tensor(array)
+        known.update(given or {})
         wanted = graph.outputs if wanted is None else wanted
-        self._run(graph, known, tuple(wanted))
+        self._run(graph, known, tuple(wanted), frozenset(given or ()))
         return [self._tensor(value, known) for value in wanted]
+
+    def number_of(self, value: Value) -> int | None:
+        """Which of the weights a constant is; None for one that stays."""
+        return self._index.get(value)
+
+    def needed(self, value: Value, given: Iterable[Value] = ()) -> set[int]:
+        """Which of the weights, by number, a value of the main graph depends on where the values `given` are known."""
+        plan = self._plan(self.model.graph, (value,), frozenset(given))
+        return {self._index[read] for node, _ in plan for read in _reads(node) if read in self._index}
 
     def put_back(self) -> None:
         """Make the parameters, as they are, the constants of the graph."""
@@ -72,9 +85,11 @@ class GraphModule(torch.nn.Module):  # type: ignore[misc]
 
     # One graph
 
-    def _run(self, graph: Graph, known: Values, wanted: tuple[Value, ...]) -> None:
-        """Compute what `wanted` needs into `known`; what nobody needs any more leaves it."""
-        for node, finished in self._plan(graph, wanted):
+    def _run(
+        self, graph: Graph, known: Values, wanted: tuple[Value, ...], given: frozenset[Value] = frozenset()
+    ) -> None:
+        """Compute what `wanted` needs beside `given` into `known`; what nobody needs any more leaves it."""
+        for node, finished in self._plan(graph, wanted, given):
             if node.outputs[0] in self._fixed:
                 known.update((value, self._fixed[value]) for value in node.outputs)
             else:
@@ -82,11 +97,13 @@ class GraphModule(torch.nn.Module):  # type: ignore[misc]
             for value in finished:
                 known.pop(value, None)
 
-    def _plan(self, graph: Graph, wanted: tuple[Value, ...]) -> list[tuple[Node, list[Value]]]:
-        """The nodes that the wanted values need, each with the values that nothing reads behind it."""
-        key = (graph, wanted)
+    def _plan(
+        self, graph: Graph, wanted: tuple[Value, ...], given: frozenset[Value]
+    ) -> list[tuple[Node, list[Value]]]:
+        """The nodes that `wanted` needs beside what is `given`, each with the values that nothing reads behind it."""
+        key = (graph, wanted, given)
         if key not in self._plans:
-            needed = set(wanted)
+            needed = set(wanted) - given
             nodes = []
             last: dict[Value, Node] = {}
             for node in graph.reversed():
@@ -94,7 +111,8 @@ class GraphModule(torch.nn.Module):  # type: ignore[misc]
                     continue
                 nodes.append(node)
                 for value in _reads(node):
-                    needed.add(value)
+                    if value not in given:
+                        needed.add(value)
                     last.setdefault(value, node)
             ends: dict[Node, list[Value]] = {node: [] for node in nodes}
             for value, node in last.items():

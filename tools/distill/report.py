@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ...lowering.emit import write_text
 from ..report import megabytes
+from .blocks import Refined
 from .goals import HIDDEN, KL, Goal
 from .running import Nearness
 from .settings import Settings
@@ -20,7 +23,11 @@ SCHEMA = 1
 
 @dataclass
 class Report:
-    """Counts, losses by epoch and, on what is held back, the loss before training too and nearness before and after."""
+    """Counts, losses by epoch and, on what is held back, the loss before training too and nearness before and after.
+
+    Where blocks were refined, `start` is the loss on what is held back before that, and the first of the losses by
+    epoch the one behind it.
+    """
 
     settings: Settings
     weights: int = 0
@@ -33,6 +40,8 @@ class Report:
     losses: list[float] = field(default_factory=list)
     held_back_losses: list[float] = field(default_factory=list)
     best: int = 0
+    start: float | None = None
+    blocks: Sequence[Refined] = ()
     before: Sequence[Nearness] = ()
     after: Sequence[Nearness] = ()
     seconds: float = 0.0
@@ -40,8 +49,8 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """False where no epoch was nearer to the goal than the student as it came: nothing is written then."""
-        return self.best > 0
+        """False where nothing was nearer to the goal than the student as it came: nothing is written then."""
+        return self.best > 0 or (self.start is not None and self.held_back_losses[0] < self.start)
 
     def summary(self, verbose: bool = False) -> str:
         """The report as text; `verbose`: with the losses of each epoch."""
@@ -57,18 +66,39 @@ class Report:
             f"goal      {self._goal()}",
             f"training  {s.epochs} epochs of {s.batch} samples a step, AdamW at {s.lr:g}, seed {s.seed}",
         ]
+        lines += self._refined(verbose)
         if verbose:
             each = zip(self.losses, self.held_back_losses[1:])
             lines += [f"          epoch {i}: {a:.4g}, held back {b:.4g}" for i, (a, b) in enumerate(each, 1)]
-        before, after = self.held_back_losses[0], self.held_back_losses[self.best]
+        came = self.held_back_losses[0] if self.start is None else self.start
+        after = self.held_back_losses[self.best]
         if self.ok:
-            lines.append(f"held back loss {before:.4g} -> {after:.4g}, after epoch {self.best}, the best of {s.epochs}")
+            when = f"after epoch {self.best}, the best of {s.epochs}" if self.best else "by blocks alone"
+            lines.append(f"held back loss {came:.4g} -> {after:.4g}, {when}")
             lines += [f"          {line}" for line in map(_near, self.before, self.after)]
             lines.append(f"written   {s.output}, {megabytes(self.bytes)} MB")
         else:
-            least = min(self.held_back_losses[1:])
-            lines.append(f"held back loss {before:.4g} before training and never below: {least:.4g} at best")
+            least = min(self.held_back_losses[0 if self.start is not None else 1 :])
+            lines.append(f"held back loss {came:.4g} before training and never below: {least:.4g} at best")
         return "\n".join(lines)
+
+    def _refined(self, verbose: bool) -> list[str]:
+        """What came of the blocks, each of them if `verbose`."""
+        if self.start is None:
+            return []
+        kept = sum(block.kept for block in self.blocks)
+        came = [block.came for block in self.blocks]
+        left = [block.trained if block.kept else block.came for block in self.blocks]
+        said = f"{kept} of {len(self.blocks)} kept, {self.settings.blocks} epochs each"
+        lines = [f"blocks    {said}; mean error of what they give"]
+        if self.blocks:
+            lines[0] += f" {np.mean(came):.3g} -> {np.mean(left):.3g}"
+        lines[0] += f", loss {self.start:.4g} -> {self.held_back_losses[0]:.4g}"
+        for block in self.blocks if verbose else ():
+            solved = "no closed form" if block.solved is None else f"least squares {block.solved:.4g}"
+            end = "kept" if block.kept else "taken back"
+            lines.append(f"          {block.name}: {block.came:.4g}, {solved}, trained {block.trained:.4g}, {end}")
+        return lines
 
     def _goal(self) -> str:
         s = self.settings
@@ -96,9 +126,10 @@ class Report:
         data["goals"] = [{"kind": goal.kind, "name": goal.name} for goal in self.goals]
         for key in (
             "weights", "parameters", "teacher_parameters", "sparse", "trained", "held_back", "losses",
-            "held_back_losses", "best", "seconds", "bytes",
+            "held_back_losses", "best", "start", "seconds", "bytes",
         ):  # fmt: skip
             data[key] = getattr(self, key)
+        data["blocks"] = [asdict(block) for block in self.blocks]
         data["before"], data["after"] = ([asdict(near) for near in side] for side in (self.before, self.after))
         write_text(path, json.dumps(data, indent=2) + "\n")
 

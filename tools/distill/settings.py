@@ -26,6 +26,7 @@ class Settings:
     data: str
     output: str
     epochs: int = 10
+    blocks: int = 0
     batch: int = 16
     lr: float = 1e-4
     temperature: float = 2.0
@@ -76,8 +77,13 @@ def _check(settings: Settings) -> None:
         if not getattr(settings, key) > 0:
             raise UsageError("takes a number above 0", source=f"--{key}")
     for key in ("epochs", "batch", "threads"):
-        if (getattr(settings, key) or 1) < 1 or getattr(settings, key) == 0:
-            raise UsageError("takes a whole number from 1 on", source=f"--{key}")
+        least = 0 if key == "epochs" and settings.blocks else 1  # blocks alone
+        if (getattr(settings, key) if getattr(settings, key) is not None else least) < least:
+            raise UsageError(f"takes a whole number from {least} on", source=f"--{key}")
+    if settings.blocks < 0:
+        raise UsageError("takes a whole number from 0 on", source="--blocks")
+    if settings.blocks and not settings.hidden:
+        raise UsageError("refines what lies between hidden values: --hidden auto", source="--blocks")
     if not 0 <= settings.task <= 1:
         raise UsageError("takes a number from 0 to 1", source="--alpha")
     if not 0 <= settings.beta < float("inf"):

@@ -8,9 +8,9 @@ has to be kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,13 +22,25 @@ from .checkpoint import Checkpoint, Interrupts
 from .dtypes import to_tensor
 from .examples import Examples, grouped, joined
 from .losses import Losses, Sums, total
-from .module import GraphModule
 from .settings import ATTENTION_MASK, Settings
+from .weights import Weight
 
 DECAY = 0.01  # of weights with two axes or more
 WARM_UP = 0.05  # of the steps
 Progress = Callable[[str, float], None]
 Tensors = list[Any]
+
+
+class Trained(Protocol):
+    """What can be trained: a module, or a part of one, that gives values of its graph."""
+
+    weights: list[Weight]
+
+    def parameters(self) -> Iterable[Any]:
+        """One for each of `weights`, in their order."""
+
+    def __call__(self, feeds: Mapping[str, Any], wanted: Sequence[Value]) -> list[Any]:
+        """Values of the graph as tensors."""
 
 
 class Diverged(GeocError):
@@ -53,7 +65,7 @@ class Trainer:
 
     def __init__(
         self,
-        module: GraphModule,
+        module: Trained,
         losses: Losses,
         teacher: Callable[[int], list[Array]],
         examples: Examples,
@@ -67,7 +79,7 @@ class Trainer:
         self._examples = examples
         self._several = several
         self._settings = settings
-        self._values: list[Value] = [goal.student for goal in losses.goals]
+        self.values: list[Value] = [goal.student for goal in losses.goals]
         self._weights: Tensors = list(module.parameters())
         zeros = [weight.zeros() for weight in module.weights]
         self._dense = [None if empty is None else to_tensor(~empty) for empty in zeros]
@@ -79,6 +91,7 @@ class Trainer:
         ], lr=settings.lr)  # fmt: skip
         self._all = everything
         self.history = History()
+        self.refined: dict[str, Any] = {}  # what was done block by block before, kept with the state
         self._best: Tensors = []
         self._epoch = self._step = 0  # where it stands: steps of the epoch at hand that are done
         self._sum = 0.0  # of the losses of these
@@ -183,7 +196,7 @@ class Trainer:
         examples = self._examples
         names = examples.feeds[group[0]]
         feeds = {name: joined([examples.feeds[index][name] for index in group]) for name in names}
-        found = self.module(feeds, self._values)
+        found = self.module(feeds, self.values)
         theirs = zip(*(self._teacher(index) for index in group))
         wanted = [to_tensor(joined(parts)) for parts in theirs]
         for goal, x, y in zip(self._losses.goals, found, wanted):
@@ -199,11 +212,11 @@ class Trainer:
 
     def _note(self) -> None:
         """Write down the loss on what is held back, and keep the weights where it is the least."""
-        self.history.held_back.append(self._evaluate())
+        self.history.held_back.append(self.evaluate())
         if self.history.best == len(self.history.held_back) - 1:
             self._best = [weight.detach().clone() for weight in self._weights]
 
-    def _evaluate(self) -> float:
+    def evaluate(self) -> float:
         """The loss on what is held back. Raises Diverged where that is no number."""
         sums = Sums()
         held_back = self._examples.held_back
@@ -227,6 +240,7 @@ class Trainer:
             "sum": self._sum,
             "trained": self.history.trained,
             "held_back": self.history.held_back,
+            "refined": self.refined,
             "weights": [p.detach() for p in self._all],
             "best": self._best,
             "optimizer": self._optimizer.state_dict(),
@@ -236,6 +250,7 @@ class Trainer:
         self._epoch, self._step, self._sum = state["epoch"], state["step"], state["sum"]
         self.history = History(state["trained"], state["held_back"])
         self._best = state["best"]
+        self.refined = state["refined"]
         self._optimizer.load_state_dict(state["optimizer"])
         with torch.no_grad():
             for weight, kept in zip(self._all, state["weights"]):

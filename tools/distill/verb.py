@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,7 @@ def distill(settings: Settings, progress: Progress) -> Report:
     """Train, and write the student where that helped. Raises GeocError for what does not fit, OSError."""
     import torch
 
+    from .blocks import Refined, refine
     from .losses import Losses
     from .module import GraphModule
     from .report import Report
@@ -88,10 +90,23 @@ def distill(settings: Settings, progress: Progress) -> Report:
         _check_module(module, student, goals, examples)
         several = takes_several(student, [goal.student for goal in goals])
         losses = Losses(goals, settings)
-        trainer = Trainer(module, losses, lambda i: theirs.of(i)[: len(goals)], examples, several, settings)
+
+        def first(index: int) -> list[Array]:
+            return theirs.of(index)[: len(goals)]
+
+        trainer = Trainer(module, losses, first, examples, several, settings)
         report.sparse = trainer.sparse
-        progress.stage("training", 0.12, 0.97)
+        begin = 0.12
+        if settings.blocks and state is None:
+            begin = 0.5
+            progress.stage("refining blocks", 0.12, begin)
+            start = trainer.evaluate()
+            blocks = refine(module, goals, first, examples, several, settings, progress.detail)
+            trainer.refined = {"start": start, "blocks": [asdict(block) for block in blocks]}
+        progress.stage("training", begin, 0.97)
         history = trainer.run(progress.detail, checkpoint, state)
+        report.start = trainer.refined.get("start")
+        report.blocks = [Refined(**block) for block in trainer.refined.get("blocks", ())]
         report.losses, report.held_back_losses, report.best = history.trained, history.held_back, history.best
         if report.ok:
             module.put_back()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -18,11 +16,10 @@ from ...lowering.estimate import NodeEstimate, estimate_model
 from ...lowering.targets import get_target
 from ..inputs.shapes import Shapes, specialise
 from ..versions import geoc_version
+from ..view.scopes import scope_in_meta, scope_in_name
 from .prepared import Prepared
 from .recorded import Recorded, Row
 
-_SCOPES = "pkg.torch.onnx.name_scopes"  # of a node's metadata: modules from the outermost in, as torch.export writes it
-_DOTS = re.compile(r"\.(?!\d)")  # layer.0 is one module
 FAR = 2.0  # times as long as estimated, or as short, that is a miss
 SMALL = 0.002  # of the whole time: less is no miss worth a line
 
@@ -92,15 +89,7 @@ def scope_of(name: str, node: Node | None) -> list[str]:
     >>> scope_of("/encoder/layer.0/attention/MatMul", None)
     ['encoder', 'layer.0', 'attention']
     """
-    parts = [part for part in name.split("/")[:-1] if part]
-    said = (node.meta or {}).get(_SCOPES) if node is not None and not parts else None
-    if said:
-        try:
-            modules = [module for module in ast.literal_eval(said) if module]
-        except (ValueError, SyntaxError):
-            return []  # another tool's text
-        return _DOTS.split(modules[-2]) if len(modules) > 1 else []
-    return parts
+    return list(scope_in_name(name) or scope_in_meta(None if node is None else node.meta) or ())
 
 
 def tree_of(nodes: list[dict[str, Any]], places: list[int]) -> dict[str, Any]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..terminal import shortened
 from ..units import aligned
 from .data import by_error, own
 
 _SHOWN = 40  # layers, the worst; all with -v
-_LONGEST = 48  # letters of a name
 
 
 def table(report: dict[str, Any], everything: bool = False) -> str:
@@ -25,7 +25,7 @@ def table(report: dict[str, Any], everything: bool = False) -> str:
     elif report["original"] is None:
         lines.append("outputs   unknown: give the original as well, geoc quant-report MODEL ORIGINAL")
     layers = by_error(report["layers"])
-    rows = [(name, *_row(layer)) for name, layer in zip(_short([layer["name"] for layer in layers]), layers)]
+    rows = [(name, *_row(layer)) for name, layer in zip(shortened([layer["name"] for layer in layers]), layers)]
     shown = rows if everything else rows[:_SHOWN]
     if shown:
         lines += ["", *aligned([("layer", "operator", "weight", "input, seen in, cut off", "alone", "error"), *shown])]
@@ -52,12 +52,3 @@ def error_text(error: dict[str, Any] | None) -> str:
         return ""
     moved = f", {own(error):.2%} its own" if own(error) != error["l2"] else ""
     return f"{error['l2']:.2%}" + ("" if error["sqnr"] is None else f", {error['sqnr']:.0f} dB") + moved
-
-
-def _short(names: list[str]) -> list[str]:
-    """Without the folders that all have in common, and what is in the middle of the longest."""
-    ends = list(zip(min(names, default=""), max(names, default="")))  # what these have in common, all have
-    same = next((i for i, (a, b) in enumerate(ends) if a != b), len(ends))
-    start = names[0].rfind("/", 0, same) + 1 if len(names) > 1 else 0
-    left = [name[start:] for name in names]
-    return [name if len(name) <= _LONGEST else f"{name[:16]}...{name[19 - _LONGEST :]}" for name in left]

@@ -16,7 +16,7 @@ from ..args import Arguments
 from ..calibration.calibration import RANDOM, Calibration
 from ..calibration.samples import open_samples
 from ..files import load_any, protect
-from ..inputs.shapes import read_shapes, specialise
+from ..inputs.shapes import Shapes, read_shapes, specialise
 from ..progress import Progress
 from .data import report_of
 from .errors import measure
@@ -55,8 +55,8 @@ def _report(arguments: Arguments, progress: Progress) -> dict[str, Any]:
 
     path, original_path = (*arguments.words, None)[:2]
     progress.stage("reading", 0.0, 0.1)
-    model = _model(path, arguments)
-    original = None if original_path is None else _model(original_path, arguments)
+    model, shapes = _model(path, arguments)
+    original = None if original_path is None else _model(original_path, arguments)[0]
     found = quantized_layers(model)
     if found.empty:
         raise UsageError("nothing in it is quantized", source=str(path))
@@ -64,7 +64,6 @@ def _report(arguments: Arguments, progress: Progress) -> dict[str, Any]:
         _check_inputs(model, original)
     calib = arguments.get("calib")
     samples = None if calib in (None, RANDOM) else open_samples(calib, model)
-    shapes = read_shapes(arguments.get("shape", ()), model)
     progress.stage("running", 0.1, 1.0)
     calibration = Calibration(model, shapes, arguments.get("seed", 0), _write_model, samples, progress.detail)
     try:
@@ -78,10 +77,12 @@ def _report(arguments: Arguments, progress: Progress) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _model(path: Any, arguments: Arguments) -> Model:
+def _model(path: Any, arguments: Arguments) -> tuple[Model, Shapes]:
+    """A model at the sizes of --shape, and these."""
     model = load_any(path)
-    specialise(model, read_shapes(arguments.get("shape", ()), model))
-    return model
+    shapes = read_shapes(arguments.get("shape", ()), model)
+    specialise(model, shapes)
+    return model, shapes
 
 
 def _write_model(model: Model, path: str) -> None:

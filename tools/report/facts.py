@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from ...ir.ops.cost_table import MATRIX_UNITS
 from ...ir.types import BF16, F16, I8
 from ...passes.caches import caches
+from ...passes.registry import Registry, first_line
+from ...passes.rulepass import RulePass
 from ..files import bytes_by_type
 
 if TYPE_CHECKING:
     from ...ir.core import Model, Node
-    from ...passes.instruments import Refusals
+    from ...passes.instruments import Refusals, Tally
 
 CHECKED = "CHECKED"
 NOT_CHECKED = "NOT CHECKED"
@@ -224,6 +226,17 @@ def group_refusals(found: Refusals) -> list[Refusal]:
         else:
             grouped[key] = Refusal(what, remark.message, 1, remark.unlock)
     return list(grouped.values())
+
+
+def fired(tally: Tally, registry: Registry) -> list[Fired]:
+    """The rules that fired, the most often first, with what each says of itself."""
+    found = []
+    for (name, rule), count in tally.counts.most_common():
+        step = registry.find(name)
+        rules = step.rules().by_name if rule and issubclass(step, RulePass) else {}
+        at, text = (rules[rule].location, rules[rule].doc) if rule in rules else ("", step.__doc__ or "")
+        found.append(Fired(name, rule, count, at, first_line(text)))
+    return found
 
 
 def megabytes(count: int) -> str:

@@ -21,13 +21,13 @@ _ROWS = 15  # of a table that are shown at once
 
 def page(report: Report) -> str:
     """The whole report in HTML. The JSON of `Report.to_json` is the page's element "data"."""
-    names = " → ".join(name for name in (report.source, report.output) if name) or "model"
+    names = " → ".join(os.path.basename(name) for name in (report.source, report.output) if name) or "model"
     level = "--passes" if report.level is None else f"-O{report.level}"
     target = report.target + (f" ({report.target_description})" if report.target_description else "")
     head = f"<h1>{escape(names)}</h1>\n<p>{level} for {escape(target)}, {report.seconds:.1f} s</p>"
     parts = [head, *([] if report.ok else [f'<p class="bad">{escape(report.failure)}; nothing was written</p>'])]
     parts += [_tiles(report), *_decisions(report), *_changes(report), *_quantization(report), *_again(report)]
-    body = "<main>\n" + "\n".join(part for part in parts if part) + "\n</main>"
+    body = "<main class=\"report\">\n" + "\n".join(part for part in parts if part) + "\n</main>"
     return document(f"geoc: {names}", body, data=report.to_json(), style=resource(__file__, "report.css"))
 
 

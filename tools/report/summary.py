@@ -6,27 +6,16 @@ Nothing is implied by silence: what was not compared says NOT CHECKED, what was 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from ..precision import SMALL
+from ..terminal import Paint, painter, plain
 from .facts import CHECKED, NOT_CHECKED, WRONG, megabytes
 from .report import Report
-
-Paint = Callable[[str, str], str]
-_COLOURS = {"bold": "1", "red": "1;31", "green": "32", "yellow": "33"}
-
-
-def _paint(text: str, colour: str) -> str:
-    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
-
-
-def _plain(text: str, colour: str) -> str:
-    return text
 
 
 def summary(report: Report, colour: bool = False, verbose: bool = False) -> str:
     """The summary; `colour` adds terminal colours, `verbose` the pipeline and every count of rewrites."""
-    paint = _paint if colour else _plain
+    paint = painter(colour)
     lines = [_title(report, paint), graph_line(report)]
     if verbose and report.pipeline:
         lines.append(f"passes    {report.pipeline}")
@@ -114,7 +103,7 @@ def precision_line(report: Report) -> str:
     return line if report.stays is None else f"{line}; {report.stays.line()}"
 
 
-def accuracy_line(report: Report, paint: Paint = _plain) -> str:
+def accuracy_line(report: Report, paint: Paint = plain) -> str:
     """How far the result is off, over what, or why that is not known."""
     found = report.accuracy
     if found.status == NOT_CHECKED:

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 
-def evaluator(data: bytes) -> Any:
-    """A model in onnx's reference implementation."""
+def evaluator(source: bytes | str) -> Any:
+    """A model, its bytes or its path, in onnx's reference implementation."""
     import onnx
     import onnx.reference
 
-    return onnx.reference.ReferenceEvaluator(onnx.ModelProto.FromString(data), new_ops=[_attention()])
+    model = onnx.load(source) if isinstance(source, str) else onnx.ModelProto.FromString(source)
+    return onnx.reference.ReferenceEvaluator(model, new_ops=[_attention()])
 
 
 @cache

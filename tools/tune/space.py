@@ -23,7 +23,7 @@ from ...passes.quantize.quantize import Quantize
 from ...passes.quantize.smooth import Smooth
 from ...passes.quantize.weight_only import QuantizeWeights
 from ...passes.registry import Registry
-from ..compiler import items_of
+from ..pipeline import items_of
 from ..precision import Attempt, attempts
 from ..recipes.forms import attempt_with
 from ..recipes.gains import Cost, Guess, guess_of

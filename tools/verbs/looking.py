@@ -104,10 +104,8 @@ def rules_verb(arguments: Arguments) -> int:
 
 def _rule_text(owner: str, rule: Rule) -> str:
     """A rule as it stands in its file, below a line that says where."""
-    line = rule.place[0]
+    from ..view.rule_texts import rule_text
+
     if not rule.source.endswith(".rules"):
         return f"# {owner}: {rule.location}\n# {rule.doc}"
-    with open(rule.source, encoding="utf-8") as file:
-        lines = file.read().split("\n")
-    end = next((i for i in range(line, len(lines)) if lines[i].startswith("}")), line)
-    return "\n".join([f"# {owner}: {rule.location}", *lines[line - 1 : end + 1]])
+    return f"# {owner}: {rule.location}\n{rule_text(rule.location)}"

@@ -16,7 +16,7 @@ from geoc.ir.text import parse_model
 from geoc.lowering.backend import Order
 from geoc.lowering.emit import write_onnx
 from geoc.lowering.targets import get_target
-from geoc.tools.calibration.observing import _Groups, observe
+from geoc.tools.calibration.observing import Groups, observe
 
 TEXT = """geoc 1
 opset "" 17
@@ -73,7 +73,7 @@ def test_values_of_symbols_with_any_name_come_in_one_run() -> None:
     model = parse_model(TEXT.replace("f32[B,3]", 'f32["p2o.Dim.1",3]'))
     infer_graph(model.graph)
     value = next(iter(model.graph)).output
-    (group,) = _Groups(model, {value: "a", model.graph.outputs[0]: "b"}, 64).of(samples(1)[0])
+    (group,) = Groups(model, {value: "a", model.graph.outputs[0]: "b"}, 64).of(samples(1)[0])
     assert group == ["a", "b"]
 
 
@@ -97,7 +97,7 @@ graph @main(%x: f32[B,64]) -> (%y) {
     infer_graph(model.graph)
     values = {v.hint: v for node in model.graph for v in node.outputs if v.hint in "abcy"}
     names = {value: name for name, value in values.items()}
-    groups = _Groups(model, names, 1000)
+    groups = Groups(model, names, 1000)
 
     def walk(rows: int, size: int) -> list[list[str]]:
         found = []

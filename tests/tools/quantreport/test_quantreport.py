@@ -384,6 +384,12 @@ def test_a_picture_without_matplotlib(
     assert capsys.readouterr().err == "geoc: error: -o: a PNG needs matplotlib (pip install 'geoc[plot]'); .html and .json need nothing\n"
 
 
+def test_a_symbol_gets_a_size(files: tuple[Path, str], by_peer: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["quant-report", str(by_peer), str(files[0]), "--shape", "B=3", "--json"]) == 0
+    layers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(layers) == 4 and all(layer["error"] is not None for layer in layers)
+
+
 def test_json_on_a_pipe_is_a_line_a_layer(files: tuple[Path, str], by_peer: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["quant-report", str(by_peer), str(files[0]), "--calib", files[1], "--json"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

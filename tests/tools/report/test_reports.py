@@ -122,7 +122,7 @@ def test_names_cannot_break_out() -> None:
         pipeline=hostile, again=hostile,
     )  # fmt: skip
     seen = Text(page(report))
-    assert seen.tags.count("script") == 1 and "alert" in seen.headings[0] and [hostile, "2", "", "-2", ""] in seen.rows
+    assert seen.tags.count("script") == 1 and [hostile, "2", "", "-2", ""] in seen.rows
 
 
 def test_only_what_is_known_is_written(chain_file: Path) -> None:

@@ -220,8 +220,8 @@ def test_it_begins_with_every_form_of_every_recipe(tmp_path: Path) -> None:
 
 def planned(settings: Settings) -> Any:
     run: Any = Compilation(settings)
-    run._plan()
-    return run
+    with run.opened():
+        return run
 
 
 def test_points_and_what_optuna_chooses_are_inverses() -> None:
