@@ -143,9 +143,10 @@ class Last(Job):
                     path = os.path.join(folder, f"{number}{os.path.splitext(path)[1]}")
                     Compilation(replace(settings, output=path)).run()
                 forms.append(partial(opened_form, path, settings, feeds))
+            most = max(form.get("threads", 1) for form in self.job["forms"])
             with self.lock.alone():
                 source = partial(opened_source, self, folder, feeds)
-                found = in_turn(source, forms, threads_of(self), LAST_PATIENCE)
+                found = in_turn(source, forms, most, LAST_PATIENCE)
         self.found = {
             "ratios": [ratio.middle for ratio in found.ratios], "source": found.source, "runs": found.rounds,
             "ends": [[ratio.low, ratio.high] for ratio in found.ratios],
