@@ -63,7 +63,7 @@ class Ending:
         again = {outcome.number: ratio for outcome, ratio in zip(finalists, found["ratios"])}
         target = order.latency_target
         if target is not None:
-            kept = [o for o in finalists if again[o.number] * found["source"] <= target]
+            kept = [o for o in finalists if again[o.number] * _source(o) <= target]
             if not kept:
                 said = f"timed in turn, the best take longer than {target * 1e3:g} ms: the machine is busy"
                 return self._won(min(finalists, key=lambda o: again[o.number]), again, said)
@@ -93,6 +93,12 @@ class Ending:
 
     def _won(self, outcome: Outcome, again: dict[int, float], note: str) -> Winner:
         return Winner(outcome, self.order.bounded(outcome.settings), again, note)
+
+
+def _source(outcome: Outcome) -> float:
+    """Seconds of the source, on the scale that all times of a search have."""
+    assert outcome.seconds is not None
+    return outcome.seconds / float(outcome.result["ratio"])
 
 
 def write(winner: Winner, output: str, cache: str | None) -> dict[str, Any]:
