@@ -11,13 +11,13 @@ for ever smaller errors. What their errors are in the model as it will be, trial
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from time import process_time
 from typing import Any
 
 from ...ir.core import Model, Node
-from ...ir.types import F32
+from ...ir.types import F32, I8
 from ...passes.base import Context
 from ...passes.pipelines import BASE, CLEAN_UP, FEWEST, Step, level_items, names, parse, render
 from ...passes.quantize.knapsack import chosen
@@ -36,7 +36,7 @@ GROUPS = 10  # stretches that are measured first
 MAX_RUNS = 30  # of models on samples, for a ladder
 SAMPLES = 8  # that errors are measured on
 PATIENCE = 0.1  # of the time of a search, in seconds of the processor, for one ladder
-RUNGS = (0.7, 0.5, 0.35, 0.25, 0.17, 0.1, 0.05, 0.02)  # of the squared error that all in integers make
+RUNGS = (0.7, 0.5, 0.35, 0.25, 0.18, 0.13, 0.09, 0.06, 0.03)  # of the squared error that all in integers make
 _MOST_FIRED = 8  # fusions and forms to do without
 
 
@@ -63,6 +63,7 @@ class _Layers(Compilation):
 
     step: Quantize
     patience: float
+    by_size: bool
     ladder: list[Keep]
 
     def finished(self, model: Model) -> None:
@@ -72,7 +73,17 @@ class _Layers(Compilation):
         random = self.judge.random_outputs
         counted = [n not in random for n, value in enumerate(model.graph.outputs) if value.dtype is F32]
         speed = IntegerSpeed(self.target.integers, self.target.hardware, F32, self.shapes.best)
-        self.ladder = ladder(parts, speed, counted, self.patience)
+        if self.by_size:
+            gains, switches = {node: _saved(node) for node in parts.nodes}, dict.fromkeys(parts.nodes, 0.0)
+        else:
+            gains, switches = ({node: f(node) for node in parts.nodes} for f in (speed.gain, speed.switch))
+        self.ladder = ladder(parts, gains, switches, counted, self.patience)
+
+
+def _saved(node: Node) -> float:
+    """Bytes that constants of a layer take less in integers."""
+    constants = [v.const for v in node.inputs if v is not None and v.const is not None]
+    return sum((1 - I8.bits / const.dtype.bits) * const.length for const in constants)
 
 
 class _Scored(Compilation):
@@ -117,16 +128,21 @@ def _ladder_of(order: Order, target: str) -> list[Keep]:
     settings = replace(space.settings(point), cache=order.cache)
     steps = parse(settings.passes or "")
     before = next(n for n, item in enumerate(steps) if isinstance(item, Step) and item.name == Quantize.name)
-    own = Quantize(**{**dict(steps[before].options), "correct": 0})  # type: ignore[union-attr]
+    own = Quantize(**dict(steps[before].options))  # type: ignore[union-attr]
     nothing = Step(Quantize.name, (("keep", ("*",)),))  # it brings samples, and changes nothing
     run = _Layers(replace(settings, passes=render((*steps[:before], nothing))))
-    run.step, run.patience = own, PATIENCE * order.seconds
+    run.step, run.patience, run.by_size = own, PATIENCE * order.seconds, order.goal == "size"
     run.run()
     return run.ladder
 
 
-def ladder(parts: Parts, speed: IntegerSpeed, counted: Sequence[bool], patience: float) -> list[Keep]:
-    """Lists of layers that stay in floats, the first empty, each longer than the one before."""
+def ladder(
+    parts: Parts, gain: Mapping[Node, float], switch: Mapping[Node, float], counted: Sequence[bool], patience: float
+) -> list[Keep]:
+    """Lists of layers that stay in floats, the first empty, each longer than the one before.
+
+    `gain`: what each layer gains in integers, `switch`: what a change in front of it costs, in the same unit.
+    """
     runs, begun = 0, process_time()
 
     def squared(nodes: Sequence[Node]) -> float:
@@ -143,8 +159,8 @@ def ladder(parts: Parts, speed: IntegerSpeed, counted: Sequence[bool], patience:
     order = {node: number for number, node in enumerate(parts.nodes)}
     found = sorted(refined(parts.nodes, squared, GROUPS, 0.0, is_late), key=lambda pair: order[pair[1][0]])
     harms = [harm for harm, _ in found]
-    gains = [sum(speed.gain(node) for node in nodes) for _, nodes in found]
-    switches = [speed.switch(nodes[0]) for _, nodes in found]
+    gains = [sum(gain[node] for node in nodes) for _, nodes in found]
+    switches = [switch[nodes[0]] for _, nodes in found]
     rungs: list[Keep] = [()]
     for share in RUNGS:
         taken = chosen(gains, harms, switches, share * sum(harms))
