@@ -61,7 +61,7 @@ def measured(options: argparse.Namespace) -> Iterator[Record]:
             records: list[Record] = []
             for number, variant in enumerate(options.only or VARIANTS):
                 made, begun = Path(folder) / f"{number}.onnx", perf_counter()
-                run = partial(tuned, seconds=options.time) if variant == TUNE else partial(compiled, variant)
+                run = partial(tuned, options) if variant == TUNE else partial(compiled, variant)
                 found = run(source, made, calib[name], metrics[name])
                 seconds = perf_counter() - begun
                 given = {"model": name, "variant": variant, "seconds": seconds, "bytes": made.stat().st_size}
@@ -81,15 +81,15 @@ def compiled(variant: str, source: Path, made: Path, calib: str, metric: str) ->
     return {"taken": taken, "trials": len(report.tried)}
 
 
-def tuned(source: Path, made: Path, calib: str, metric: str, seconds: str) -> Record:
+def tuned(options: argparse.Namespace, source: Path, made: Path, calib: str, metric: str) -> Record:
     """The search, as the command that a user calls."""
     words = ["tune", source, "--goal", "latency", "--threads", "1", "--calib", calib, "--metric", metric]
-    words += ["--max-drop", DROP, "--time", seconds, "-o", made, "--json"]
+    words += ["--max-drop", DROP, "--time", options.time, "-o", made, "--json"]
     done = subprocess.run([sys.executable, "-m", "geoc", *map(str, words)], stdout=subprocess.PIPE, text=True, check=True)
     found = json.loads(done.stdout)
     won = found["trials"][found["winner"]["trial"]]
     picture = made.with_suffix(".tune.png")
-    if picture.exists():
+    if options.write and picture.exists():
         shutil.copy(picture, PICTURE)
     return {"taken": won["title"], "trials": len(found["trials"]), "command": found["winner"]["command"]}
 

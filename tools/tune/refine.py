@@ -12,7 +12,8 @@ from typing import Any
 from .front import Outcome
 from .space import INTEGERS, LEAST_LEFT, LEFT_STEP, MOST_LEFT, WEIGHTS, Point, Space
 
-_FIRST_STEP = 0.05  # of what is left, where nothing is known to be too little
+_FIRST_STEP, _LARGE_STEP = 0.05, 0.15  # of what is left, where nothing is known to be too little; far from the bound
+_LITTLE = 0.35  # of what may be lost, up to which that is far
 _FIRST_LEFT = 0.9  # where layers were whole
 _LOSSLESS = ("without", "threads")  # choices that lose nothing
 _FULL = 0.7  # of what may be lost, beyond which smaller layers are likely to lose too much
@@ -43,25 +44,28 @@ def steps_beside(
     fits = {outcome.number for outcome in fitting}
     over = [o.point for o in outcomes if o.number not in fits and not o.failed and o.lost is not None]
     point = best.point
-    amounts, smaller, codes = list(_amounts(space, point, over)), list(_smaller(point)), list(_codes(point))
-    is_full = bound is not None and best.lost is not None and best.lost > _FULL * bound
+    used = 1.0 if not bound or best.lost is None else best.lost / bound
+    step = _FIRST_STEP if used > _LITTLE else _LARGE_STEP
+    amounts, smaller, codes = list(_amounts(space, point, over, step)), list(_smaller(point)), list(_codes(point))
+    is_full = used > _FULL
     found = [*amounts, *codes, *smaller] if is_full else [*amounts, *smaller, *codes]
     if not point.get("without"):
         found += [{**point, "without": name} for name in space.offer.fired.get(point["target"], ())]
     return [space.normal(each) for each in found]
 
 
-def _amounts(space: Space, best: Point, over: Sequence[Point]) -> Iterator[dict[str, Any]]:
-    """Between the best and what is over the bound, with all else equal."""
+def _amounts(space: Space, best: Point, over: Sequence[Point], step: float) -> Iterator[dict[str, Any]]:
+    """Between the best and what is over the bound, with all else equal; `step` is how much less of layers is left where
+    nothing of that kind is over it."""
     keep, left = best.get("keep", 0), best.get("left")
     if keep:
         lower = [p.get("keep", 0) for p in over if _same_but(p, best, "keep") and p.get("keep", 0) < keep]
         yield {**best, "keep": (keep + max(lower)) // 2 if lower else keep // 2}
     if left is not None:
         less = [p["left"] for p in over if "left" in p and _same_but(p, best, "left") and p["left"] < left]
-        yield {**best, "left": on_grid((left + max(less)) / 2 if less else left - _FIRST_STEP)}
+        yield {**best, "left": on_grid((left + max(less)) / 2 if less else left - step)}
         rungs = len(space.offer.ladder.get(best["target"], ()))
-        if best["precision"] == INTEGERS and keep + 1 < rungs:
+        if less and best["precision"] == INTEGERS and keep + 1 < rungs:
             yield {**best, "keep": keep + 1, "left": on_grid(left - _FIRST_STEP)}
 
 
