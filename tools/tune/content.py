@@ -25,17 +25,13 @@ _PIECE = 8 << 20  # bytes of one message
 
 class Input(NamedTuple):
     """What a command names by `path`: a file with others that it needs, or a folder; all by `names` relative to `base`,
-    and the `digest` of them together."""
+    where `own` is its own name ("" of a folder), and the `digest` of them together."""
 
     path: str
     base: str
+    own: str
     names: tuple[str, ...]
     digest: str
-
-    @property
-    def own(self) -> str:
-        """The name of what is named itself, in the base; "" for a folder."""
-        return os.path.relpath(self.path, self.base) if self.path != self.base else ""
 
     def parts(self) -> Iterator[Part]:
         """The pieces of all files."""
@@ -68,9 +64,10 @@ def inputs_of(order: Order) -> list[Input]:
 
 
 def _input(path: str, files: Iterable[str], base: str | None = None) -> Input:
-    base = os.path.dirname(path) if base is None else base
-    names = tuple(sorted(os.path.relpath(os.path.realpath(each), os.path.realpath(base or ".")) for each in files))
-    return Input(path, base, names, _digest(base, names))
+    base = os.path.abspath(os.path.dirname(path) if base is None else base)
+    names = tuple(sorted(os.path.relpath(os.path.realpath(each), os.path.realpath(base)) for each in files))
+    own = "" if os.path.isdir(path) else os.path.basename(path)
+    return Input(path, base, own, names, _digest(base, names))
 
 
 def _digest(base: str, names: Sequence[str]) -> str:
@@ -107,11 +104,12 @@ def store(part: Part) -> None:
     if not path.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"{part.name} leaves its folder")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(f"{path}.part", "r+b" if part.start else "wb") as file:
+    partial = f"{path}.{os.getpid()}.part"  # several workers of a machine may be given the same file at once
+    with open(partial, "r+b" if part.start else "wb") as file:
         file.seek(part.start)
         file.write(part.data)
     if part.start + len(part.data) >= part.size:
-        os.replace(f"{path}.part", path)
+        os.replace(partial, path)
 
 
 def _folder(digest: str) -> Path:

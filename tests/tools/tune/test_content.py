@@ -39,6 +39,16 @@ def test_what_is_there_is_used_where_it_is(given: Order) -> None:
     assert not missing(inputs) and [local_path(each) for each in inputs] == [given.source, *given.given]
 
 
+def test_paths_from_somewhere_else_are_found_from_anywhere(given: Order, tmp_path: Path, monkeypatch: Any) -> None:
+    """As of a worker that was started in another folder."""
+    monkeypatch.chdir(tmp_path / "here")
+    near = Order("m.onnx", calib="samples", metric="score.py:f", given=("samples", "score.py"))
+    inputs = inputs_of(near)
+    monkeypatch.chdir(tmp_path)
+    assert not missing(inputs) and [local_path(each) for each in inputs] == [given.source, *given.given]
+    assert placed({"metric": near.metric}, inputs) == {"metric": given.metric}
+
+
 def test_what_is_not_there_is_sent_in_pieces(given: Order, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(content, "_PIECE", 1000)
     inputs = inputs_of(given)
