@@ -13,14 +13,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from time import process_time
 from typing import Any
 
 from ...ir.core import Model, Node
 from ...ir.types import F32, I8
-from ...passes.base import Context
+from ...passes.base import Context, place_of
 from ...passes.pipelines import BASE, CLEAN_UP, FEWEST, Step, level_items, names, parse, render
-from ...passes.quantize.knapsack import chosen
 from ...passes.quantize.placement import Keep
 from ...passes.quantize.quantize import Quantize
 from ...passes.quantize.sensitivity import Parts
@@ -28,15 +26,12 @@ from ...passes.quantize.speed import IntegerSpeed
 from ..compiler import Compilation
 from ..metric import Metric
 from ..recipes.gains import costs_of
-from ..search.refining import refined
+from ..search.mixed_integers import measure_integers
 from .order import Order
 from .space import INTEGERS, LEVEL, Offer, Space, available
 
-GROUPS = 10  # stretches that are measured first
-MAX_RUNS = 30  # of models on samples, for a ladder
 SAMPLES = 8  # that errors are measured on
-PATIENCE = 0.1  # of the time of a search, in seconds of the processor, for one ladder
-RUNGS = (0.7, 0.5, 0.35, 0.25, 0.18, 0.13, 0.09, 0.06, 0.03)  # of the squared error that all in integers make
+RUNGS = (0.84, 0.7, 0.59, 0.495, 0.416, 0.35, 0.25, 0.175, 0.12)  # of the error that all in integers make
 _MOST_FIRED = 8  # fusions and forms to do without
 
 
@@ -62,7 +57,7 @@ class _Layers(Compilation):
     """The model as it is before its layers become integers."""
 
     step: Quantize
-    patience: float
+    limit: float | None
     by_size: bool
     ladder: list[Keep]
 
@@ -77,7 +72,9 @@ class _Layers(Compilation):
             gains, switches = {node: _saved(node) for node in parts.nodes}, dict.fromkeys(parts.nodes, 0.0)
         else:
             gains, switches = ({node: f(node) for node in parts.nodes} for f in (speed.gain, speed.switch))
-        self.ladder = ladder(parts, gains, switches, counted, self.patience)
+        errors = parts.errors(set(parts.nodes), SAMPLES) if parts.nodes else []
+        whole = max((error for error, counts in zip(errors, counted) if counts), default=0.0)
+        self.ladder = ladder(parts, gains, switches, self.limit or whole, counted)
 
 
 def _saved(node: Node) -> float:
@@ -124,49 +121,38 @@ def _ladder_of(order: Order, target: str) -> list[Keep]:
     usual = space.usual(target, INTEGERS)
     if not usual["static"]:
         return []
-    point = {"target": target, "precision": INTEGERS, **usual, "smooth": False, "rounding": "nearest"}
+    point = {"target": target, "precision": INTEGERS, **usual}
     settings = replace(space.settings(point), cache=order.cache)
     steps = parse(settings.passes or "")
     before = next(n for n, item in enumerate(steps) if isinstance(item, Step) and item.name == Quantize.name)
     own = Quantize(**dict(steps[before].options))  # type: ignore[union-attr]
     nothing = Step(Quantize.name, (("keep", ("*",)),))  # it brings samples, and changes nothing
     run = _Layers(replace(settings, passes=render((*steps[:before], nothing))))
-    run.step, run.patience, run.by_size = own, PATIENCE * order.seconds, order.goal == "size"
+    run.step, run.limit, run.by_size = own, order.max_error, order.goal == "size"
     run.run()
     return run.ladder
 
 
 def ladder(
-    parts: Parts, gain: Mapping[Node, float], switch: Mapping[Node, float], counted: Sequence[bool], patience: float
+    parts: Parts, gains: Mapping[Node, float], switches: Mapping[Node, float], limit: float, counted: Sequence[bool]
 ) -> list[Keep]:
     """Lists of layers that stay in floats, the first empty, each longer than the one before.
 
-    `gain`: what each layer gains in integers, `switch`: what a change in front of it costs, in the same unit.
+    They are those that a compilation over its budget asks for (`search.partly`), and what lies between: where one of
+    them keeps the bound, this ladder has it. `gains`: what each layer gains in integers, `switches`: what a change in
+    front of it costs, in the same unit; `limit`: the error that is wanted.
     """
-    runs, begun = 0, process_time()
-
-    def squared(nodes: Sequence[Node]) -> float:
-        nonlocal runs
-        runs += 1
-        errors = parts.errors(set(nodes), SAMPLES)
-        return max((error for error, counts in zip(errors, counted) if counts), default=0.0) ** 2
-
-    def is_late() -> bool:
-        return runs + 2 > MAX_RUNS or process_time() - begun > patience
-
-    if not parts.nodes:
-        return [()]
-    order = {node: number for number, node in enumerate(parts.nodes)}
-    found = sorted(refined(parts.nodes, squared, GROUPS, 0.0, is_late), key=lambda pair: order[pair[1][0]])
-    harms = [harm for harm, _ in found]
-    gains = [sum(gain[node] for node in nodes) for _, nodes in found]
-    switches = [switch[nodes[0]] for _, nodes in found]
     rungs: list[Keep] = [()]
+    if not parts.nodes:
+        return rungs
+    mixture = measure_integers(parts, gains, switches, limit, counted)
     for share in RUNGS:
-        taken = chosen(gains, harms, switches, share * sum(harms))
-        keep = _named(parts, [n for (_, nodes), is_taken in zip(found, taken) if not is_taken for n in nodes])
-        if len(keep) > len(rungs[-1]):
-            rungs.append(keep)
+        kept = mixture.kept(share * mixture.error, Quantize.name)
+        if kept is None:
+            break
+        stay = [node for node in parts.nodes if place_of(Quantize.name, "", node) in kept.reasons]
+        if len(stay) > len(rungs[-1]):
+            rungs.append(_named(parts, stay))
     return rungs
 
 

@@ -28,6 +28,7 @@ from .starts import is_smaller, settings_of, starting_points, weaker
 from .worker import MADE, PROBE, TRIAL, plain
 
 WORTH = 1.02  # times what the best takes: what is slower than that is not scored
+FAR = 10.0  # times the bound, beyond which no milder form is tried either
 SURELY = 1.3  # times the same, beyond which not even a recipe's form is tried: so far off no guess is
 LIMIT, LEAST_LIMIT = 0.35, 20.0  # of the time of the search that one trial may take; seconds
 RESERVE = 1.6  # times what a trial took: for the end, in which the winner is made once more
@@ -205,7 +206,8 @@ class Search:
         found = []
         for outcome in done:
             is_known = not outcome.failed and outcome.lost is not None and outcome.point in self._of_recipes
-            if is_known and not outcome.fits(self.order, self.source_score):
+            is_far = self.bound is not None and (outcome.lost or 0.0) > FAR * self.bound
+            if is_known and not is_far and not outcome.fits(self.order, self.source_score):
                 found += weaker(self.space, outcome.point)
         self._of_recipes += found
         return found

@@ -23,7 +23,6 @@ from geoc.tools.tune.ending import Ending
 from geoc.tools.tune.front import front
 from geoc.tools.tune.journal import Journal
 from geoc.tools.tune.order import Order, bounds_of, targets_of
-from geoc.tools.tune.probe import ladder
 from geoc.tools.tune.search import Search
 from geoc.tools.tune.space import Offer, Space
 from geoc.tools.tune.starts import settings_of, starting_points
@@ -236,39 +235,6 @@ def test_points_and_what_optuna_chooses_are_inverses() -> None:
         study.enqueue_trial(space.params(point))
         assert space.suggest(study.ask()) == point == space.normal(point)
         assert space.settings(point).command().startswith("geoc m.onnx --passes ")
-
-
-class Layer:
-    """What a ladder asks of a node."""
-
-    def __init__(self, name: str, harm: float) -> None:
-        self.loc = (name,)
-        self.harm = harm
-
-
-class Layers:
-    """Harms that add up as squares do."""
-
-    def __init__(self, harms: Sequence[float]) -> None:
-        self.nodes = [Layer(f"/{number}", harm) for number, harm in enumerate(harms)]
-
-    def errors(self, nodes: Any, limit: int) -> list[float]:
-        return [math.sqrt(sum(node.harm**2 for node in nodes))]
-
-    def keep(self, nodes: Any) -> tuple[int, ...]:
-        raise AssertionError("all have names of their own")
-
-
-def test_a_ladder_keeps_what_harms_most_for_what_it_gains() -> None:
-    parts: Any = Layers([0.01, 0.3, 0.01, 0.2, 0.02, 0.01])
-    alike = dict.fromkeys(parts.nodes, 1.0)
-    none = dict.fromkeys(parts.nodes, 0.0)
-    rungs = ladder(parts, alike, none, [True], 60.0)
-    assert rungs[:3] == [(), ("/1",), ("/1", "/3")] and list(map(len, rungs)) == sorted(set(map(len, rungs)))
-    dear = {**alike, parts.nodes[1]: 100.0}  # what gains so much is given up last
-    assert "/1" not in ladder(parts, dear, none, [True], 60.0)[1]
-    useless = {**alike, parts.nodes[4]: 0.0}  # what gains nothing stays from the first rung on
-    assert "/4" in ladder(parts, useless, none, [True], 60.0)[1]
 
 
 def test_targets_and_bounds_that_do_not_go_together() -> None:
