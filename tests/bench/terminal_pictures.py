@@ -24,6 +24,7 @@ import onnx
 from onnx import numpy_helper
 
 ROOT = Path(__file__).parents[2]
+PLANTED = ROOT / "tests" / "tools" / "bisect" / "planted"
 COLUMNS = 132
 CHARACTER, LINE, MARGIN, SIZE = 7.83, 18, 16, 13  # pixels; of a monospaced font of that size
 COLOURS = {"1": "#e6edf3", "1;31": "#ff7b72", "32": "#7ee787", "33": "#d29922", "36": "#79c0ff", "2": "#8b949e"}
@@ -54,9 +55,11 @@ def prepare(folder: Path) -> None:
     """before.onnx; after.onnx with another GELU, a softmax along another axis and a wrong bias; wrong.onnx with the bias."""
     with zipfile.ZipFile(ROOT / "tests" / "models" / "exports.zip") as archive:
         model = onnx.load_model_from_string(archive.read("bert-ts.onnx"))
+        (folder / "eager.onnx").write_bytes(archive.read("bert-eager-dynamo.onnx"))
     onnx.save(model, folder / "bert.onnx")
     (folder / "small.gir").write_text(SMALL, encoding="utf-8")
     (folder / "mine.rules").write_text(WRONG_RULE, encoding="utf-8")
+    (folder / "heads.rules").write_text((PLANTED / "scale.rules").read_text(encoding="utf-8"), encoding="utf-8")
     subprocess.run(geoc("bert.onnx", "--precision=int8", "--calib=random", "-q", "-o", "bert.int8.onnx"), cwd=folder, check=True)
     run = ["bert.onnx", "--check=off", "-q"]
     low = "@O1,low-rank{rank=0.25,method=plain,least=1,slower=true}"
@@ -138,6 +141,8 @@ PICTURES = {
     "rulecheck": ["rulecheck", "mine.rules"],
     "quant-report": ["quant-report", "bert.int8.onnx", "bert.onnx", "--shape", "batch=1,seq=32"],
     "distill": ["distill", "bert.onnx", "bert.small.onnx", "--data", "sentences.npz", "--epochs", "4", "--lr", "1e-3", "-v"],
+    "bisect": ["bisect", "eager.onnx", "-O1", "--rules", "heads.rules"],
+    "reduce": ["reduce", "eager.onnx", "-O1", "--rules", "heads.rules", "-o", "small.gir"],
     "diff": ["diff", "before.onnx", "after.onnx"],
     "compare": ["compare", "before.onnx", "wrong.onnx", "--nodes"],
 }

@@ -18,7 +18,7 @@ from ..comparing.differences import difference
 from ..comparing.exactness import float_limit
 from ..inputs.maker import InputMaker
 from ..inputs.shapes import Shapes
-from ..running.sessions import CannotCheck, first_line, refusals, unoptimized_session
+from ..running.sessions import CannotCheck, first_line, folds, refusals, unoptimized_session
 
 if TYPE_CHECKING:
     from .case import Case
@@ -63,7 +63,7 @@ def values_of(
     with tempfile.TemporaryDirectory(prefix="geoc-values-") as folder:
         path = os.path.join(folder, "model.onnx")
         write(copy, path)
-        session = unoptimized_session(path, name)
+        session = unoptimized_session(path, name, fold=folds(copy))
         found: list[list[Any]] = []
         for given in feeds:
             known = {i.name for i in session.get_inputs()}

@@ -131,7 +131,9 @@ def change_between(before: Snapshot, model: Model, matched: Sequence[Node] = ())
                     pairs[old, new] = None
     for node in changed:
         pairs.update(((value, value), None) for value in node.outputs)
-    part = {*matched, *changed} if matched else {*gone, *changed}
+    known = [node for node in matched if node in before.nodes]
+    # A pass may have rewritten what it matched before it says so: then what it replaced is what is gone.
+    part = {*known, *changed} if known and len(known) == len(matched) else {*known, *gone, *changed}
     nodes_before = [copy for node in before.nodes if node in part and (copy := before.copy_of(node)) is not None]
     nodes_after = [copy for node in (*created, *changed) if (copy := after.copy_of(node)) is not None]
     order = {node: number for number, node in enumerate(after.model.walk())}
@@ -152,10 +154,16 @@ def _one_level(nodes: list[Node]) -> list[Node]:
 
 
 class Capture(Instrument):
-    """Sees rewrite `number` (the first is 1) happen, in a run that allows none after it."""
+    """Sees rewrite `number` (the first is 1) happen, in a run that allows none after it.
+
+    `together`: how many rewrites the pass asked for before it did them all at once, this one being the last of them;
+    the change that is seen is theirs.
+    """
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.together = 1
+        self._asked = 0  # rewrites that were allowed since the last one that was done
         self.change: Change | None = None
         self.place: Place | None = None
         self.step: Pass | None = None
@@ -167,8 +175,10 @@ class Capture(Instrument):
     def before_pass(self, model: Model, step: Pass) -> None:
         self._model = model
         self._steps.append(step)
+        self._asked = 0
 
     def on_allow(self, number: int, pass_name: str, rule: str, node: Node, allowed: bool) -> None:
+        self._asked += allowed
         if number + 1 == self.number and self._model is not None:
             self.place, self.step = place_of(pass_name, rule, node), self._steps[-1]
             self._before = Snapshot(self._model)
@@ -176,6 +186,8 @@ class Capture(Instrument):
     def before_rewrite(self, pass_name: str, rule: str, nodes: Sequence[Node]) -> Any:
         if self._before is not None and not self._matched:
             self._matched = tuple(nodes)
+            self.together = max(1, min(self._asked, len(nodes)))
+        self._asked = 0
         return None
 
     def after_pass(self, model: Model, step: Pass, changed: bool) -> None:

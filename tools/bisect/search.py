@@ -46,6 +46,7 @@ class Found:
     local: Local | None = None
     alone: Outcome | None = None
     without_rule: Outcome | None = None
+    left_out: list[str] = field(default_factory=list)  # lossy passes, without which it was looked for
     suspects: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     tests: int = 0
@@ -66,6 +67,9 @@ def _search(case: Case) -> Found:
     _steady(outcome, case.outcome(), "with all rewrites")
     if outcome.good:
         return Found(RIGHT, outcome, last.count)
+    outcome = case.without_lossy(outcome)
+    if case.left_out:
+        outcome = case.outcome(watching=[last := Last()])  # without them there are fewer rewrites
     case.test.narrow()
     case.tell("testing without any rewrite", 0.15)
     first = case.outcome(0)
@@ -77,7 +81,19 @@ def _search(case: Case) -> Found:
         lambda limit: judged(case.outcome(limit), outcome), 0, number,
         lambda left: case.tell(f"bisecting, {left} rewrites left", 0.85 - 0.65 * left / max(number, 1)),
     )  # fmt: skip
-    return _confirmed(case, Found(REWRITE, outcome, number, good, bad))
+    found = _confirmed(case, Found(REWRITE, outcome, number, good, bad))
+    if case.left_out:
+        found.left_out = sorted(case.left_out)
+        found.notes.append(
+            f"wrong by the limits of a lossless compilation, without {', '.join(found.left_out)}: "
+            "what changes numbers on purpose was left out of the search"
+        )
+    elif found.step is not None and found.step.lossy and outcome.kind == "numbers":
+        found.notes.append(
+            f"pass {found.step.name} changes numbers on purpose: errors add up, and here the sum passes the limit. "
+            "Without lossy passes nothing is wrong; a larger --max-error looks for a larger step"
+        )
+    return found
 
 
 def _steady(first: Outcome, second: Outcome, when: str) -> None:
@@ -105,6 +121,8 @@ def _confirmed(case: Case, found: Found) -> Found:
     found.at_bad = case.outcome(found.bad, watching=[capture, skipped])
     found.suspects = skipped.texts
     found.place, found.step, found.change = capture.place, capture.step, capture.change
+    if capture.together > 1:
+        found.notes.append(f"the pass did {capture.together} rewrites at once: what is shown is all of them")
     assert found.place is not None
     case.tell("testing all rewrites but this one", 0.9)
     found.alone = case.outcome(disabled=frozenset([found.place]))

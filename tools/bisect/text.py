@@ -6,6 +6,7 @@ import inspect
 import json
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ...ir.core import Model
@@ -21,6 +22,7 @@ from .search import PASS, REWRITE, RIGHT, SOURCE, Found
 Paint = Callable[[str, str], str]
 LOCATIONS = 6  # that are shown
 LINES = 24  # of one side's graph that are shown
+CONSTANT = 100  # characters of a constant that are shown
 
 
 def rule_of(found: Found) -> dict[str, Any]:
@@ -64,16 +66,21 @@ def summary(found: Found, settings: Settings, paint: Paint) -> str:
         lines += _side("before", found.change, False)
         lines += _side("after", found.change, True)
     if found.local is not None:
-        lines.append(f"here      {_local(found.local)}")
+        lines.append(f"here      {_local(found.local, found.step is not None and found.step.lossy)}")
     lines.append(f"whole     {found.outcome.text}" + _at_bad(found))
     lines += _confirmation(found, paint)
     lines += [f"note      {note}" for note in found.notes]
     if found.status == REWRITE:
-        lines.append(f"again     {command_for(settings, found.bad, 'bad.onnx')}")
-        lines.append(f"          {command_for(settings, found.good, 'good.onnx')}")
+        lines.append(f"again     {_again(found, settings, found.bad, 'bad.onnx')}")
+        lines.append(f"          {_again(found, settings, found.good, 'good.onnx')}")
     elif found.limit is not None:
-        lines.append(f"again     {command_for(settings, found.limit, 'bad.onnx')}")
+        lines.append(f"again     {_again(found, settings, found.limit, 'bad.onnx')}")
     return "\n".join([*lines, _effort(found)])
+
+
+def _again(found: Found, settings: Settings, limit: int, output: str) -> str:
+    skip = (*settings.skip, *found.left_out)
+    return command_for(replace(settings, skip=skip), limit, output)
 
 
 def _effort(found: Found) -> str:
@@ -116,19 +123,26 @@ def _side(title: str, change: Change, after: bool) -> list[str]:
 
 
 def graph_text(model: Model) -> str:
-    """A graph as text without what does not matter on a terminal: digests are cut short."""
-    lines = print_graph(model.graph, head="").split("\n")
-    return "\n".join(line.split("#blake2b:")[0] + "..." if "= #blake2b:" in line else line for line in lines)
+    """A graph as text without what does not matter on a terminal: digests and long constants are cut short."""
+    return "\n".join(_cut(line) for line in print_graph(model.graph, head="").split("\n"))
 
 
-def _local(local: Local) -> str:
+def _cut(line: str) -> str:
+    if "= #blake2b:" in line:
+        return line.split("#blake2b:")[0] + "..."
+    is_long = line.lstrip().startswith("weight ") and len(line) > CONSTANT
+    return line[:CONSTANT].rpartition(",")[0] + ", ..." if is_long else line
+
+
+def _local(local: Local, lossy: bool) -> str:
     where = " on inputs made up for it" if local.made_up else ", on the values that the model has there"
     if local.problem:
         of = f"%{local.output}: " if local.output else ""
         return of + local.problem + (where if local.output else "")
     if not local.error:
         return f"%{local.output} keeps every value{where}"
-    kind = "rounding" if local.within else f"wrong, by up to {local.largest:.3g}"
+    meant = "inexact on purpose" if lossy else "wrong"
+    kind = "rounding" if local.within else f"{meant}, by up to {local.largest:.3g}"
     return f"%{local.output} is off by {local.error:.1e} of its largest value ({kind}){where}"
 
 
@@ -177,8 +191,8 @@ def as_json(found: Found, settings: Settings) -> str:
             "local": None if found.local is None else vars(found.local),
             "alone": None if found.alone is None else _outcome(found.alone),
             "without_rule": None if found.without_rule is None else _outcome(found.without_rule),
-            "suspects": found.suspects, "notes": found.notes,
-            "again": command_for(settings, found.bad if found.limit is None else found.limit, "bad.onnx"),
+            "suspects": found.suspects, "left_out": found.left_out, "notes": found.notes,
+            "again": _again(found, settings, found.bad if found.limit is None else found.limit, "bad.onnx"),
         }  # fmt: skip
     return json.dumps(data)
 

@@ -17,10 +17,13 @@ _MARK = "geoc.reduce node "
 
 @dataclass
 class Guilty:
-    """`place` in words, `locations` of what it replaces; both empty where nothing can be said."""
+    """`place` in words, `locations` of what it replaces, the `name` of its rule, or pass, where that can be left out;
+    each empty where nothing can be said.
+    """
 
     place: str = ""
     locations: list[str] = field(default_factory=list)
+    name: str = ""
 
 
 def mark(model: Model) -> None:
@@ -44,16 +47,17 @@ def guilty(case: Case, wanted: Outcome, tell: Callable[[int], None]) -> Guilty:
         found = search_passes(case, start, 0)
         if found.change is None or found.step is None:
             return Guilty()
-        return Guilty(f"pass {found.step.name}", _marks(found.change.locations))
+        name = "" if found.step.required else found.step.name
+        return Guilty(f"pass {found.step.name}", _marks(found.change.locations), name)
     _, bad = first_bad(lambda limit: judged(case.outcome(limit), wanted), 0, last.count, tell)
     capture = Capture(bad)
     case.outcome(bad, watching=[capture])
     if capture.place is None:
         return Guilty()
-    name = " ".join(capture.place[:2]).rstrip()
-    if capture.change is None:  # it never came to an end: what it began at is known
-        return Guilty(name, _marks(capture.place[2]))
-    return Guilty(name, _marks(capture.change.locations))
+    # Where it never came to an end, what it began at is known.
+    locations = capture.place[2] if capture.change is None else capture.change.locations
+    pass_name, rule = capture.place[:2]
+    return Guilty(f"{pass_name} {rule}".rstrip(), _marks(locations), rule or pass_name)
 
 
 def _marks(locations: Iterable[str]) -> list[str]:

@@ -1,7 +1,8 @@
 """The search for a small model: a part around the rewrite to blame, then fewer nodes, then less in each.
 
 Every candidate is verified, compiled with the options that were given, and tested; it counts where it fails in the same
-way (the same kind of `Outcome`). Delta debugging after Zeller and Hildebrandt, "Simplifying and isolating
+way (the same kind of `Outcome`) and is right without the rule, or pass, that is to blame in the source: a part may well
+fail for another reason. Delta debugging after Zeller and Hildebrandt, "Simplifying and isolating
 failure-inducing input" (2002), on the nodes of the main graph.
 """
 
@@ -44,23 +45,29 @@ class TimeUp(Exception):
 class Reducer:
     """`best` fails like the source and is the smallest so far; `tests` counts compilations."""
 
-    def __init__(self, run: Compilation, test: str, wanted: Outcome, seconds: float | None = None) -> None:
+    def __init__(
+        self, run: Compilation, test: str, wanted: Outcome, seconds: float | None = None,
+        left_out: frozenset[str] = frozenset(),
+    ) -> None:  # fmt: skip
+        """`left_out`: lossy passes without which the source fails, see `Case.without_lossy`."""
         self.run = run
         self.test = test
         self.wanted = wanted
+        self.left_out = left_out
         self.deadline = None if seconds is None else perf_counter() + seconds
         self.tests = 0
         self.best: Candidate | None = None
         self.outcome = wanted
         self.place = ""  # the rewrite that is to blame, in words
+        self.because = ""  # its rule or pass, without which every candidate must be right
         self._what = ""
         self._fixed: bool | None = None
         run.shapes = Shapes()  # --shape was about the source: parts have sizes of their own
 
     # Testing
 
-    def outcome_of(self, candidate: Candidate, made_up: bool = False) -> Outcome | None:
-        """What the test says; None for a model that is none, or that does not run unoptimized.
+    def failure_of(self, candidate: Candidate, made_up: bool = False) -> Outcome | None:
+        """What the test says of one that fails in the wanted way; None for any other, and for what is no model.
 
         `made_up`: on inputs made up for it, not on its own.
         """
@@ -72,9 +79,14 @@ class Reducer:
         try:
             verify(candidate.model)
             with tempfile.TemporaryDirectory(prefix="geoc-reduce-") as folder:
-                return self._case(candidate, folder, made_up).outcome()
+                case = self._case(candidate, folder, made_up)
+                outcome = case.outcome()
+                if outcome.kind != self.wanted.kind:
+                    return None
+                is_same = not self.because or case.outcome(skip=frozenset([self.because])).good
         except (GeocError, CannotCheck):
             return None
+        return outcome if is_same else None
 
     def _case(self, candidate: Candidate, folder: str, made_up: bool = False) -> Case:
         model = candidate.model
@@ -86,15 +98,18 @@ class Reducer:
 
         samples = None if made_up or candidate.feeds is None else Recorded([candidate.feeds])
         case = Case(self.run, test_called(self.test), lambda: clone_model(model)[0])
-        if self.run.is_lossy:
+        case.left_out = self.left_out
+        if self.run.is_lossy and not self.left_out:
             self.run.calibrate(clone_model(model)[0], samples)
         prepare(case, clone_model(model)[0], reference, samples)
+        if self.left_out and case.test.judge is not None:
+            case.test.judge.max_error = None
         return case
 
     def fails(self, candidate: Candidate) -> bool:
         """True for one that fails in the wanted way; it is the best then."""
-        outcome = self.outcome_of(candidate)
-        if outcome is None or outcome.kind != self.wanted.kind:
+        outcome = self.failure_of(candidate)
+        if outcome is None:
             return False
         self.best, self.outcome = candidate, outcome
         return True
@@ -158,8 +173,9 @@ class Reducer:
         with tempfile.TemporaryDirectory(prefix="geoc-reduce-") as folder:
             case = self._case(source, folder)
             found = guilty(case, self.wanted, self._tell_bisecting)
+            is_only = bool(found.name) and case.outcome(skip=frozenset([found.name])).good
             self.tests += case.tests
-        self.place = found.place
+        self.place, self.because = found.place, found.name if is_only else ""
         locations = set(found.locations)
         if not locations:
             return
@@ -168,14 +184,21 @@ class Reducer:
             there = open_around(self.best, inside)
             if there is None or not self._any("branches", [there]):
                 break
+        self.because = found.name  # where more is wrong with the source, this may be all that is with a part
+        if not self._near(locations) and not is_only and found.name:
+            self.because = ""
+            self._near(locations)
+
+    def _near(self, locations: set[str]) -> bool:
+        """Whether a part around the nodes from these locations fails."""
         assert self.best is not None
-        seeds, best = self._at(locations), self.best
-        near = set(seeds)
+        near, best = self._at(locations), self.best
         for distance in range(DISTANCES[-1] + 1):
             if distance:
                 near |= {each for node in near for each in _neighbours(node)}
             if distance in DISTANCES and near and self._part(best, near, f"what is around {self.place}"):
-                return
+                return True
+        return False
 
     def _tell_bisecting(self, left: int) -> None:
         if self.deadline is not None and perf_counter() > self.deadline:

@@ -47,6 +47,8 @@ FAULTS = (
           ("-O2", "--shape", "input=2:2:2,576:576:576")),
     Fault("epsilon.rules", "the epsilon of a norm is dropped", "root_without_epsilon", "llama-4l-past-ts", "norm",
           ("-O1",)),
+    Fault("division.rules", "a float division becomes one of integers", "cast_behind_division", "t5-small-encoder-ts",
+          "t5-encoder-ts", ("-O1",)),
     Fault("elsewhere.py", "a value that is used elsewhere is replaced for all", "", "ppocr-v4-rec", "ppocr-v2-cls.onnx",
           ("--passes", "@O1,conv-bias,@O2")),
 )  # fmt: skip

@@ -38,6 +38,25 @@ class Quiet(Pass):
         return changed
 '''
 
+OVER_ANOTHER = QUIET_PASS.replace("Relu", "Max").replace('"quiet"', '"over"').replace("Quiet", "Over") + '''
+
+@dataclass(frozen=True)
+class Harmless(Pass):
+    """Relu becomes Max with 0, which is the same."""
+
+    name: ClassVar[str] = "harmless"
+
+    def run(self, model, ctx):
+        changed = False
+        for node in list(model.graph.index.get(op("Relu"), ())):
+            if ctx.allow(self.name, "", node):
+                build = Builder(model.graph, node, node.loc)
+                node.output.replace_with(build.op("Max", node.inputs[0], build.const(0.0, node.inputs[0].dtype)))
+                model.graph.erase(node)
+                changed = True
+        return changed
+'''
+
 CRASHING_PASS = '''
 from dataclasses import dataclass
 from typing import ClassVar
@@ -58,7 +77,6 @@ class Crashing(Pass):
                 raise IndexError("list index out of range")
         return False
 '''
-
 
 
 @pytest.mark.parametrize("bad", [1, 2, 57, 99, 100])
@@ -110,6 +128,19 @@ def test_a_pass_that_asks_nobody_is_found_as_a_pass(run_geoc: Run, chain_file: P
     found = json.loads(done.stdout)
     assert (found["status"], found["pass"], found["rule"]) == ("pass", "quiet", "")
     assert found["alone"]["kind"] == "good" and "Neg(" in found["after"] and "Relu(" in found["before"]
+
+
+def test_a_pass_that_goes_wrong_over_a_right_rewrite_is_found(run_geoc: Run, chain_file: Path, tmp_path: Path) -> None:
+    """Without the third rewrite of `harmless` all is right; what is wrong is what `over` makes of it, unasked."""
+    (tmp_path / "over.py").write_text(OVER_ANOTHER)
+    words = ("--plugin", "over.py", "--passes", "harmless,dce,over", "--json")
+    found = json.loads(run_geoc("bisect", chain_file, *words).stdout)
+    assert (found["status"], found["pass"], found["rule"]) == ("pass", "over", "")
+    assert "Max(" in found["before"] and "Neg(" in found["after"] and found["alone"]["kind"] == "good"
+    assert any("rewrite 3" in note and "harmless" in note for note in found["notes"])
+    reduced = json.loads(run_geoc("reduce", chain_file, *words, "-o", "small.gir").stdout)
+    assert reduced["nodes_after"] == 1 and reduced["right_without"] == "harmless"
+    assert run_geoc("bisect", "small.gir", *words).returncode == 1
 
 
 def test_a_compilation_that_fails_is_bisected_too(run_geoc: Run, chain_file: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import geoc
 from geoc.ir.clone import extract, frontier
 from geoc.ir.core import Model
 from geoc.ir.errors import InvalidModel
+from geoc.ir.infer import infer_graph
 from geoc.ir.text import parse_model, print_model
 from geoc.ir.verify import verify
 from geoc.lowering.onnx import model_bytes, save_onnx
@@ -102,6 +103,58 @@ def test_sizes_that_do_not_fit_are_no_model() -> None:
     part = fixed.part(write, list(fixed.model.graph), fixed=True)
     with pytest.raises(InvalidModel):
         resized(part, {32: 7})  # 160 elements for each of the batch are no multiple of 7
+
+
+AXES = HEAD + """graph @main(%x: f32[2,2,4], %i: i64[2]) -> (%y: f32[2,4,2]) {
+  weight %axes: i64[1] = [2]
+  weight %shape: i64[3] = [2, 4, 2]
+  %rows: f32[2,2,4] = Gather(%x, %i) {axis=1}
+  %r: f32[2,2,1] = ReduceMean(%rows, %axes)
+  %d: f32[2,2,4] = Sub(%rows, %r)
+  %y: f32[2,4,2] = Reshape(%d, %shape)
+}
+"""
+
+
+def test_numbers_that_are_no_sizes_stay() -> None:
+    """A two that is an axis is no size; those of the shape are."""
+    model = parse_model(AXES.replace('opset "" 17', 'opset "" 18'))
+    given = {"x": np.arange(16, dtype=np.float32).reshape(2, 2, 4), "i": np.array([0, 1])}
+    small = resized(Candidate(model, given), {2: 1})
+    verify(small.model)
+    constants = {v.hint: v.const.array().tolist() for n in small.model.graph for v in n.inputs if v is not None and v.const}
+    assert constants == {"axes": [2], "shape": [1, 4, 1]}
+    np.testing.assert_allclose(reference(small.model, small.feeds or {})[0].reshape(-1), np.arange(4) - 1.5)
+
+
+SHAPES = HEAD + """graph @main(%x: f32[B,8], %v: f32[8]) -> (%y: f32[B,4,2]) {
+  weight %zero: i64[1] = [0]
+  weight %one: i64[1] = [1]
+  weight %rest: i64[2] = [4, -1]
+  %s: i64[2] = Shape(%x)
+  %b: i64[1] = Slice(%s, %zero, %one)
+  %to: i64[3] = Concat(%b, %rest) {axis=0}
+  %z: f32[B,8] = Add(%x, %v)
+  %y: f32[B,4,2] = Reshape(%z, %to)
+}
+"""
+
+
+def test_what_is_known_of_values_is_what_they_are() -> None:
+    """What inference knew of the values of shapes in the whole model does not stay behind at another size."""
+    rng = np.random.default_rng(0)
+    given = {"x": rng.standard_normal((2, 8)).astype(np.float32), "v": rng.standard_normal(8).astype(np.float32)}
+    whole = Candidate(parse_model(SHAPES), given)
+    infer_graph(whole.model.graph)
+    outside = whole.part(write, list(whole.model.graph)[2:], fixed=False)
+    fixed = whole.part(write, list(whole.model.graph), fixed=True)
+    for each in (whole, outside, fixed, resized(whole, {8: 4}), resized(whole, {4: 2})):
+        verify(each.model)
+        read = {v for node in each.model.graph for v in (*node.inputs, *node.outputs) if v is not None}
+        for value, array in each.values(write, read).items():
+            said = [*zip(value.type.shape, array.shape, strict=True)]
+            said += zip(value.content or (), array.reshape(-1))
+            assert all(one == other for one, other in said if isinstance(one, int)), value.hint
 
 
 def test_a_loop_is_opened_as_one_trip() -> None:
