@@ -63,7 +63,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--io-precision",), "fp32|fp16|bf16", "fp32|fp16|bf16", "what float inputs and outputs are declared as "
            "(default: as in the source)"),
     Option(("--threads",), "N", "ints", "how many threads the runtime is to use; written into what is emitted "
-           "(default: the runtime's own choice); bench and profile: 1, and bench takes several, with commas"),
+           "(default: the runtime's own choice); bench and profile: 1; bench and tune take several, with commas"),
     Option(("--fallback",), "TARGET|none", "text", "what runs the nodes that the target cannot (default cpu); none "
            "makes them an error that names them"),
     Option(("--opset",), "N", "int", "write this opset (default: the source's, raised where needed)"),
@@ -132,7 +132,7 @@ OPTIONS: tuple[Option, ...] = (
            "onnxruntime, for .onnx and .gir, openvino for .xml); `tensorrt` is bench's alone; compare has `reference` "
            "and `ort-optimized` as well, and with a comma another one for the second model", "running"),
     Option(("--time",), "10s", "text", "how long the timing itself may take, with ms, s, m or h (default 10s; 3s to "
-           "profile); to reduce, all of it, which ends with the best so far then", "running"),
+           "profile); to reduce and to tune (default 10m), all of it, which ends with the best so far then", "running"),
     Option(("--rounds",), "N", "int", "how many rounds at the most, each of a turn of every model (default: what "
            "--time allows)", "running"),
     Option(("--prompt",), "N", "int", "tokens that a decoder with a cache is given (default 128)", "running"),
@@ -140,6 +140,11 @@ OPTIONS: tuple[Option, ...] = (
            "as any other", "running"),
     Option(("--history",), "FILE.jsonl", "text", "a file that every run is added to, and compared with the last one of "
            "the same models on the same machine", "running"),
+    Option(("--latency-target",), "10ms", "text", "how long a run may take: what is most accurate within that wins",
+           "tuning"),
+    Option(("--trials",), "N", "int", "how many forms are tried at the most (default: what --time allows)", "tuning"),
+    Option(("--scheduler",), "ADDRESS", "text", "run trials on the workers of this Dask scheduler, tcp://HOST:PORT",
+           "tuning"),
     Option(("--seed",), "N", "int", "seed of made-up inputs and of whatever else is drawn (default 0)", "other"),
     Option(("-v", "--verbose"), "", "count", "say more; numbers every rewrite", "other"),
     Option(("-q", "--quiet"), "", "switch", "print nothing but errors", "other"),
@@ -149,7 +154,7 @@ OPTIONS: tuple[Option, ...] = (
 )  # fmt: skip
 
 EVERYWHERE = ("verbose", "quiet", "debug", "help", "version")
-_NOT_COMPILING = ("verbs", "training", "running")
+_NOT_COMPILING = ("verbs", "training", "running", "tuning")
 _PIPELINE = ("level", "target", "passes", "skip", "only", "rules", "plugin")
 _COMPILATION = (
     *_PIPELINE, "shape", "precision", "max_error", "calib", "cache", "io_precision", "opset", "bisect_limit", "seed",
@@ -176,10 +181,14 @@ VERBS: dict[str, tuple[str, ...]] = {
     ),
     "bisect": (*_COMPILATION, "test", "output", "json"),
     "reduce": (*_COMPILATION, "test", "output", "json", "time"),
+    "tune": (
+        "target", "goal", "max_error", "metric", "max_drop", "latency_target", "trials", "time", "calib", "shape",
+        "threads", "output", "checkpoint", "cache", "scheduler", "json", "seed",
+    ),
     "rulecheck": ("target", "plugin", "rule", "count", "seed", "output"),
 }
 """Verbs and the options each takes."""
-SEVERAL = {("bench", "batch"), ("bench", "threads")}
+SEVERAL = {("bench", "batch"), ("bench", "threads"), ("tune", "threads")}
 """Where an option of the kind `ints` takes several numbers, as a list; elsewhere it is one number."""
 
 

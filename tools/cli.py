@@ -57,7 +57,7 @@ def _guarded(words: list[str]) -> int:
     except (GeocError, OSError, MemoryError) as error:
         if debug:
             raise
-        _say(f"error: {_line(error)}")
+        _say(f"error: {one_line(error)}")
         return BAD
     except Exception as error:
         if debug:
@@ -109,6 +109,7 @@ _VERBS = {
     "view": ".view.verb",
     "bisect": ".bisect.verb",
     "reduce": ".reduce.verb",
+    "tune": ".tune.verb",
 }
 
 
@@ -182,7 +183,7 @@ def _check_values(values: dict[str, Any]) -> None:
         raise UsageError("--threads takes a number from 1 on")
 
 
-def _line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """FILE: PLACE: message, on one line."""
     if isinstance(error, GeocError):
         parts = [error.source, error.place, error.message]

@@ -117,6 +117,7 @@ class Compilation:
 
                 measure_result(self, model)
             self._write(model)
+            self.finished(model)
             if self._in_place is not None and model is not self._in_place:
                 _replace(self._in_place, model)
                 model = self._in_place
@@ -284,6 +285,10 @@ class Compilation:
         if self.scratch is None:
             self.scratch = tempfile.mkdtemp(prefix="geoc-")
         return self.scratch
+
+    def finished(self, model: Model) -> None:
+        """What somebody who compiles does with the result while all that it was compared with is still there: nothing
+        here."""
 
     def _clean(self) -> None:
         if self.calibration is not None:

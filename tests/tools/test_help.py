@@ -18,7 +18,7 @@ from geoc.tools.help import help_text
 
 from .conftest import Run
 
-NEEDS = {"distill": "torch"}
+NEEDS = {"distill": "torch", "tune": "optuna"}
 """Packages that the example of a verb cannot do without."""
 
 

@@ -29,12 +29,14 @@ _SHORT = {
     "bench": "time models beside each other, and compare with the last time",
     "bisect": "find the one rewrite that breaks a model",
     "reduce": "make a failing model as small as can be",
+    "tune": "search for the best form within a bound, trial by trial",
     "rulecheck": "try rewrite rules, and show where one is wrong",
 }
 _GROUPS = (
     ("compile", "compile"),
     ("training", "training"),
     ("running", "how it runs"),
+    ("tuning", "the search"),
     ("passes", "which passes run"),
     ("look", "looking inside"),
     ("verbs", "what to show"),

@@ -42,8 +42,9 @@ class Clock:
                 return {name: estimated(self.run, model)[0].seconds for name, model in models.items()}
             except UsageError:
                 return {}
+        given = many_rows(self.run, self.floats) if self.many else None
         try:
-            speed = timed(self.run, models, RUNS, PATIENCE, given=self._feeds())
+            speed = timed(self.run, models, RUNS, PATIENCE, given=given)
         except UnsupportedModel:
             return {}
         if speed is None:
@@ -53,13 +54,11 @@ class Clock:
         base = speed.seconds[FORM]
         return {FORM: base, **{name: base * ratio[0] for name, ratio in speed.ratios.items()}}
 
-    def _feeds(self) -> dict[str, Any] | None:
-        """Inputs with more rows, where the model takes that; None for those of one request."""
-        if not self.many:
-            return None
-        graph = self.floats.graph
-        firsts = {value.shape[0] for value in graph.inputs if value.shape}
-        if len(firsts) != 1 or isinstance(firsts.pop(), int) or not all(value.shape for value in graph.inputs):
-            return None
-        feeds = example_feeds(self.run, self.floats)
-        return {name: np.concatenate([array] * BATCH) for name, array in feeds.items()} or None
+
+def many_rows(run: Compilation, model: Model) -> dict[str, Any] | None:
+    """Inputs of a model with `BATCH` times as many rows, where it takes that; None where it does not."""
+    firsts = {value.shape[0] for value in model.graph.inputs if value.shape}
+    if len(firsts) != 1 or isinstance(firsts.pop(), int) or not all(value.shape for value in model.graph.inputs):
+        return None
+    feeds = example_feeds(run, model)
+    return {name: np.concatenate([array] * BATCH) for name, array in feeds.items()} or None

@@ -1,6 +1,7 @@
 """What a form would gain, before it is made: a guess by the sizes of layers, which says in which order to try forms.
 
-    guess = guess_of(form, floats, target, sizes)
+    costs = costs_of(floats, target, sizes)
+    guess = guess_of(form.attempt.precision, form.left, costs)
     guess.bytes, guess.seconds
 
 Weights of products take as many bits as the precision says, and as much of them as passes leave. Time is that of a
@@ -10,6 +11,7 @@ it knows nothing.
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...ir.core import Model, Node
@@ -19,7 +21,6 @@ from ..precision import SMALL
 
 if TYPE_CHECKING:
     from ...lowering.targets import Target
-    from .forms import Form
 
 # Of a weight, with its share of scales.
 _BITS = {"w8a8": 8.0, "w8a16": 8.5, "w4a16": 4.5, "fp8": 8.0, "fp16": 16.0, "bf16": 16.0}
@@ -33,25 +34,51 @@ class Guess(NamedTuple):
     seconds: float
 
 
-def guess_of(form: Form, floats: Model, target: Target, sizes: dict[str, int]) -> Guess:
-    """Of a form of a model, which is given as it is in floats; `sizes` of symbolic dimensions."""
+class Cost(NamedTuple):
+    """What a node costs in floats: `seconds`, of which 8-bit integers save `gain`, and `bytes` of weights.
+
+    `kind`: "layer" for a product with a constant matrix, "table" for rows that are looked up, else "". `place` names it
+    as lists of what stays do: its first source location, or its operator.
+    """
+
+    kind: str
+    place: str
+    seconds: float
+    gain: float
+    bytes: float
+
+
+def costs_of(floats: Model, target: Target, sizes: dict[str, int]) -> list[Cost]:
+    """What the nodes of a model cost, which is given as it is in floats; `sizes` of symbolic dimensions."""
     speed = IntegerSpeed(target.integers, target.hardware, sizes=sizes)
     cost = target.cost_model or CostModel(Machine(1e11, speed.bandwidth, speed.launch))
-    precision = form.attempt.precision.removesuffix("kv8")
-    bits = _BITS.get(precision, 32.0)
-    weights = seconds = 0.0
+    found = []
     seen: set[object] = set()
     for node in floats.walk():
         time = cost.seconds(node) or 0.0
         constants = [v for v in node.inputs if v is not None and v.const is not None and v not in seen]
         seen.update(constants)
         own = 1.0 * sum(v.const.length for v in constants if v.const is not None)
-        if _is_layer(node):
-            if precision in SMALL:
-                time -= max(0.0, min(speed.gain(node), 0.9 * time))
-            time *= form.left
-            own *= form.left * bits / 32.0
-        elif node.op.key == "Gather":
+        kind = "layer" if _is_layer(node) else "table" if node.op.key == "Gather" else ""
+        gain = speed.gain(node) if kind == "layer" else 0.0
+        found.append(Cost(kind, node.loc[0] if node.loc else node.op.name, time, gain, own))
+    return found
+
+
+def guess_of(precision: str, left: float, costs: Iterable[Cost], keep: Container[str] = ()) -> Guess:
+    """Of a model in a precision, with a share of its layers `left`; `keep`: places that stay in floats."""
+    precision = precision.removesuffix("kv8")
+    bits = _BITS.get(precision, 32.0)
+    weights = seconds = 0.0
+    for cost in costs:
+        time, own = cost.seconds, cost.bytes
+        lowered = cost.place not in keep
+        if cost.kind == "layer":
+            if lowered and precision in SMALL:
+                time -= max(0.0, min(cost.gain, 0.9 * time))
+            time *= left
+            own *= left
+        if cost.kind and lowered:
             own *= bits / 32.0
         seconds += time
         weights += own

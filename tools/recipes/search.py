@@ -21,7 +21,7 @@ from ..search.weighing import WORTH, Candidate, is_weighed
 from .clock import BEST, FORM, Clock
 from .forms import Form, present_in, why_not
 from .found import Found, left_for_limit, missed
-from .gains import guess_of
+from .gains import costs_of, guess_of
 from .limits import MEMORY, SIZE, Limits
 from .planning import GOAL, LIMITS, RECIPE, Plan
 from .said import BEATEN, NOT_TRIED, OVER, TAKEN, Limit, Tried
@@ -154,8 +154,8 @@ class FormSearch:
         if self.plan.kind != GOAL:
             return forms
         place = "bytes" if self.goal == "size" else "seconds"
-        best = self.run.shapes.best
-        return sorted(forms, key=lambda form: float(getattr(guess_of(form, floats, self.run.target, best), place)))
+        costs = costs_of(floats, self.run.target, dict(self.run.shapes.best))
+        return sorted(forms, key=lambda f: float(getattr(guess_of(f.attempt.precision, f.left, costs), place)))
 
     def _make(self, form: Form, said: Tried) -> Found | None:
         """The form, weighed and compared; None, with the reason said, where there is nothing of it."""

@@ -14,7 +14,7 @@ import geoc
 from geoc.ir.core import Model
 from geoc.lowering.targets import get_target
 from geoc.tools.recipes import clock, search
-from geoc.tools.recipes.gains import guess_of
+from geoc.tools.recipes.gains import costs_of, guess_of
 from geoc.tools.recipes.planning import Planner
 from geoc.tools.recipes.said import BEATEN, NOT_TRIED, OVER, TAKEN, Tried
 from geoc.tools.report import Report, Speed
@@ -198,11 +198,12 @@ def test_guesses_are_near_what_files_weigh(given: tuple[Path, str, Path]) -> Non
     report = compiled(given, recipe="edge")
     plan = Planner(Settings(source, recipe="edge", calib=data).with_recipe(), target).made()
     sizes = {tried.form: tried.size for tried in report.tried}
+    costs = costs_of(floats, target, {})
     for form in plan.forms:
-        guess = guess_of(form, floats, target, {})
+        guess = guess_of(form.attempt.precision, form.left, costs)
         size = sizes[form.title]
         assert size is not None and 0.5 * size < guess.bytes < 1.5 * size, form.title
-        assert 0 < guess.seconds <= guess_of(plan.forms[0], floats, target, {}).seconds
+        assert 0 < guess.seconds <= guess_of("w8a8", 1.0, costs).seconds
     assert [form.title for form in plan.forms] == ["w8a8", "prune, w8a8", "low-rank, w8a8"]
 
 

@@ -1,0 +1,141 @@
+"""geoc tune beside every fixed recipe, at one bound: what each takes, and what its result scores and how fast it is.
+
+    python tests/bench/tune.py [MODEL...] --calib MODEL=SAMPLES... --metric MODEL=FILE.py:FUNCTION...
+        [--scores MODEL=FILE.py:FUNCTION]... [--only VARIANT...] [--time 10m] [--dir DIR] [--json OUT] [--write]
+    python tests/bench/tune.py --again RECORDS.json... --write
+
+Each recipe is given the bound of the search, `DROP` of the metric, one thread, and a cache of statistics of its own.
+All results of a model are timed in turn with what its exporter wrote, when the last one is made. The function of
+--scores gives a dict of scores of the result, by default that of the metric. --write makes the table in docs/tune.md,
+and its picture from the last search. It takes 10 minutes for each search and about as long for the recipes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from runpy import run_path
+from time import perf_counter
+from typing import Any
+
+from commands import default_folder
+from pruning import scores
+from records import Record, add_options, records_of
+
+import geoc
+from geoc.tools.inputs.maker import InputMaker
+from geoc.tools.inputs.shapes import Shapes
+from geoc.tools.recipes.said import TAKEN
+from geoc.tools.running.timing import RUNNERS
+from geoc.tools.tune.turns import in_turn
+
+DOCS = Path(__file__).parents[2] / "docs"
+TABLE, PICTURE = DOCS / "tune.md", DOCS / "pictures" / "tune.png"
+BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
+DROP = "2%"  # of the metric that may be lost
+SIZES = {"batch": 1, "seq": 128}
+TURNS = 30.0  # seconds of timing all results of a model
+TUNE = "geoc tune"
+MODELS = ("all-minilm-l6-v2-real-ts", "efficientnet-lite0-real-ts")
+VARIANTS: dict[str, dict[str, Any]] = {
+    "-O2": {"level": 2},
+    **{f"--recipe={name}": {"recipe": name} for name in ("edge", "latency", "throughput", "llm")},
+    TUNE: {},
+}
+
+
+def measured(options: argparse.Namespace) -> Iterator[Record]:
+    calib, metrics, more = (dict(text.split("=", 1) for text in given) for given in (options.calib, options.metric, options.scores))
+    for name in options.models or MODELS:
+        source = options.dir / f"{name}.onnx"
+        path, _, function = more.get(name, metrics[name]).rpartition(":")
+        judge = run_path(path)[function]
+        with tempfile.TemporaryDirectory(prefix="tune-") as folder:
+            records: list[Record] = []
+            for number, variant in enumerate(options.only or VARIANTS):
+                made, begun = Path(folder) / f"{number}.onnx", perf_counter()
+                run = partial(tuned, options) if variant == TUNE else partial(compiled, variant)
+                found = run(source, made, calib[name], metrics[name])
+                seconds = perf_counter() - begun
+                given = {"model": name, "variant": variant, "seconds": seconds, "bytes": made.stat().st_size}
+                records.append({**given, **found, "scores": scores(made, judge)})
+                print(f"made {name} {variant} in {seconds:.0f} s: {found['taken']}", file=sys.stderr, flush=True)
+            paths = [Path(folder) / f"{number}.onnx" for number in range(len(records))]
+            for record, (middle, low, high) in zip(records, times(source, paths)):
+                yield {**record, "times": middle, "low": low, "high": high}
+
+
+def compiled(variant: str, source: Path, made: Path, calib: str, metric: str) -> Record:
+    """A fixed recipe, or a level."""
+    cache = made.with_suffix(".cache")
+    bound = {} if variant == "-O2" else {"metric": metric, "max_drop": DROP}
+    report = geoc.compile(source, made, calib=calib, threads=1, cache=cache, **bound, **VARIANTS[variant])
+    taken = next((t.name for t in report.tried if t.status == TAKEN), "-O2")
+    return {"taken": taken, "trials": len(report.tried)}
+
+
+def tuned(options: argparse.Namespace, source: Path, made: Path, calib: str, metric: str) -> Record:
+    """The search, as the command that a user calls."""
+    words = ["tune", source, "--goal", "latency", "--threads", "1", "--calib", calib, "--metric", metric]
+    words += ["--max-drop", DROP, "--time", options.time, "-o", made, "--json"]
+    done = subprocess.run([sys.executable, "-m", "geoc", *map(str, words)], stdout=subprocess.PIPE, text=True, check=True)
+    found = json.loads(done.stdout)
+    won = found["trials"][found["winner"]["trial"]]
+    picture = made.with_suffix(".tune.png")
+    if options.write and picture.exists():
+        shutil.copy(picture, PICTURE)
+    return {"taken": won["title"], "trials": len(found["trials"]), "command": found["winner"]["command"]}
+
+
+def times(source: Path, paths: Sequence[Path]) -> list[tuple[float, float, float]]:
+    """How many times as fast each is as the source, with the ends of the interval, on one thread."""
+    model = geoc.load(str(source))
+    maker = InputMaker(model, Shapes())
+    sizes = {name: SIZES.get(name, size) for name, size in next(maker.sizes()).items()}
+    feeds = maker.feeds(sizes, 0)
+
+    def opened(path: Path) -> Callable[[], Any]:
+        return partial(RUNNERS["onnxruntime"](str(path), 1, geoc.load(str(path))), feeds)
+
+    found = in_turn(partial(opened, source), [partial(opened, path) for path in paths], 1, TURNS)
+    return [(1 / ratio.middle, 1 / ratio.high, 1 / ratio.low) for ratio in found.ratios]
+
+
+def row(r: Record) -> str:
+    """One line of the table."""
+    said = ", ".join(f"{name} {value:.3f}" for name, value in r["scores"].items())
+    made = f"{r['trials']} in {r['seconds']:.0f} s" if r["trials"] else f"{r['seconds']:.0f} s"
+    fast = f"{r['times']:.2f} ({r['low']:.2f} to {r['high']:.2f})"
+    return f"| {r['model']} | `{r['variant']}` | {r['taken']} | {r['bytes'] / 1e6:.1f} | {fast} | {said} | {made} |"
+
+
+HEAD = "| model | asked for | taken | MB | times as fast | scores | forms |\n|---|---|---|---|---|---|---|"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("models", nargs="*")
+    parser.add_argument("--dir", type=Path, default=default_folder())
+    parser.add_argument("--time", default="10m")
+    for option, what in (("--calib", "SAMPLES"), ("--metric", "FILE.py:FUNCTION"), ("--scores", "FILE.py:FUNCTION")):
+        parser.add_argument(option, action="append", default=[], help=f"MODEL={what}")
+    parser.add_argument("--only", action="append", default=[], choices=[*VARIANTS])
+    add_options(parser, TABLE)
+    options = parser.parse_args()
+    print(HEAD)
+    records = records_of(options, measured(options), row)
+    if options.write:
+        before, _, rest = TABLE.read_text(encoding="utf-8").partition(BEGIN)
+        made = "\n".join([HEAD, *map(row, records)])
+        TABLE.write_text(f"{before}{BEGIN}\n{made}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

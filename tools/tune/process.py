@@ -1,0 +1,83 @@
+"""Runs a job in a process of its own, with a limit of time, whoever asks for it: this machine or a worker of Dask."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import geoc
+
+from .worker import WAITING
+
+_SOURCE = Path(geoc.__file__).parents[1]
+_EVERY = 0.2  # seconds between two looks
+_LAST = 300  # characters of what a process said last
+
+
+def run_job(job: Mapping[str, Any], limit: float) -> dict[str, Any]:
+    """The result of a job; where its process ends without one, or takes more than `limit` seconds, {"failed": why}.
+
+    How long it waits for others to be done with the machine does not count. What an interrupted wait leaves
+    behind is ended as well.
+    """
+    with tempfile.TemporaryDirectory(prefix="geoc-tune-") as folder:
+        given, result, said = (os.path.join(folder, name) for name in ("job.json", "result.json", "said.txt"))
+        with open(given, "w", encoding="utf-8") as file:
+            json.dump(job, file)
+        path = os.pathsep.join(filter(None, [str(_SOURCE), os.environ.get("PYTHONPATH", "")]))
+        with open(said, "wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "geoc.tools.tune.worker", given, result],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+                env={**os.environ, "PYTHONPATH": path},
+            )  # fmt: skip
+        try:
+            code = _waited(process, limit, f"{result}{WAITING}")
+        except BaseException:
+            _end(process)
+            raise
+        if code is None:
+            _end(process)
+            return {"failed": f"it took more than {limit:.0f} s", "took": limit}
+        if os.path.exists(result):
+            with open(result, encoding="utf-8") as file:
+                found: dict[str, Any] = json.load(file)
+            return found
+        return {"failed": _why(code, Path(said).read_text(encoding="utf-8", errors="replace")), "took": 0.0}
+
+
+def _waited(process: subprocess.Popen[bytes], limit: float, waiting: str) -> int | None:
+    """The code that a process ends with; None where it takes longer than the limit, what it waits for not counted."""
+    spent, last = 0.0, monotonic()
+    while spent < limit:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(min(_EVERY, limit - spent))
+        now = monotonic()
+        spent += 0.0 if os.path.exists(waiting) else now - last
+        last = now
+    return None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End it and what it started."""
+    if hasattr(os, "killpg"):
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait()
+
+
+def _why(code: int, said: str) -> str:
+    last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "")[:_LAST]
+    if code < 0:
+        return f"its process was ended by {signal.Signals(-code).name}" + (f": {last}" if last else "")
+    return f"its process ended with {code}" + (f": {last}" if last else "")
