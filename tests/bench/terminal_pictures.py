@@ -129,7 +129,7 @@ def svg(lines: list[str]) -> str:
 
 
 PICTURES = {
-    "compile": ["bert.onnx", "--precision", "int8", "--calib", "random", "--measure"],
+    "compile": ["bert.onnx", "--precision", "int8", "--calib", "random", "--cache", "off", "--measure"],
     "dump": ["dump", "small.gir"],
     "passes": ["passes", "attention"],
     "rules": ["rules", "gelu"],

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...ir.errors import GeocError, UsageError
 from ..args import Arguments
+from ..calibration.statistics import OFF
 from ..emitting import FASTEST, default_output
 from ..files import files_of, load_any, need_folders, protect
 from ..goal import GOALS
@@ -145,13 +146,18 @@ def order_of(arguments: Arguments) -> Order:
         source, targets_of(get("target", "cpu")), goal, **bounds, calib=get("calib"), shape=tuple(get("shape", ())),
         threads=threads[0] if len(threads) == 1 else None, thread_choices=threads if len(threads) > 1 else (),
         trials=trials, seconds=read_seconds(get("time", f"{MINUTES:g}m"), "--time"),
-        seed=get("seed", 0), cache=get("cache"),
+        seed=get("seed", 0), cache=_absolute(get("cache")),
         given=tuple(Settings(source, calib=get("calib"), metric=bounds["metric"]).given_files()),
     )  # fmt: skip
     for path in found.given:
         if path != "random" and not os.path.exists(path):
             raise UsageError(f"no file or folder {path}", source="--calib" if path == found.calib else "--metric")
     return Order(**{**vars(found), "given": tuple(path for path in found.given if path != "random")})
+
+
+def _absolute(cache: str | None) -> str | None:
+    """The folder as workers find it, whose own one may be another."""
+    return cache if cache in (None, OFF) else os.path.abspath(cache)
 
 
 def _default_output(order: Order, target: str) -> str:

@@ -164,6 +164,7 @@ def test_two_workers_of_dask_give_the_same_front(case: Case, whole: dict[str, An
     fronts = [[(t["trial"], t["size"], t["lost"]) for t in each["trials"] if t["front"]] for each in (found, whole)]
     assert fronts[0] == fronts[1] and len(fronts[0]) > 1
     assert found["winner"]["trial"] == whole["winner"]["trial"]
+    assert not Path("statistics").exists()  # where workers are, whose folder is not the command's
 
 
 def test_times_are_measured_and_the_best_take_turns(case: Case) -> None:
