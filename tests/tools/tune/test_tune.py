@@ -49,6 +49,7 @@ class Case:
         return subprocess.Popen(
             [sys.executable, "-m", "geoc", *words], cwd=self.folder, env={**os.environ, **self.environment}, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # who runs the tests may have it ignored
         )  # fmt: skip
 
     def run(self, *words: str) -> tuple[int, str, str]:
