@@ -30,7 +30,7 @@ from .calibration.calibration import RANDOM, Calibration
 from .calibration.samples import Samples, open_samples
 from .calibration.statistics import open_cache
 from .emitting import FASTEST, outputs_of
-from .files import files_of, load_any, need_folders, protect, weight_bytes
+from .files import files_of, load_any, need_folders, protect
 from .goal import GOALS
 from .inputs.shapes import read_shapes, specialise
 from .pipeline import items_of
@@ -322,9 +322,8 @@ class Compilation:
     # Passes and comparison
 
     def _compile(self, model: Model) -> Model:
-        weights = weight_bytes(model)
-        on_disk = sum(os.path.getsize(path) for path in self.inputs)
-        self.report.before = GraphSize.of(model, on_disk or weights)
+        self.report.before = GraphSize.of(model, sum(os.path.getsize(path) for path in self.inputs))
+        weights = sum(self.report.before.weights.values())
         if self.settings.calib not in (None, RANDOM):
             self.samples = open_samples(str(self.settings.calib), model)
         is_lossy = self.is_lossy or bool(self.plan.kind)
@@ -408,7 +407,7 @@ class Compilation:
             if self.log is not None and self.settings.time_passes:
                 self.progress.finished()
                 self.log.write(self.timing.text() + "\n")
-        report.after = GraphSize.of(model, weight_bytes(model))
+        report.after = GraphSize.of(model)
         if self.settings.report is not None:
             report.rules = fired(self.tally, self.registry)
             if report.ok:

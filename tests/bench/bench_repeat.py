@@ -16,6 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from records import write_between
+
 LIMIT, LEAST = 0.05, 0.010  # of the ratios; seconds of a model that it is about
 BEGIN, END = "<!-- repeat: made by tests/bench/bench_repeat.py -->", "<!-- end of repeat -->"
 
@@ -84,9 +86,7 @@ def main() -> int:
     print(text)
     print("ratios repeat" if holds else f"RATIOS ARE MORE THAN {LIMIT:.0%} APART", file=sys.stderr)
     if options.doc:
-        page = options.doc.read_text(encoding="utf-8")
-        before, rest = page.split(BEGIN)
-        options.doc.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+        write_between(options.doc, BEGIN, END, text)
     return 0 if holds else 1
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from integers import error, session_of
+from records import write_between
 
 import geoc
 from geoc.tools.calibration.samples import open_samples
@@ -147,9 +148,7 @@ def main() -> int:
         options.json.write_text(json.dumps(records, indent=1) + "\n")
     print(rendered(records))
     if options.write:
-        before, _, rest = TABLE.read_text(encoding="utf-8").partition(BEGIN)
-        _, _, after = rest.partition(END)
-        TABLE.write_text(f"{before}{BEGIN}\n{rendered(records)}\n{END}{after}", encoding="utf-8")
+        write_between(TABLE, BEGIN, END, rendered(records))
         plot(records)
     return 0
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from commands import default_folder
 from pruning import scores, times_as_fast
-from records import Record, add_options, records_of
+from records import Record, add_models, add_options, records_of, write_between
 
 import geoc
 from geoc.tools.recipes.said import TAKEN
@@ -84,18 +84,13 @@ def rendered(records: Sequence[Record]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("models", nargs="*")
-    parser.add_argument("--dir", type=Path, default=default_folder())
-    for option, what in (("--calib", "SAMPLES"), ("--metric", "FILE.py:FUNCTION"), ("--scores", "FILE.py:FUNCTION")):
-        parser.add_argument(option, action="append", default=[], help=f"MODEL={what}")
-    parser.add_argument("--only", action="append", default=[], choices=[*VARIANTS])
+    add_models(parser, default_folder(), VARIANTS)
     add_options(parser, TABLE)
     options = parser.parse_args()
     print(HEAD)
     records = records_of(options, measured(options), row)
     if options.write:
-        before, _, rest = TABLE.read_text(encoding="utf-8").partition(BEGIN)
-        TABLE.write_text(f"{before}{BEGIN}\n{rendered(records)}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+        write_between(TABLE, BEGIN, END, rendered(records))
 
 
 if __name__ == "__main__":

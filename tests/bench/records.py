@@ -31,3 +31,19 @@ def records_of(
         if options.json:
             options.json.write_text(json.dumps(records, indent=1) + "\n")
     return records
+
+
+def add_models(parser: argparse.ArgumentParser, folder: Path, variants: Iterable[str]) -> None:
+    """Models, the folder that they are in, of each its samples, metric and scores, and the variants that are made."""
+    parser.add_argument("models", nargs="*")
+    parser.add_argument("--dir", type=Path, default=folder)
+    for option, what in (("--calib", "SAMPLES"), ("--metric", "FILE.py:FUNCTION"), ("--scores", "FILE.py:FUNCTION")):
+        parser.add_argument(option, action="append", default=[], help=f"MODEL={what}")
+    parser.add_argument("--only", action="append", default=[], choices=[*variants])
+
+
+def write_between(page: Path, begin: str, end: str, text: str) -> None:
+    """Put a text in the place of what stands between two marks of a page. Raises ValueError unless each is there once."""
+    before, rest = page.read_text(encoding="utf-8").split(begin)
+    _, after = rest.split(end)
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")

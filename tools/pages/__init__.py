@@ -5,6 +5,6 @@
 A script reads its data with `JSON.parse(document.getElementById("data").textContent)`.
 """
 
-from .document import document, resource, svg_bars, table
+from .document import document, resource, svg_bars, table, table_lines
 
-__all__ = ["document", "resource", "svg_bars", "table"]
+__all__ = ["document", "resource", "svg_bars", "table", "table_lines"]

@@ -40,12 +40,17 @@ def document(title: str, body: str, *, data: Any = None, style: str = "", script
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]], numbers: Sequence[int] = ()) -> str:
     """A table in HTML; the columns of `numbers` stand at the right. Cells are escaped."""
+    return "\n".join(["<table>", *table_lines(head, rows, numbers), "</table>"])
+
+
+def table_lines(head: Sequence[str], rows: Sequence[Sequence[object]], numbers: Sequence[int] = ()) -> list[str]:
+    """The rows of `table` in HTML, the head first."""
     kinds = [' class="n"' if place in numbers else "" for place in range(len(head))]
 
     def line(tag: str, cells: Sequence[object]) -> str:
         return "<tr>" + "".join(f"<{tag}{k}>{escape(str(cell))}</{tag}>" for k, cell in zip(kinds, cells)) + "</tr>"
 
-    return "\n".join(["<table>" + line("th", head), *(line("td", row) for row in rows), "</table>"])
+    return [line("th", head), *(line("td", row) for row in rows)]
 
 
 def svg_bars(names: Sequence[str], series: Mapping[str, Sequence[float]], label: str, legend: str) -> str:

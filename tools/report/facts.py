@@ -50,23 +50,24 @@ class GraphSize:
     weights: dict[str, int] = field(default_factory=dict)  # bytes of constants by type
 
     @classmethod
-    def of(cls, model: Model, size: int) -> GraphSize:
-        """Of a model whose files take `size` bytes."""
+    def of(cls, model: Model, files: int = 0) -> GraphSize:
+        """Of a model whose files take so many bytes; its weights, where there are none."""
         kinds = {name: kind for kind, names in FUSED.items() for name in names}
         found = dict.fromkeys(FUSED, 0)
+        operators: Counter[str] = Counter()
         for graph in model.graphs():
             for op, nodes in graph.index.items():
+                operators[op.key] += len(nodes)
                 if op.name in kinds:
                     found[kinds[op.name]] += len(nodes)
         products = [node for node in model.walk() if node.op.base_key in MATRIX_UNITS]
         coded = [_reads_codes(node) for node in products]
         low = sum(node.output.dtype in (F16, BF16) or reads for node, reads in zip(products, coded))
-        casts = sum(len(nodes) for graph in model.graphs() for op, nodes in graph.index.items() if op.key == "Cast")
         kept = sum(model.graph.inputs[place].dtype is I8 for place in caches(model.graph))
-        operators = Counter(node.op.key for node in model.walk())
+        weights = bytes_by_type(model)
         return cls(
-            model.node_count, size, found, len(products), low, sum(coded), casts, kept,
-            dict(sorted(operators.items())), bytes_by_type(model),
+            model.node_count, files or sum(weights.values()), found, len(products), low, sum(coded), operators["Cast"],
+            kept, {name: count for name, count in sorted(operators.items()) if count}, weights,
         )  # fmt: skip
 
 

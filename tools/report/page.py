@@ -10,7 +10,7 @@ from typing import Any
 
 import geoc
 
-from ..pages import document, resource, table
+from ..pages import document, resource, table, table_lines
 from .facts import CHECKED, NOT_CHECKED, megabytes
 from .report import Report
 from .summary import accuracy_line, precision_line, recipe_line
@@ -203,8 +203,8 @@ def _again(report: Report) -> Iterator[str]:
 
 def _long(head: Sequence[str], rows: Sequence[Sequence[object]], numbers: Sequence[int] = ()) -> str:
     """A table whose later rows are folded away."""
-    first, *lines = table(head, rows, numbers).splitlines()
-    return _folded(first.removeprefix("<table>"), [line for line in lines if line != "</table>"])
+    first, *lines = table_lines(head, rows, numbers)
+    return _folded(first, lines)
 
 
 def _folded(head: str, rows: Sequence[str]) -> str:

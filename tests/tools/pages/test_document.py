@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from geoc.tools.pages import document, svg_bars, table
+from geoc.tools.pages import document, svg_bars, table, table_lines
 
 HOSTILE = '</script><script>alert("x")</script> & <!-- "\''
 
@@ -40,6 +40,10 @@ def test_titles_and_cells_are_escaped() -> None:
     page = document(HOSTILE, table([HOSTILE, "n"], [[HOSTILE, 1]], numbers=[1]) + svg_bars([HOSTILE], {HOSTILE: [0.5]}, HOSTILE, HOSTILE))
     assert "script" not in tags_of(page)
     assert '<td class="n">1</td>' in page
+
+
+def test_a_cell_of_two_lines_is_one_row() -> None:
+    assert table_lines(["h"], [["a\nb"], ["c"]]) == ["<tr><th>h</th></tr>", "<tr><td>a\nb</td></tr>", "<tr><td>c</td></tr>"]
 
 
 def test_nothing_comes_from_elsewhere() -> None:
