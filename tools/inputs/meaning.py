@@ -38,7 +38,10 @@ _CARRY = frozenset((
     "Gather", "GatherElements", "GatherND", "Concat", "Pad", "Dropout", "Optional", "OptionalGetElement", "Clip",
 ))  # fmt: skip
 # (operator, operand) -> how the table's dimension is found
-_INDEXES = {("Gather", 1), ("GatherElements", 1), ("OneHot", 0), ("ScatterElements", 1), ("ArrayFeatureExtractor", 1)}
+_INDEXES = {
+    ("Gather", 1), ("GatherElements", 1), ("OneHot", 0), ("ScatterElements", 1), ("ArrayFeatureExtractor", 1),
+    ("GatherBlockQuantized", 1),
+}  # fmt: skip
 _EMBED = {0: 2, 1: 4}  # EmbedLayerNormalization: input_ids, segment_ids -> their tables
 _SIZES = {
     ("Reshape", 1), ("Expand", 1), ("ConstantOfShape", 0), ("Tile", 1), ("TopK", 1), ("Range", 1),
@@ -115,7 +118,8 @@ def _table(node: Node, index: int) -> DimLike | None:
         axis = 0
     else:
         data = node.inputs[0]
-        axis = node.attr("axis") or 0 if op != "ArrayFeatureExtractor" else -1
+        name = "gather_axis" if op == "GatherBlockQuantized" else "axis"
+        axis = node.attr(name) or 0 if op != "ArrayFeatureExtractor" else -1
     shape = None if data is None or not isinstance(data.type, TensorType) else data.type.shape
     if not shape or not -len(shape) <= axis < len(shape):
         return None

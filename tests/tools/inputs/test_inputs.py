@@ -245,3 +245,15 @@ def test_steps_of_diffusion_are_as_many_as_in_training(dtype: int, kind: str) ->
     array = first(single("timestep", dtype, ["batch"]))
     assert array.dtype.kind == kind and array.min() >= 0 and 100 < array.max() < 1000
     assert first(single("time_steps_mask", dtype, [2, 8])).max() <= 1
+
+
+def test_ids_stay_below_a_table_of_codes() -> None:
+    """As onnxruntime keeps tables of few bits: rows of packed codes, with a scale for each block."""
+    codes = numpy_helper.from_array(np.zeros((7, 16), np.uint8), "codes")
+    scales = numpy_helper.from_array(np.ones((7, 1), np.float32), "scales")
+    node = helper.make_node("GatherBlockQuantized", ["codes", "ids", "scales"], ["y"], domain="com.microsoft", bits=4, block_size=32)
+    ids = helper.make_tensor_value_info("ids", TensorProto.INT64, ["B", 64])
+    graph = helper.make_graph([node], "g", [ids], [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], [codes, scales])
+    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
+    made = first(maker(helper.make_model(graph, opset_imports=opsets, ir_version=10)))
+    assert made.min() >= 0 and made.max() < 7 and len(np.unique(made)) > 1
