@@ -216,7 +216,8 @@ class Backend:
 
         With ``kv8`` at the end, or alone, caches of keys and values are in 8 bits as well.
 
-        `rows`: what it is made fast for, where forms differ: ``few``, as of single tokens, or ``many``.
+        `rows`: what it is made fast for, where forms differ: ``few``, as of single tokens, ``many``, or ``none``, where
+        it is made small instead.
         """
         return None
 

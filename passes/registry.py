@@ -38,6 +38,7 @@ BUILT_IN: dict[str, str] = {
     "autocast": ".precision.autocast:Autocast",
     "quantize-weights": ".quantize.weight_only:QuantizeWeights",
     "nbits-rows": ".quantize.rows:NBitsRows",
+    "nbits-columns": ".quantize.columns:NBitsColumns",
     "kv-cache": ".quantize.kv_cache:KVCache",
     "interface": ".precision.interface:Interface",
     "quantize": ".quantize.quantize:Quantize",

@@ -49,7 +49,8 @@ class OnnxRuntime(Backend):
             options = "method=percentile,weights=mse,rounding=gptq,correct=40"
             passes = f"smooth,quantize{{{options}}},ort-quantized,fold,cse,dce"
             return Quantization(last=passes, samples=True)
-        last = f"nbits-rows{{rows={rows}}},share-weights{{transposed=false}},cse,dce"
+        shared = "share-weights{transposed=false},cse,dce"
+        last = f"nbits-rows,{shared}" if rows == "none" else f"nbits-rows{{rows={rows}}},{shared},nbits-columns,dce"
         return weights_alone(precision, has_samples, last)
 
     def emitters(self) -> dict[str, Emitter]:

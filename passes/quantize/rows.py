@@ -14,9 +14,10 @@ from ...ir.tensor import Array, Tensor
 from ...ir.types import U8
 from ..base import Context, Pass
 
-_INT8 = 4  # the accuracy level of com.microsoft::MatMulNBits that says so
-_WIDE = 8
-_CODES, _ZEROS = 1, 3  # operands
+PACKED = op("com.microsoft::MatMulNBits")
+INT8 = 4  # the accuracy level of com.microsoft::MatMulNBits that says so
+WIDE = 8
+CODES, _ZEROS = 1, 3  # operands
 ROWS = ("few", "many")
 
 
@@ -43,12 +44,12 @@ class NBitsRows(Pass):
         changed = False
         widened: dict[Value, Value] = {}  # codes that several products read stay shared
         for graph in model.graphs():
-            for node in list(graph.index.get(op("com.microsoft::MatMulNBits"), ())):
-                narrow = self.rows == "many" and node.attr("bits") < _WIDE and _is_constant(node)
-                if (node.attrs.get("accuracy_level") == _INT8 and not narrow) or not ctx.allow(self.name, "", node):
+            for node in list(graph.index.get(PACKED, ())):
+                narrow = self.rows == "many" and node.attr("bits") < WIDE and _is_constant(node)
+                if (node.attrs.get("accuracy_level") == INT8 and not narrow) or not ctx.allow(self.name, "", node):
                     continue
                 with ctx.rewrite(self.name, "", [node]):
-                    node.attrs["accuracy_level"] = _INT8
+                    node.attrs["accuracy_level"] = INT8
                     if narrow:
                         _widen(node, widened)
                 changed = True
@@ -57,7 +58,7 @@ class NBitsRows(Pass):
 
 def _is_constant(node: Node) -> bool:
     """True if codes and zeros are constants, and zeros are integers."""
-    zeros, codes = node.input(_ZEROS), node.inputs[_CODES]
+    zeros, codes = node.input(_ZEROS), node.inputs[CODES]
     has_zeros = zeros is None or (zeros.const is not None and zeros.dtype is U8)
     return codes is not None and codes.const is not None and has_zeros
 
@@ -65,19 +66,19 @@ def _is_constant(node: Node) -> bool:
 def _widen(node: Node, widened: dict[Value, Value]) -> None:
     """Store the codes of a product as 8 bits: their zero in the middle moves to that of 8 bits."""
     bits, count = node.attr("bits"), -(-node.attr("K") // node.attr("block_size"))
-    for index, columns in ((_CODES, None), (_ZEROS, count)):
+    for index, columns in ((CODES, None), (_ZEROS, count)):
         value = node.input(index)
         if value is None:
             continue
         if value not in widened:
             assert value.const is not None
-            codes = _unpacked(value.const.array(), bits)[..., :columns] + np.uint8((1 << _WIDE - 1) - (1 << bits - 1))
+            codes = _unpacked(value.const.array(), bits)[..., :columns] + np.uint8((1 << WIDE - 1) - (1 << bits - 1))
             widened[value] = constant(Tensor.from_array(np.ascontiguousarray(codes), U8), value.hint)
         node.set_input(index, widened[value])
-    node.attrs["bits"] = _WIDE
+    node.attrs["bits"] = WIDE
 
 
 def _unpacked(array: Array, bits: int) -> Array:
     """The codes in bytes, from the low bits on, along the last axis."""
-    lanes = [(array >> np.uint8(at)) & np.uint8((1 << bits) - 1) for at in range(0, _WIDE, bits)]
+    lanes = [(array >> np.uint8(at)) & np.uint8((1 << bits) - 1) for at in range(0, WIDE, bits)]
     return np.stack(lanes, -1).reshape(*array.shape[:-1], -1)
