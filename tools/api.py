@@ -23,7 +23,7 @@ Names = Sequence[str]
 
 
 def load(source: Any) -> Model:
-    """A model from a path (.gir is text, anything else ONNX), bytes, a ModelProto or a graphsurgeon Graph.
+    """A model from a path (.gir or a format that a frontend reads), bytes, a ModelProto or a graphsurgeon Graph.
 
     Raises GeocError for what is no valid model, OSError for a file that cannot be read.
     """

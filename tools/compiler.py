@@ -30,7 +30,7 @@ from .calibration.calibration import RANDOM, Calibration
 from .calibration.samples import Samples, open_samples
 from .calibration.statistics import open_cache
 from .emitting import FASTEST, outputs_of
-from .files import files_of, load_any, need_folders, protect
+from .files import files_of, is_onnx, load_any, need_folders, protect
 from .goal import GOALS
 from .inputs.shapes import read_shapes, specialise
 from .pipeline import items_of
@@ -303,7 +303,7 @@ class Compilation:
         """
         if self._reference is None:
             path, copy = self.settings.path, os.path.join(self.scratch_folder(), "reference.onnx")
-            if path is None or path.endswith(".gir"):
+            if path is None or not is_onnx(path):
                 self.export(model, copy)
             elif os.path.getsize(path) <= MAPPED or not with_external_weights(path, copy):
                 copy = path

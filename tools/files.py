@@ -15,7 +15,7 @@ SUFFIXES = {".onnx": "onnx", ".gir": "gir"}
 
 
 def load_any(source: Any, roots: Sequence[str] = ()) -> Model:
-    """A model from a path (.gir is text, anything else ONNX), bytes, a ModelProto or a graphsurgeon Graph.
+    """A model from a path (.gir or a format that a frontend reads), bytes, a ModelProto or a graphsurgeon Graph.
 
     Data files of a text lie in its folder or in one of `roots`. The model is verified: what no operator takes is an
     error here and not in the runtime. Raises GeocError or OSError.
@@ -28,6 +28,10 @@ def load_any(source: Any, roots: Sequence[str] = ()) -> Model:
         from ..ir.text import load_model
 
         model = load_model(path, roots=roots)
+    elif path:
+        from ..frontends.formats import format_of as format_of_file
+
+        model = format_of_file(path).load(path)
     else:
         from ..frontends.onnx import load_onnx
 
@@ -38,6 +42,19 @@ def load_any(source: Any, roots: Sequence[str] = ()) -> Model:
         error.source = error.source or path
         raise
     return model
+
+
+def is_onnx(path: str) -> bool:
+    """True for a file that runtimes of ONNX read as it stands: no .gir, and of no other frontend's format.
+
+    Raises OSError for what cannot be read.
+    """
+    if path.endswith(".gir"):
+        return False
+    from ..frontends.formats import ONNX
+    from ..frontends.formats import format_of as format_of_file
+
+    return format_of_file(path) is ONNX
 
 
 def format_of(output: str) -> str:

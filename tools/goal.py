@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from ..ir.errors import UsageError
 
-# A token of one request is one row. What is paid for is time, which many rows take. What is to be small is fast for none.
+# A token of one request is one row. What is paid for is time, which many rows take. What is small is fast for none.
 ROWS = {"latency": "few", "throughput": "many", "cost": "many", "size": "none"}
 GOALS = tuple(ROWS)
 
 
 def rows_for(goal: str | None) -> str:
-    """What products are made fast for: ``few`` rows, ``many`` or ``none``, which is the smallest. None is latency. Raises UsageError for no goal."""
+    """What products are made fast for: ``few`` rows, ``many`` or ``none``, which is the smallest. None is latency.
+
+    Raises UsageError for no goal.
+    """
     if goal is None:
         return ROWS["latency"]
     if goal not in ROWS:

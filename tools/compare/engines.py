@@ -13,6 +13,7 @@ from ...lowering.backend import Order
 from ...lowering.emit import write_onnx
 from ...lowering.installed import runtime_version
 from ...lowering.targets import get_target
+from ..files import is_onnx
 from ..running.emulate import emulated, has_bfloat16
 from ..running.sessions import CannotCheck, first_line, folds, refusals, unoptimized_session
 from ..running.temporary import Running
@@ -61,7 +62,7 @@ def open_model(side: Side, folder: str) -> Call:
     path = side.path
     model = side.model
     try:
-        if model is not None and (path.endswith(".gir") or (side.runtime == "ort" and has_bfloat16(model))):
+        if model is not None and (not is_onnx(path) or (side.runtime == "ort" and has_bfloat16(model))):
             path = os.path.join(folder, "model.onnx")
             _write(emulated(model) if side.runtime == "ort" and has_bfloat16(model) else model, path)
         return _guarded(_load(path, side.runtime, model))

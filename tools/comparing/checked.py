@@ -15,6 +15,7 @@ from ...ir.errors import UnsupportedModel, UsageError
 from ...lowering.onnx.declared import with_shapes
 from ...passes.base import Instrument, Pass, Place
 from ...passes.manager import Repeat
+from ..files import is_onnx
 from ..inputs.shapes import fixed_shape
 from ..report import CHECKED, NOT_CHECKED, WRONG, Accuracy, Repair
 from ..running.runtimes import REFERENCE, own_runtime
@@ -110,7 +111,7 @@ def refused_source(run: Compilation) -> str:
     A branch that is never taken at these sizes may have no shapes at them. It tells when it knows constants: here they
     are initializers, in the source it folds them to such by default.
     """
-    if run.settings.path is None or run.settings.path.endswith(".gir") or not run.settings.shape:
+    if run.settings.path is None or not is_onnx(run.settings.path) or not run.settings.shape:
         return ""  # what it was loaded from is no ONNX file, or says these sizes itself
     model = run.model()
     sizes = {

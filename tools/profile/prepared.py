@@ -12,6 +12,7 @@ from ...lowering.backend import Order
 from ...lowering.emit import write_onnx
 from ...lowering.onnx.names import node_names
 from ...lowering.targets import get_target
+from ..files import is_onnx
 from ..running.contender import ONNXRUNTIME, Contender, open_contenders
 
 
@@ -38,7 +39,7 @@ def prepare(path: str, runtime: str | None, folder: str) -> Prepared:
     model = contender.model
     if model is None:
         return Prepared(contender)
-    if path.endswith(".gir"):
+    if not is_onnx(path):
         from ..files import load_any
 
         return _renamed(contender, load_any(path), folder, "")

@@ -24,7 +24,7 @@ from ...lowering.emit import write_onnx
 from ...lowering.installed import runtime_version
 from ...lowering.onnxruntime.session import options_of
 from ...lowering.targets import get_target
-from ..files import load_any, tensors
+from ..files import is_onnx, load_any, tensors
 from .sessions import compiled_openvino, fast_session, first_line, refusals
 
 ONNXRUNTIME, OPENVINO, TENSORRT = "onnxruntime", "openvino", "tensorrt"
@@ -175,16 +175,13 @@ def _contender(path: str, name: str, runtime: str | None, made: str) -> Contende
     suffix = os.path.splitext(path)[1].lower()
     if not os.path.exists(path):
         raise FileNotFoundError(2, "no such file", path)
-    if suffix not in (".onnx", ".gir", ".xml"):
-        raise UsageError("runs .onnx, .gir and OpenVINO's .xml", source=path)
     chosen = _NAMES.get(runtime or "", OPENVINO if suffix == ".xml" else ONNXRUNTIME)
     if suffix == ".xml" and chosen != OPENVINO:
         raise UsageError(f"only openvino runs an .xml, not {runtime}", source=path)
     _check_installed(chosen)
     model = None if suffix == ".xml" else load_any(path)
     file = path
-    if suffix == ".gir":
-        assert model is not None
+    if model is not None and not is_onnx(path):
         file = made
         write_onnx(model, file, Order(get_target("cpu"), None, None))
         model = load_any(file)

@@ -19,6 +19,7 @@ from ...ir.core import Model
 from ...ir.types import F16, F32, I8
 from ...lowering.onnxruntime.session import disabled_optimizers
 from ..emitting import Output
+from ..files import is_onnx
 from ..report import Speed
 from ..writing import order_of
 from .sessions import compiled_openvino, fast_session
@@ -129,7 +130,7 @@ def threads_of(run: Compilation) -> int:
 def _source_file(run: Compilation, folder: str) -> str:
     """An ONNX file of the source."""
     path = run.settings.path
-    if path is not None and not path.endswith(".gir"):
+    if path is not None and is_onnx(path):
         return path
     path = os.path.join(folder, "source.onnx")
     run.export(run.model(), path)

@@ -1,0 +1,56 @@
+"""Which format a file or a folder has, and which frontend reads it: by what it begins with first, by its name second.
+
+    found = format_of("model.gguf")
+    model = found.load("model.gguf")
+
+A format is one line of `FORMATS`; its frontend is imported when a model of that format is read.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import NamedTuple
+
+from ..ir.core import Model
+
+
+class Format(NamedTuple):
+    """A format of models. `magic` is what its files have at a byte offset; `member` is the file that a folder has."""
+
+    name: str
+    title: str
+    loader: str  # "module:function" in this package; takes a path, gives a Model, raises GeocError or OSError
+    suffixes: tuple[str, ...] = ()
+    magic: tuple[int, bytes] | None = None
+    member: str = ""
+
+    def load(self, path: str) -> Model:
+        """The model in a file or folder of this format. Raises GeocError or OSError."""
+        module, _, function = self.loader.partition(":")
+        model: Model = getattr(importlib.import_module(f".{module}", __package__), function)(path)
+        return model
+
+
+ONNX = Format("onnx", "ONNX", "onnx:load_onnx", (".onnx",))
+FORMATS: tuple[Format, ...] = (ONNX,)
+_LONGEST = 16  # bytes in which all magic is
+
+
+def format_of(path: str) -> Format:
+    """The format of a file or folder; ONNX, which begins with nothing of its own, where nothing else fits.
+
+    Raises OSError for what cannot be read.
+    """
+    if os.path.isdir(path):
+        for found in FORMATS:
+            if found.member and os.path.exists(os.path.join(path, found.member)):
+                return found
+        return ONNX
+    with open(path, "rb") as file:
+        start = file.read(_LONGEST)
+    for found in FORMATS:
+        if found.magic is not None and start[found.magic[0] :].startswith(found.magic[1]):
+            return found
+    suffix = os.path.splitext(path)[1].lower()
+    return next((found for found in FORMATS if suffix in found.suffixes), ONNX)

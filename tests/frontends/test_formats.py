@@ -1,0 +1,66 @@
+"""Which frontend reads a file: by what it begins with, by its suffix, and ONNX else; packages that are missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+
+import geoc
+from geoc.frontends import formats
+from geoc.frontends.formats import ONNX, Format, format_of
+from geoc.frontends.needed import needed
+from geoc.ir.errors import FormatError, UsageError
+from geoc.tools.files import is_onnx
+
+MADE_UP = Format("made-up", "made up", "onnx:load_onnx", (".made",), (2, b"MADE"), "made.txt")
+
+
+@pytest.fixture(autouse=True)
+def table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "FORMATS", (ONNX, MADE_UP))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [("a.bin", b"..MADE", MADE_UP), ("a.onnx", b"..MADE", MADE_UP), ("a.MADE", b"", MADE_UP), ("a.onnx", b"MADE", ONNX), ("a", b"..MAD", ONNX)],
+)
+def test_what_a_file_begins_with_comes_first(name: str, content: bytes, found: Format, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert format_of(str(tmp_path / name)) is found
+    assert is_onnx(str(tmp_path / name)) == (found is ONNX)
+
+
+def test_a_folder_has_the_format_of_its_member(tmp_path: Path) -> None:
+    assert format_of(str(tmp_path)) is ONNX
+    (tmp_path / "made.txt").touch()
+    assert format_of(str(tmp_path)) is MADE_UP
+
+
+def test_the_frontend_of_a_format_reads_it(tmp_path: Path) -> None:
+    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
+    model = onnx.helper.make_model(onnx.helper.make_graph([onnx.helper.make_node("Neg", ["x"], ["y"])], "g", [x], [y]))
+    onnx.save(model, tmp_path / "a.made", format="protobuf")
+    assert [node.op.name for node in geoc.load(tmp_path / "a.made").walk()] == ["Neg"]
+    (tmp_path / "b.made").write_bytes(b"..MADE")
+    with pytest.raises(FormatError):
+        geoc.load(tmp_path / "b.made")
+
+
+def test_a_text_of_the_ir_is_none_of_them(tmp_path: Path) -> None:
+    assert not is_onnx(str(tmp_path / "a.gir"))
+
+
+def test_a_missing_package_is_named_with_its_extra() -> None:
+    with pytest.raises(UsageError, match=r"m.bin: reading it needs no_such_package: pip install 'geoc\[extra\]'"):
+        needed("no_such_package", "extra", "m.bin")
+    assert needed("json", "extra", "m.bin").dumps(1) == "1"
+
+
+def test_what_a_package_lacks_itself_is_its_own_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "halfpackage.py").write_text("import no_such_package\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="no_such_package"):
+        needed("halfpackage", "extra", "m.bin")
