@@ -6,16 +6,22 @@ with all else equal, lies what is better than both, and beyond either there is n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Sequence
+from itertools import chain, zip_longest
 from typing import Any
 
 from .front import Outcome
+from .mixture import Known, Mixture
+from .order import Order
 from .space import INTEGERS, LEAST_LEFT, LEFT_STEP, MOST_LEFT, WEIGHTS, Point, Space
 
 _FIRST_STEP, _LARGE_STEP = 0.05, 0.15  # of what is left, where nothing is known to be too little; far from the bound
 _LITTLE = 0.35  # of what may be lost, up to which that is far
 _FIRST_LEFT = 0.9  # where layers were whole
 _LOSSLESS = ("without", "threads")  # choices that lose nothing
+_MOST = 1e3  # of what is lost where nothing is right
+CLOSE = 1.15  # times what the best takes, up to which something else may be better yet
 _FULL = 0.7  # of what may be lost, beyond which smaller layers are likely to lose too much
 
 
@@ -36,37 +42,69 @@ def is_hopeless(point: Point, outcomes: Sequence[Outcome], fitting: Sequence[Out
 
 
 def steps_beside(
-    space: Space, best: Outcome, outcomes: Sequence[Outcome], fitting: Sequence[Outcome], bound: float | None
-) -> list[dict[str, Any]]:
-    """Points next to the best one that may be better, the likeliest first."""
-    if "form" in best.point:
-        return []
+    space: Space, outcomes: Sequence[Outcome], fitting: Sequence[Outcome], bound: float | None
+) -> Iterator[dict[str, Any]]:
+    """Points next to the best ones that may be better, the likeliest first; the same again may be among them.
+
+    By turns another mixture of integers and floats, more or less of what is smaller, and other codes.
+    """
     fits = {outcome.number for outcome in fitting}
-    over = [o.point for o in outcomes if o.number not in fits and not o.failed and o.lost is not None]
-    point = best.point
+    over = [o for o in outcomes if o.number not in fits and not o.failed and o.lost is not None]
+    best = fitting[0]
+    mixed = _mixtures(space, outcomes, fitting, bound)
+    if "form" in best.point:
+        yield from map(space.normal, mixed)
+        return
+    used = 1.0 if not bound or best.lost is None else best.lost / bound
+    amounts = [point for each in _leaders(fitting, space.order) for point in _amounts(each, over, bound)]
+    codes, smaller = _codes(best.point), _smaller(best.point)
+    others = chain(codes, smaller) if used > _FULL else chain(smaller, codes)
+    fired = space.offer.fired.get(best.point["target"], ()) if not best.point.get("without") else ()
+    without = ({**best.point, "without": name} for name in fired)
+    for turn in zip_longest(mixed, amounts, chain(others, without)):
+        yield from (space.normal(point) for point in turn if point is not None)
+
+
+def _leaders(fitting: Sequence[Outcome], order: Order) -> list[Outcome]:
+    """The best of each way to make layers smaller, where that is close to the best of all."""
+    found: dict[str, Outcome] = {}
+    most = CLOSE * fitting[0].value(order)
+    for outcome in fitting:
+        if outcome.point.get("structure") and outcome.value(order) <= most:
+            found.setdefault(outcome.point["structure"], outcome)
+    return list(found.values())
+
+
+def _mixtures(
+    space: Space, outcomes: Sequence[Outcome], fitting: Sequence[Outcome], bound: float | None
+) -> Iterator[dict[str, Any]]:
+    """Other layers in floats than those of the best in integers; where none of those fits, than those of the first."""
+    fits = {outcome.number for outcome in fitting}
+    integers = [o for o in [*fitting, *outcomes] if o.point.get("precision") == INTEGERS and o.lost is not None]
+    order, power = space.order, 2 if space.order.metric is None else 1  # squares of errors add up
+    if not integers or not bound:
+        return
+    first = integers[0]
+    stretches = space.offer.stretches.get(first.point["target"], ())
+    alike = [o for o in outcomes if _same_but(o.point, first.point, "keep") and math.isfinite(o.value(order))]
+    lost = [None if o.lost is None else min(max(o.lost, 0.0), _MOST) ** power for o in alike]
+    known = [Known(o.point.get("keep", ()), o.value(order), loses) for o, loses in zip(alike, lost)]
+    is_over = any(each.lost is not None and each.lost > bound**power for each in known)
+    if len(stretches) < 2 or not (is_over or first.point.get("keep")):
+        return
+    best = next(each for each in known if each.keep == first.point.get("keep", ())) if first.number in fits else None
+    for keep in Mixture(stretches, known, bound**power).proposals(best):
+        yield {**first.point, "keep": keep}
+
+
+def _amounts(best: Outcome, over: Sequence[Outcome], bound: float | None) -> Iterator[dict[str, Any]]:
+    """Between what fits and what is over the bound, with all else equal; far from the bound, further steps."""
+    point, left = best.point, best.point["left"]
+    less = [o.point["left"] for o in over if "left" in o.point and _same_but(o.point, point, "left")]
+    less = [share for share in less if share < left]
     used = 1.0 if not bound or best.lost is None else best.lost / bound
     step = _FIRST_STEP if used > _LITTLE else _LARGE_STEP
-    amounts, smaller, codes = list(_amounts(space, point, over, step)), list(_smaller(point)), list(_codes(point))
-    is_full = used > _FULL
-    found = [*amounts, *codes, *smaller] if is_full else [*amounts, *smaller, *codes]
-    if not point.get("without"):
-        found += [{**point, "without": name} for name in space.offer.fired.get(point["target"], ())]
-    return [space.normal(each) for each in found]
-
-
-def _amounts(space: Space, best: Point, over: Sequence[Point], step: float) -> Iterator[dict[str, Any]]:
-    """Between the best and what is over the bound, with all else equal; `step` is how much less of layers is left where
-    nothing of that kind is over it."""
-    keep, left = best.get("keep", 0), best.get("left")
-    if keep:
-        lower = [p.get("keep", 0) for p in over if _same_but(p, best, "keep") and p.get("keep", 0) < keep]
-        yield {**best, "keep": (keep + max(lower)) // 2 if lower else keep // 2}
-    if left is not None:
-        less = [p["left"] for p in over if "left" in p and _same_but(p, best, "left") and p["left"] < left]
-        yield {**best, "left": on_grid((left + max(less)) / 2 if less else left - step)}
-        rungs = len(space.offer.ladder.get(best["target"], ()))
-        if less and best["precision"] == INTEGERS and keep + 1 < rungs:
-            yield {**best, "keep": keep + 1, "left": on_grid(left - _FIRST_STEP)}
+    yield {**point, "left": on_grid((left + max(less)) / 2 if less else left - step)}
 
 
 def _smaller(best: Point) -> Iterator[dict[str, Any]]:
@@ -108,4 +146,4 @@ def _is_alike(a: Point, b: Point, ignored: Collection[str] = ()) -> bool:
 
 def _is_milder(a: Point, b: Point) -> bool:
     """True if as much or more of `a` stays as it was than of `b`, in each respect."""
-    return bool(a.get("left", 1.0) >= b.get("left", 1.0) and a.get("keep", 0) >= b.get("keep", 0))
+    return bool(a.get("left", 1.0) >= b.get("left", 1.0) and set(a.get("keep", ())) >= set(b.get("keep", ())))

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..bench.rounds import Block, Budget, Ratio, Samples, compete
+from ..bench.rounds import Block, Budget, Ratio, Rounds, Samples, compete
 from ..running.stopwatch import Stopwatch
 
 Open = Callable[[], Callable[[], Any]]
@@ -31,14 +31,19 @@ class Turns(NamedTuple):
     rounds: int
 
 
-def in_turn(source: Open, forms: Sequence[Open], threads: int, seconds: float, seed: int = 0) -> Turns:
-    """Time them for about so many seconds."""
+def in_turn(
+    source: Open, forms: Sequence[Open], threads: int, seconds: float, most: float | None = None, seed: int = 0
+) -> Turns:
+    """Time them for about so many seconds; less, where all forms surely have a ratio of more than `most`."""
     every = {_SOURCE: source, **{str(number): form for number, form in enumerate(forms)}}
 
     def opened() -> dict[str, Block]:
         return {name: partial(_block, threads, load()) for name, load in every.items()}
 
-    found = compete(opened, Budget(seconds), seed)
+    def enough(found: Rounds) -> bool:
+        return most is not None and all(found.ratio(str(n), _WHAT).low > most for n in range(len(forms)))
+
+    found = compete(opened, Budget(seconds), seed, enough=enough)
     ratios = [found.ratio(str(number), _WHAT) for number in range(len(forms))]
     return Turns(ratios, float(np.median(found.samples(_SOURCE, _WHAT))), found.count)
 

@@ -89,7 +89,9 @@ class Trial(Job):
         with self.lock.alone(), tempfile.TemporaryDirectory(prefix="geoc-tune-") as folder:
             source = partial(opened_source, self, folder, feeds)
             form = partial(opened_form, made, self.settings, feeds)
-            found = in_turn(source, [form], threads_of(self), PATIENCE)
+            # What is surely slower than what fits need not be known any better.
+            limit = self.job["no_worse_than"] if self.job["goal"] != "size" else None
+            found = in_turn(source, [form], threads_of(self), PATIENCE, limit)
         (ratio,) = found.ratios
         return {
             "seconds": found.source * ratio.middle, "source": found.source, "ratio": ratio.middle,

@@ -22,18 +22,20 @@ from geoc.tools.settings import Settings
 from geoc.tools.tune.ending import Ending
 from geoc.tools.tune.front import front
 from geoc.tools.tune.journal import Journal
+from geoc.tools.tune.offer import Offer, Stretch
 from geoc.tools.tune.order import Order, bounds_of, targets_of
 from geoc.tools.tune.search import Search
-from geoc.tools.tune.space import Offer, Space
+from geoc.tools.tune.space import Space
 from geoc.tools.tune.starts import settings_of, starting_points
 
 from ..recipes.models import network, samples
 
 pytest.importorskip("optuna")
 
-LADDER = ((), ("/a",), ("/a", "/b"), ("/a", "/b", "/c"))
+LADDER: tuple[tuple[int, ...], ...] = ((), (0,), (0, 1), (0, 1, 2))
+STRETCHES = tuple(Stretch((f"/{name}",), 5e-4, 1e-4, 0.0) for name in "abcdefgh")
 COSTS = tuple(Cost("layer", f"/{name}", 1e-3, 5e-4, 1000.0) for name in "abcdefgh")
-OFFER = Offer({"cpu": ("attention",)}, {"cpu": LADDER}, {"cpu": COSTS}, cores=2)
+OFFER = Offer({"cpu": ("attention",)}, {"cpu": LADDER}, {"cpu": COSTS}, cores=2, stretches={"cpu": STRETCHES})
 SOURCE_SCORE = 0.9
 
 
