@@ -1,11 +1,11 @@
 """Which stretches of layers stay in floats, learned from trials: what each harms and gains, and what to try next.
 
-    mixture = Mixture(stretches, known)           # known: (what stays, value, lost) of trials that are alike otherwise
-    for keep in mixture.proposals(bound): ...     # the fastest that is expected to fit, then what is close to that
+    mixture = Mixture(stretches, known)           # known: (what stays, value, squared error) of trials alike otherwise
+    for keep in mixture.proposals(best, [...]):   # the fastest for each squared error, then what is close to the best
 
-What a model loses is taken for the sum of what its stretches in integers lose, and its time for that of all of it in
-integers, plus what each stretch takes more in floats and each change between the two. The probe's estimates say in
-which proportion; trials correct them, by linear regression around the estimates (C. E. Rasmussen and C. K. I.
+The squared error of a model is taken for the sum of those that its stretches in integers make, and its time for that of
+all of it in integers, plus what each stretch takes more in floats and each change between the two. The probe's estimates
+say in which proportion; trials correct them, by linear regression around the estimates (C. E. Rasmussen and C. K. I.
 Williams, Gaussian Processes for Machine Learning, 2006, section 2.1, with a prior mean). A knapsack then finds the
 most gain for what may be lost.
 """
@@ -23,76 +23,71 @@ from ...passes.quantize.knapsack import chosen
 from .offer import Stretch, Stretches
 
 DOUBT = 0.7  # of an estimate: its standard deviation
-NOISE_OF_VALUE, NOISE_OF_LOST = 0.01, 0.1  # of the least value, of the bound: what a measurement is off by
-ALLOWED = (1.0, 0.9, 1.1, 0.8, 1.25)  # times the bound, for which a knapsack is filled
-SLACK = 1.15  # times the bound, up to which something beside the best is worth a trial
+NOISE = 0.02  # of the least value, and of the largest squared error: what the law of sums is off by
 GAINS = 0.995  # of the best's value, that is no gain
 
 
 class Known(NamedTuple):
-    """A trial: what stayed in floats, its value (seconds or bytes), and what it lost (None: nobody looked)."""
+    """A trial: what stayed in floats, its value (seconds or bytes), and the square of its relative L2 error."""
 
     keep: Stretches
     value: float
-    lost: float | None
+    squared: float
 
 
 class Mixture:
-    """The stretches as trials have shown them. `harms`: of each, on the scale of what trials lost; `gains` and
-    `switches`: on the scale of their values; `whole`: the value of all in integers."""
+    """The stretches as trials have shown them: the squared errors that they make (`harms`), and on the scale of the
+    trials' values what each gains in integers, what changes in front of each cost, and what all in integers takes
+    (`whole`)."""
 
-    def __init__(self, stretches: Sequence[Stretch], known: Sequence[Known], bound: float) -> None:
-        """At least one of the `known` has lost something known."""
+    def __init__(self, stretches: Sequence[Stretch], known: Sequence[Known]) -> None:
+        """At least one trial is `known`."""
         self._count = len(stretches)
-        self._known = known
-        self._bound = bound
-        scored = [(trial.keep, trial.lost) for trial in known if trial.lost is not None]
-        integers = 1.0 - np.array([self._in_floats(keep) for keep, _ in scored])
-        self.harms = np.maximum(0.0, _corrected(
-            integers, np.array([lost for _, lost in scored]), np.array([each.harm for each in stretches]),
-            NOISE_OF_LOST * bound,
-        ))  # fmt: skip
-        values = np.array([trial.value for trial in known])
-        gains, switches = (np.array([getattr(each, name) for each in stretches]) for name in ("gain", "switch"))
         floats = np.array([self._in_floats(trial.keep) for trial in known])
+        harms, gains, switches = (
+            np.array([getattr(each, name) for each in stretches]) for name in ("harm", "gain", "switch")
+        )
+        squared, values = (np.array([getattr(trial, name) for trial in known]) for name in ("squared", "value"))
+        self.harms = np.maximum(0.0, _corrected(1.0 - floats, squared, harms, NOISE * float(squared.max())))
         extra = np.hstack([floats, np.array([self._changes(trial.keep) for trial in known])])
         least = int(np.argmin(extra @ np.concatenate([gains, switches])))
         # Differences to the trial with the least in floats: what all in integers takes need not be known.
         found = _corrected(
             extra - extra[least], values - values[least], np.concatenate([gains, switches]),
-            NOISE_OF_VALUE * float(values.min()),
+            NOISE * float(values.min()),
         )  # fmt: skip
         self.gains, self.switches = found[: self._count], np.maximum(0.0, found[self._count :])
         self.whole = float(values[least] - extra[least] @ found)
 
-    def lost(self, keep: Stretches) -> float:
-        """What it is expected to lose."""
+    def squared(self, keep: Stretches) -> float:
+        """The squared error that is expected."""
         return float((1.0 - self._in_floats(keep)) @ self.harms)
 
     def value(self, keep: Stretches) -> float:
         """The value that is expected."""
         return float(self.whole + self._in_floats(keep) @ self.gains + self._changes(keep) @ self.switches)
 
-    def proposals(self, best: Known | None) -> Iterator[Stretches]:
+    def proposals(self, best: Known | None, allowed: Sequence[float]) -> Iterator[Stretches]:
         """What to try next, the likeliest first; the same again may be among them, and what was tried.
 
-        First what a knapsack holds for about the bound. Then what is faster than the `best` that fits, and differs
-        from it by one stretch or two: what is expected to lose the least.
+        First what knapsacks hold, one for each squared error that is `allowed`. Then what is faster than the `best`
+        that fits and differs from it by one stretch or two: what is expected to be no less exact, the fastest first,
+        and then what is ever less exact, up to the most that is allowed.
         """
-        for share in ALLOWED:
-            taken = chosen(list(self.gains), list(self.harms), list(self.switches), share * self._bound)
+        for squared in allowed:
+            taken = chosen(list(self.gains), list(self.harms), list(self.switches), squared)
             keep = tuple(number for number, is_taken in enumerate(taken) if not is_taken)
             if best is None or self.value(keep) < GAINS * best.value:
                 yield keep
         if best is None:
             return
-        # What is the model's error about the best is that of its neighbours too.
-        slower, lost = best.value - self.value(best.keep), (best.lost or 0.0) - self.lost(best.keep)
+        # What the law is off by at the best it is off by beside it too.
+        slower, worse = best.value - self.value(best.keep), best.squared - self.squared(best.keep)
         found = []
         for keep in self._beside(best.keep):
-            value, loses = self.value(keep) + slower, self.lost(keep) + lost
-            if value < GAINS * best.value and loses <= SLACK * self._bound:
-                found.append((max(loses, self._bound), value, keep))
+            value, squared = self.value(keep) + slower, self.squared(keep) + worse
+            if value < GAINS * best.value and squared <= max(allowed):
+                found.append((max(squared, best.squared), value, keep))
         yield from (keep for *_, keep in sorted(found))
 
     def _beside(self, keep: Stretches) -> Iterator[Stretches]:

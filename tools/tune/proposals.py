@@ -42,8 +42,8 @@ class Proposals:
     def batch(self, outcomes: Sequence[Outcome]) -> Batch:
         """The next points with their compilations, none of which was tried, by what came out so far."""
         size = self._order.batch if outcomes else 1  # what is compared with comes first
-        found: list[tuple[dict[str, Any], Any]] = []
-        for point in self._proposed(outcomes, size, found):
+        found: list[tuple[dict[str, Any], Settings]] = []
+        for point in self._proposed(outcomes):
             settings = settings_of(self._space, point)
             command = settings.command()
             if command not in self._known:
@@ -59,30 +59,49 @@ class Proposals:
         self._sampler.tell([(o.point, o.value(self._order), self._excess(o)) for o in done])
         self._waiting = self._followers(done) + self._waiting
 
-    def _proposed(
-        self, outcomes: Sequence[Outcome], size: int, found: Sequence[Any]
-    ) -> Iterator[dict[str, Any]]:
-        fitting, waiting, kinds = ranked(outcomes, self._order, self._source_score), self._waiting, set()
-        while waiting:
-            kinds.add(is_smaller(waiting[0]))
-            if len(kinds) > 1 and found:
-                return  # what whole layers lose says which of the smaller ones are tried
-            point = waiting.pop(0)
-            if not is_hopeless(point, outcomes, fitting) and self._may_gain(point, outcomes, fitting, SURELY):
+    def _proposed(self, outcomes: Sequence[Outcome]) -> Iterator[dict[str, Any]]:
+        """Recipes' forms with whole layers by themselves, as what those lose says which of the smaller ones are tried.
+
+        Then those, what lies beside the best, and what Optuna has learned, by turns.
+        """
+        fitting = ranked(outcomes, self._order, self._source_score)
+        whole = False
+        while self._waiting and not is_smaller(self._waiting[0]):
+            point = self._waiting.pop(0)
+            if self._is_worth(point, outcomes, fitting, SURELY):
+                whole = True
                 yield point
-        if fitting and not self._order.is_by_accuracy:
-            # One of each batch is left to Optuna, so that what it has learned is asked as well.
-            for point in steps_beside(self._space, outcomes, fitting, self._bound):
-                if len(found) >= size - 1 > 0:
-                    break
-                if not is_hopeless(point, outcomes, fitting):
-                    yield point
-        for point in self._sampler.ask(size - len(found)):
-            if not is_hopeless(point, outcomes, fitting) and self._may_gain(point, outcomes, fitting):
+        if not whole:
+            beside = self._beside(outcomes, fitting)
+            yield from by_turns(beside, self._begun(outcomes, fitting), beside, self._drawn(outcomes, fitting))
+
+    def _begun(self, outcomes: Sequence[Outcome], fitting: Sequence[Outcome]) -> Iterator[dict[str, Any]]:
+        while self._waiting:
+            point = self._waiting.pop(0)
+            if self._is_worth(point, outcomes, fitting, SURELY):
                 yield point
 
+    def _beside(self, outcomes: Sequence[Outcome], fitting: Sequence[Outcome]) -> Iterator[dict[str, Any]]:
+        if fitting and not self._order.is_by_accuracy:
+            for point in steps_beside(self._space, outcomes, fitting, self._bound):
+                if self._is_worth(point, outcomes, fitting, math.inf):
+                    yield point
+
+    def _drawn(self, outcomes: Sequence[Outcome], fitting: Sequence[Outcome]) -> Iterator[dict[str, Any]]:
+        for point in self._sampler.ask(self._order.batch):
+            if self._is_worth(point, outcomes, fitting, WORTH):
+                yield point
+
+    def _is_worth(
+        self, point: Point, outcomes: Sequence[Outcome], fitting: Sequence[Outcome], slack: float
+    ) -> bool:
+        is_known = settings_of(self._space, point).command() in self._known
+        if is_known or is_hopeless(point, outcomes, fitting):
+            return False
+        return math.isinf(slack) or self._may_gain(point, outcomes, fitting, slack)
+
     def _may_gain(
-        self, point: Point, outcomes: Sequence[Outcome], fitting: Sequence[Outcome], slack: float = WORTH
+        self, point: Point, outcomes: Sequence[Outcome], fitting: Sequence[Outcome], slack: float
     ) -> bool:
         """False for what is slower, or larger, than the best by the sizes of its layers and by what others gave that
         are in the same precision."""
@@ -119,3 +138,14 @@ class Proposals:
         late = -1.0 if target is None or outcome.seconds is None else outcome.seconds / target - 1
         return max(over, late)
 
+
+def by_turns(*sources: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """One of each, over and over; one that is there twice has two turns. What has no more is passed over."""
+    left = list(sources)
+    while left:
+        for source in list(left):
+            point = next(source, None)
+            if point is None:
+                left = [each for each in left if each is not source]
+            else:
+                yield point

@@ -20,7 +20,9 @@ _FIRST_STEP, _LARGE_STEP = 0.05, 0.15  # of what is left, where nothing is known
 _LITTLE = 0.35  # of what may be lost, up to which that is far
 _FIRST_LEFT = 0.9  # where layers were whole
 _LOSSLESS = ("without", "threads")  # choices that lose nothing
-_MOST = 1e3  # of what is lost where nothing is right
+_MOST = 1e3  # of an error where nothing is right
+_NEAR = (1.0, 0.9, 1.1, 0.8, 1.25)  # times the bound, squared, for which another mixture is looked for
+_FURTHER = (1.5, 2.25, 1.25, 1.0)  # times the squared error of what is within the bound of a metric, for the same
 CLOSE = 1.15  # times what the best takes, up to which something else may be better yet
 _FULL = 0.7  # of what may be lost, beyond which smaller layers are likely to lose too much
 
@@ -81,20 +83,24 @@ def _mixtures(
     """Other layers in floats than those of the best in integers; where none of those fits, than those of the first."""
     fits = {outcome.number for outcome in fitting}
     integers = [o for o in [*fitting, *outcomes] if o.point.get("precision") == INTEGERS and o.lost is not None]
-    order, power = space.order, 2 if space.order.metric is None else 1  # squares of errors add up
     if not integers or not bound:
         return
-    first = integers[0]
+    first, order = integers[0], space.order
     stretches = space.offer.stretches.get(first.point["target"], ())
     alike = [o for o in outcomes if _same_but(o.point, first.point, "keep") and math.isfinite(o.value(order))]
-    lost = [None if o.lost is None else min(max(o.lost, 0.0), _MOST) ** power for o in alike]
-    known = [Known(o.point.get("keep", ()), o.value(order), loses) for o, loses in zip(alike, lost)]
-    is_over = any(each.lost is not None and each.lost > bound**power for each in known)
+    is_over = any(o.number not in fits and o.lost is not None for o in alike)
     if len(stretches) < 2 or not (is_over or first.point.get("keep")):
         return
-    best = next(each for each in known if each.keep == first.point.get("keep", ())) if first.number in fits else None
-    for keep in Mixture(stretches, known, bound**power).proposals(best):
+    known = {o.number: Known(o.point.get("keep", ()), o.value(order), _squared(o)) for o in alike}
+    exact = [known[o.number].squared for o in alike if o.number in fits] or [min(k.squared for k in known.values())]
+    # An error is a law; how much of it costs how much of a metric only trials tell: ever a little more than what fits.
+    allowed = [share * bound**2 for share in _NEAR] if order.metric is None else [s * max(exact) for s in _FURTHER]
+    for keep in Mixture(stretches, list(known.values())).proposals(known.get(fitting[0].number), allowed):
         yield {**first.point, "keep": keep}
+
+
+def _squared(outcome: Outcome) -> float:
+    return min(float(outcome.result["error"]), _MOST) ** 2
 
 
 def _amounts(best: Outcome, over: Sequence[Outcome], bound: float | None) -> Iterator[dict[str, Any]]:
