@@ -3,11 +3,11 @@
     mixture = Mixture(stretches, known)           # known: (what stays, value, squared error) of trials alike otherwise
     for keep in mixture.proposals(best, [...]):   # the fastest for each squared error, then what is close to the best
 
-The squared error of a model is taken for the sum of those that its stretches in integers make, and its time for that of
-all of it in integers, plus what each stretch takes more in floats and each change between the two. The probe's estimates
-say in which proportion; trials correct them, by linear regression around the estimates (C. E. Rasmussen and C. K. I.
-Williams, Gaussian Processes for Machine Learning, 2006, section 2.1, with a prior mean). A knapsack then finds the
-most gain for what may be lost.
+The squared error of a model is taken for the sum of those that its stretches in integers make, and its time for that
+of all of it in integers, plus what each stretch takes more in floats and each change between the two. The probe's
+estimates say in which proportion; trials correct them, by linear regression around the estimates (C. E. Rasmussen and
+C. K. I. Williams, Gaussian Processes for Machine Learning, 2006, section 2.1, with a prior mean). A knapsack then finds
+the most gain for an error.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..settings import Settings
 from .front import Outcome, bound_of, ranked
-from .refine import is_hopeless, steps_beside
+from .refine import by_turns, is_hopeless, steps_beside
 from .sampler import Sampler
 from .space import Point, Space
 from .starts import is_smaller, settings_of, starting_points, weaker
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 Batch: TypeAlias = "Sequence[tuple[dict[str, Any], Settings]]"
 """Points with their compilations."""
 
-WORTH = 1.02  # times what the best takes: what is slower than that is not scored
 FAR = 10.0  # times the bound, beyond which no milder form is tried either
-SURELY = 1.3  # times the same, beyond which not even a recipe's form is tried: so far off no guess is
+SURELY = 1.15  # times what the best takes, by a guess, beyond which not even a recipe's form is tried
+GAINS = 0.95  # times the same, up to which what was drawn is tried
 
 
 class Proposals:
@@ -73,7 +73,8 @@ class Proposals:
                 yield point
         if not whole:
             beside = self._beside(outcomes, fitting)
-            yield from by_turns(beside, self._begun(outcomes, fitting), beside, self._drawn(outcomes, fitting))
+            begun, drawn = self._begun(outcomes, fitting), self._drawn(outcomes, fitting)
+            yield from by_turns(beside, begun, beside, beside, drawn)
 
     def _begun(self, outcomes: Sequence[Outcome], fitting: Sequence[Outcome]) -> Iterator[dict[str, Any]]:
         while self._waiting:
@@ -89,7 +90,7 @@ class Proposals:
 
     def _drawn(self, outcomes: Sequence[Outcome], fitting: Sequence[Outcome]) -> Iterator[dict[str, Any]]:
         for point in self._sampler.ask(self._order.batch):
-            if self._is_worth(point, outcomes, fitting, WORTH):
+            if self._is_worth(point, outcomes, fitting, GAINS):
                 yield point
 
     def _is_worth(
@@ -137,15 +138,3 @@ class Proposals:
         target = self._order.latency_target
         late = -1.0 if target is None or outcome.seconds is None else outcome.seconds / target - 1
         return max(over, late)
-
-
-def by_turns(*sources: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """One of each, over and over; one that is there twice has two turns. What has no more is passed over."""
-    left = list(sources)
-    while left:
-        for source in list(left):
-            point = next(source, None)
-            if point is None:
-                left = [each for each in left if each is not source]
-            else:
-                yield point

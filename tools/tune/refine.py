@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Sequence
-from itertools import chain, zip_longest
+from itertools import chain
 from typing import Any
 
 from .front import Outcome
@@ -22,8 +22,9 @@ _FIRST_LEFT = 0.9  # where layers were whole
 _LOSSLESS = ("without", "threads")  # choices that lose nothing
 _MOST = 1e3  # of an error where nothing is right
 _NEAR = (1.0, 0.9, 1.1, 0.8, 1.25)  # times the bound, squared, for which another mixture is looked for
-_FURTHER = (1.5, 2.25, 1.25, 1.0)  # times the squared error of what is within the bound of a metric, for the same
+_FURTHER = (1.5, 3.0, 1.25, 2.0)  # times the squared error of what is within the bound of a metric, for the same
 CLOSE = 1.15  # times what the best takes, up to which something else may be better yet
+_MISSED = 2.0  # times the bound, up to which another way to find codes may help
 _FULL = 0.7  # of what may be lost, beyond which smaller layers are likely to lose too much
 
 
@@ -59,12 +60,31 @@ def steps_beside(
         return
     used = 1.0 if not bound or best.lost is None else best.lost / bound
     amounts = [point for each in _leaders(fitting, space.order) for point in _amounts(each, over, bound)]
-    codes, smaller = _codes(best.point), _smaller(best.point)
+    # Other codes take no less time: they are for what is faster than the best, and was only just too inexact.
+    faster = [o for o in over if o.value(space.order) < best.value(space.order)]
+    missed = [o for o in faster if _lost(o) <= _MISSED * (bound or 0.0)]
+    codes = chain.from_iterable(_codes(outcome.point) for outcome in sorted(missed, key=_lost))
+    smaller = _smaller(best.point)
     others = chain(codes, smaller) if used > _FULL else chain(smaller, codes)
     fired = space.offer.fired.get(best.point["target"], ()) if not best.point.get("without") else ()
     without = ({**best.point, "without": name} for name in fired)
-    for turn in zip_longest(mixed, amounts, chain(others, without)):
-        yield from (space.normal(point) for point in turn if point is not None)
+    yield from map(space.normal, by_turns(mixed, iter(amounts), mixed, chain(others, without)))
+
+
+def by_turns(*sources: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """One of each, over and over; one that is there twice has two turns. What has no more is passed over."""
+    left = list(sources)
+    while left:
+        for source in list(left):
+            point = next(source, None)
+            if point is None:
+                left = [each for each in left if each is not source]
+            else:
+                yield point
+
+
+def _lost(outcome: Outcome) -> float:
+    return math.inf if outcome.lost is None else outcome.lost
 
 
 def _leaders(fitting: Sequence[Outcome], order: Order) -> list[Outcome]:
@@ -93,8 +113,11 @@ def _mixtures(
         return
     known = {o.number: Known(o.point.get("keep", ()), o.value(order), _squared(o)) for o in alike}
     exact = [known[o.number].squared for o in alike if o.number in fits] or [min(k.squared for k in known.values())]
-    # An error is a law; how much of it costs how much of a metric only trials tell: ever a little more than what fits.
-    allowed = [share * bound**2 for share in _NEAR] if order.metric is None else [s * max(exact) for s in _FURTHER]
+    # How much of an error costs how much of a metric only trials tell: each time it is more than what fits by another
+    # factor.
+    turn = len(alike) % len(_FURTHER)
+    further = [share * max(exact) for share in (*_FURTHER[turn:], *_FURTHER[:turn])]
+    allowed = [share * bound**2 for share in _NEAR] if order.metric is None else further
     for keep in Mixture(stretches, list(known.values())).proposals(known.get(fitting[0].number), allowed):
         yield {**first.point, "keep": keep}
 
@@ -120,16 +143,14 @@ def _smaller(best: Point) -> Iterator[dict[str, Any]]:
             yield {**best, "structure": structure, "left": _FIRST_LEFT}
 
 
-def _codes(best: Point) -> Iterator[dict[str, Any]]:
-    """With scales found in another way."""
-    if best["precision"] == INTEGERS and best.get("static", True):
-        for method in ("percentile", "mse", "average"):
-            if best["method"] != method:
-                yield {**best, "method": method}
-    elif best["precision"] in WEIGHTS:
-        for block in (64, 128):
-            if best["block"] < block:
-                yield {**best, "block": block}
+def _codes(point: Point) -> Iterator[dict[str, Any]]:
+    """With scales and codes found in another way."""
+    if point.get("precision") == INTEGERS and point.get("static", True):
+        others = (method for method in ("percentile", "mse", "average") if method != point["method"])
+        yield from ({**point, "method": method} for method in others)
+        yield from ({**point, name: not point[name]} for name in ("smooth", "correct") if name in point)
+    elif point.get("precision") in WEIGHTS:
+        yield from ({**point, "block": block} for block in (128, 64, 32) if block < point["block"])
 
 
 def on_grid(left: float) -> float:

@@ -21,10 +21,11 @@ from .front import Outcome, bound_of, ranked
 from .journal import Journal
 from .offer import Offer
 from .order import Order
-from .proposals import WORTH, Batch, Proposals
+from .proposals import Batch, Proposals
 from .space import Space
 from .worker import MADE, PROBE, TRIAL, plain
 
+WORTH = 1.02  # times what the best takes: what is slower than that is not scored
 LIMIT, LEAST_LIMIT = 0.35, 20.0  # of the time of the search that one trial may take; seconds
 RESERVE = 1.6  # times what a trial took: for the end, in which the winner is made once more
 LAST = 25.0  # seconds of it, in which the best are timed in turn

@@ -50,8 +50,7 @@ def in_turn(
 
     found = compete(opened, Budget(seconds), seed, enough=enough)
     ratios = [found.ratio(str(number), _WHAT) for number in range(len(forms))]
-    return Turns(ratios, float(np.median(found.samples(NARROW = 0.03  # of a ratio: an interval that is enough to go on with
-_SOURCE, _WHAT))), found.count)
+    return Turns(ratios, float(np.median(found.samples(_SOURCE, _WHAT))), found.count)
 
 
 def _block(threads: int, call: Callable[[], Any], count: int) -> Samples:

@@ -90,7 +90,7 @@ def test_nothing_that_is_no_faster_than_the_best_is_proposed() -> None:
     known = [law.known(()), law.known((0, 1, 2)), law.known(tuple(range(COUNT)))]
     mixture = Mixture(law.stretches, known)
     best = known[1]
-    found = list(mixture.proposals(best, [BOUND]))
+    found = list(mixture.proposals(best, [1.5 * best.squared]))
     assert len(found) > 3
     slower = best.value - mixture.value(best.keep)
     assert all(min(mixture.value(keep), mixture.value(keep) + slower) < best.value for keep in found)
