@@ -19,25 +19,30 @@ from .space import INTEGERS, LEAST_LEFT, LEFT_STEP, MOST_LEFT, WEIGHTS, Point, S
 _FIRST_STEP, _LARGE_STEP = 0.05, 0.15  # of what is left, where nothing is known to be too little; far from the bound
 _LITTLE = 0.35  # of what may be lost, up to which that is far
 _FIRST_LEFT = 0.9  # where layers were whole
+_CODES = ("method", "smooth", "correct", "rounding", "weights")  # choices of codes of 8 bits
 _LOSSLESS = ("without", "threads")  # choices that lose nothing
 _MOST = 1e3  # of an error where nothing is right
 _NEAR = (1.0, 0.9, 1.1, 0.8, 1.25)  # times the bound, squared, for which another mixture is looked for
 _FURTHER = (1.5, 3.0, 1.25, 2.0)  # times the squared error of what is within the bound of a metric, for the same
 CLOSE = 1.15  # times what the best takes, up to which something else may be better yet
-_MISSED = 2.0  # times the bound, up to which another way to find codes may help
+MISSED = 2.0  # times the bound, up to which another way to find codes may help
 _FULL = 0.7  # of what may be lost, beyond which smaller layers are likely to lose too much
 
 
-def is_hopeless(point: Point, outcomes: Sequence[Outcome], fitting: Sequence[Outcome]) -> bool:
+def is_hopeless(
+    point: Point, outcomes: Sequence[Outcome], fitting: Sequence[Outcome], unsure: float = 0.0
+) -> bool:
     """True for what is known to lose too much, because something milder does, or to gain less than what fits.
 
-    As recipes take it: smaller layers in a precision that is over the bound by itself are over it as well.
+    As recipes take it: smaller layers in a precision that is over the bound by itself are over it as well. Of mixtures
+    with more layers in floats, those that lost `unsure` at the most say nothing: metrics count, and are not so smooth.
     """
     fits = {outcome.number for outcome in fitting}
     for outcome in outcomes:
         if outcome.failed or outcome.lost is None or not _is_alike(point, outcome.point, _LOSSLESS):
             continue
-        if outcome.number not in fits and _is_milder(outcome.point, point):
+        says = outcome.lost > unsure or not _same_but(point, outcome.point, "keep")
+        if outcome.number not in fits and says and _is_milder(outcome.point, point):
             return True
         if outcome.number in fits and _is_milder(point, outcome.point) and _is_alike(point, outcome.point):
             return True
@@ -62,7 +67,7 @@ def steps_beside(
     amounts = [point for each in _leaders(fitting, space.order) for point in _amounts(each, over, bound)]
     # Other codes take no less time: they are for what is faster than the best, and was only just too inexact.
     faster = [o for o in over if o.value(space.order) < best.value(space.order)]
-    missed = [o for o in faster if _lost(o) <= _MISSED * (bound or 0.0)]
+    missed = [o for o in faster if _lost(o) <= MISSED * (bound or 0.0)]
     codes = chain.from_iterable(_codes(outcome.point) for outcome in sorted(missed, key=_lost))
     smaller = _smaller(best.point)
     others = chain(codes, smaller) if used > _FULL else chain(smaller, codes)
@@ -107,7 +112,8 @@ def _mixtures(
         return
     first, order = integers[0], space.order
     stretches = space.offer.stretches.get(first.point["target"], ())
-    alike = [o for o in outcomes if _same_but(o.point, first.point, "keep") and math.isfinite(o.value(order))]
+    # Other codes take the same time, and make about the same error.
+    alike = [o for o in outcomes if _same_but(o.point, first.point, "keep", *_CODES) and math.isfinite(o.value(order))]
     is_over = any(o.number not in fits and o.lost is not None for o in alike)
     if len(stretches) < 2 or not (is_over or first.point.get("keep")):
         return
@@ -158,8 +164,8 @@ def on_grid(left: float) -> float:
     return round(min(max(round(left / LEFT_STEP) * LEFT_STEP, LEAST_LEFT), MOST_LEFT), 4)
 
 
-def _same_but(a: Point, b: Point, name: str) -> bool:
-    return {k: v for k, v in a.items() if k != name} == {k: v for k, v in b.items() if k != name}
+def _same_but(a: Point, b: Point, *names: str) -> bool:
+    return {k: v for k, v in a.items() if k not in names} == {k: v for k, v in b.items() if k not in names}
 
 
 def _is_alike(a: Point, b: Point, ignored: Collection[str] = ()) -> bool:
