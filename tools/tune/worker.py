@@ -163,11 +163,13 @@ def timed_in_turn(job: Mapping[str, Any], lock: HostLock) -> dict[str, Any]:
 
 
 def done(job: Mapping[str, Any], waiting: str) -> dict[str, Any]:
-    """The result of a job of any kind; the file `waiting` is there while it waits for the machine."""
+    """The result of a job of any kind; the file `waiting` is there while it waits for the machine, and `waited` says
+    how many seconds it did."""
     if job["kind"] == PROBE:
         return probed(order_from(job["order"]))
     with HostLock(waiting) as lock:
-        return (timed_in_turn if job["kind"] == TURNS else tried)(job, lock)
+        found = (timed_in_turn if job["kind"] == TURNS else tried)(job, lock)
+    return {**found, "waited": round(lock.waited, 3)}
 
 
 def main(job: str, result: str) -> None:
@@ -180,7 +182,7 @@ def main(job: str, result: str) -> None:
         found = done(given, f"{result}{WAITING}")
     except (GeocError, OSError, MemoryError) as error:
         found = {"failed": one_line(error)}
-    found["took"] = round(perf_counter() - begun, 3)
+    found["took"] = round(perf_counter() - begun - found.get("waited", 0.0), 3)
     with open(f"{result}.tmp", "w", encoding="utf-8") as file:
         json.dump(found, file)
     os.replace(f"{result}.tmp", result)
