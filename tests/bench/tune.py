@@ -101,7 +101,7 @@ def tuned(options: argparse.Namespace, source: Path, made: Path, calib: str, met
     words += ["--max-drop", DROP, "--time", options.time, "-o", made, "--json"]
     done = subprocess.run([sys.executable, "-m", "geoc", *map(str, words)], stdout=subprocess.PIPE, text=True, check=True)
     found = json.loads(done.stdout)
-    won = found["trials"][found["winner"]["trial"]]
+    won = next(trial for trial in found["trials"] if trial["trial"] == found["winner"]["trial"])
     picture = made.with_suffix(".tune.png")
     if options.write and picture.exists():
         shutil.copy(picture, PICTURE)

@@ -1,7 +1,8 @@
 """Which stretches of layers stay in floats, learned from trials: what each harms and gains, and what to try next.
 
     mixture = Mixture(stretches, known)           # known: (what stays, value, squared error) of trials alike otherwise
-    for keep in mixture.proposals(best, [...]):   # the fastest for each squared error, then what is close to the best
+    for keep in mixture.proposals(best, [...]):   # the fastest for each squared error
+    for keep in mixture.steps(best, allowed):     # what is close to the best
 
 The squared error of a model is taken for the sum of those that its stretches in integers make, and its time for that
 of all of it in integers, plus what each stretch takes more in floats and each change between the two. The probe's
@@ -25,6 +26,7 @@ from .offer import Stretch, Stretches
 DOUBT = 0.7  # of an estimate: its standard deviation
 NOISE = 0.02  # of the least value, and of the largest squared error: what the law of sums is off by
 GAINS = 0.995  # of the best's value, that is no gain
+LEAST_ADDED = 0.1  # of the best's squared error: with less than that added, what gains more comes first
 
 
 class Known(NamedTuple):
@@ -68,27 +70,27 @@ class Mixture:
         return float(self.whole + self._in_floats(keep) @ self.gains + self._changes(keep) @ self.switches)
 
     def proposals(self, best: Known | None, allowed: Sequence[float]) -> Iterator[Stretches]:
-        """What to try next, the likeliest first; the same again may be among them, and what was tried.
-
-        First what knapsacks hold, one for each squared error that is `allowed`. Then what is faster than the `best`
-        that fits and differs from it by one stretch or two: what is expected to be no less exact, the fastest first,
-        and then what is ever less exact, up to the most that is allowed.
-        """
+        """What knapsacks hold, one for each squared error that is `allowed`, where that is faster than the `best`."""
         for squared in allowed:
             taken = chosen(list(self.gains), list(self.harms), list(self.switches), squared)
             keep = tuple(number for number, is_taken in enumerate(taken) if not is_taken)
             if best is None or self.value(keep) < GAINS * best.value:
                 yield keep
-        if best is None:
-            return
+
+    def steps(self, best: Known, allowed: float) -> Iterator[Stretches]:
+        """What is faster than the `best` that fits, and differs from it by one stretch or two: given back, or swapped.
+
+        First what gains most for what it adds to the squared error, which is to be `allowed` at the most.
+        """
         # What the law is off by at the best it is off by beside it too.
         slower, worse = best.value - self.value(best.keep), best.squared - self.squared(best.keep)
         found = []
         for keep in self._beside(best.keep):
-            value, squared = self.value(keep) + slower, self.squared(keep) + worse
-            if value < GAINS * best.value and squared <= max(allowed):
-                found.append((max(squared, best.squared), value, keep))
-        yield from (keep for *_, keep in sorted(found))
+            gain, squared = best.value - self.value(keep) - slower, self.squared(keep) + worse
+            if gain > (1 - GAINS) * best.value and squared <= allowed:
+                added = max(squared - best.squared, 0.0) + LEAST_ADDED * best.squared
+                found.append((-gain / max(added, 1e-30), keep))
+        yield from (keep for _, keep in sorted(found))
 
     def _beside(self, keep: Stretches) -> Iterator[Stretches]:
         """With one stretch changed, or two."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..settings import Settings
 from .front import Outcome, bound_of, ranked
-from .refine import MISSED, by_turns, is_hopeless, steps_beside
+from .refine import by_turns, is_hopeless, steps_beside
 from .sampler import Sampler
 from .space import Point, Space
 from .starts import is_smaller, settings_of, starting_points, weaker
@@ -34,7 +34,6 @@ class Proposals:
         self._order = space.order
         self._source_score = source_score
         self._bound = bound_of(space.order, source_score)
-        self._unsure = MISSED * (self._bound or 0.0) if space.order.metric is not None else 0.0
         self._sampler = Sampler(space.order.seed, space)
         self._waiting = starting_points(space)
         self._of_recipes = list(self._waiting)
@@ -98,7 +97,7 @@ class Proposals:
         self, point: Point, outcomes: Sequence[Outcome], fitting: Sequence[Outcome], slack: float
     ) -> bool:
         is_known = settings_of(self._space, point).command() in self._known
-        if is_known or is_hopeless(point, outcomes, fitting, self._unsure):
+        if is_known or is_hopeless(point, outcomes, fitting):
             return False
         return math.isinf(slack) or self._may_gain(point, outcomes, fitting, slack)
 

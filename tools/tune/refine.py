@@ -23,26 +23,22 @@ _CODES = ("method", "smooth", "correct", "rounding", "weights")  # choices of co
 _LOSSLESS = ("without", "threads")  # choices that lose nothing
 _MOST = 1e3  # of an error where nothing is right
 _NEAR = (1.0, 0.9, 1.1, 0.8, 1.25)  # times the bound, squared, for which another mixture is looked for
-_FURTHER = (1.5, 3.0, 1.25, 2.0)  # times the squared error of what is within the bound of a metric, for the same
+_FURTHER = (1.5, 1.25, 2.0, 1.0)  # times the squared error of what is within the bound of a metric, for the same
 CLOSE = 1.15  # times what the best takes, up to which something else may be better yet
-MISSED = 2.0  # times the bound, up to which another way to find codes may help
+_MISSED = 2.0  # times the bound, up to which another way to find codes may help
 _FULL = 0.7  # of what may be lost, beyond which smaller layers are likely to lose too much
 
 
-def is_hopeless(
-    point: Point, outcomes: Sequence[Outcome], fitting: Sequence[Outcome], unsure: float = 0.0
-) -> bool:
+def is_hopeless(point: Point, outcomes: Sequence[Outcome], fitting: Sequence[Outcome]) -> bool:
     """True for what is known to lose too much, because something milder does, or to gain less than what fits.
 
-    As recipes take it: smaller layers in a precision that is over the bound by itself are over it as well. Of mixtures
-    with more layers in floats, those that lost `unsure` at the most say nothing: metrics count, and are not so smooth.
+    As recipes take it: smaller layers in a precision that is over the bound by itself are over it as well.
     """
     fits = {outcome.number for outcome in fitting}
     for outcome in outcomes:
         if outcome.failed or outcome.lost is None or not _is_alike(point, outcome.point, _LOSSLESS):
             continue
-        says = outcome.lost > unsure or not _same_but(point, outcome.point, "keep")
-        if outcome.number not in fits and says and _is_milder(outcome.point, point):
+        if outcome.number not in fits and _is_milder(outcome.point, point):
             return True
         if outcome.number in fits and _is_milder(point, outcome.point) and _is_alike(point, outcome.point):
             return True
@@ -67,7 +63,7 @@ def steps_beside(
     amounts = [point for each in _leaders(fitting, space.order) for point in _amounts(each, over, bound)]
     # Other codes take no less time: they are for what is faster than the best, and was only just too inexact.
     faster = [o for o in over if o.value(space.order) < best.value(space.order)]
-    missed = [o for o in faster if _lost(o) <= MISSED * (bound or 0.0)]
+    missed = [o for o in faster if _lost(o) <= _MISSED * (bound or 0.0)]
     codes = chain.from_iterable(_codes(outcome.point) for outcome in sorted(missed, key=_lost))
     smaller = _smaller(best.point)
     others = chain(codes, smaller) if used > _FULL else chain(smaller, codes)
@@ -119,12 +115,11 @@ def _mixtures(
         return
     known = {o.number: Known(o.point.get("keep", ()), o.value(order), _squared(o)) for o in alike}
     exact = [known[o.number].squared for o in alike if o.number in fits] or [min(k.squared for k in known.values())]
-    # How much of an error costs how much of a metric only trials tell: each time it is more than what fits by another
-    # factor.
-    turn = len(alike) % len(_FURTHER)
-    further = [share * max(exact) for share in (*_FURTHER[turn:], *_FURTHER[:turn])]
-    allowed = [share * bound**2 for share in _NEAR] if order.metric is None else further
-    for keep in Mixture(stretches, list(known.values())).proposals(known.get(fitting[0].number), allowed):
+    mixture, best = Mixture(stretches, list(known.values())), known.get(fitting[0].number)
+    allowed = [share * bound**2 for share in _NEAR] if order.metric is None else [s * max(exact) for s in _FURTHER]
+    far, near = mixture.proposals(best, allowed), mixture.steps(best, max(allowed)) if best is not None else ()
+    # An error is what the law is about. A metric may well jump where the error does not, less so from what fits.
+    for keep in chain(far, near) if order.metric is None else chain(near, far):
         yield {**first.point, "keep": keep}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations, pairwise
+from itertools import chain, combinations, pairwise
 
 import numpy as np
 import pytest
@@ -44,7 +44,8 @@ def test_a_few_trials_find_nearly_the_best_of_all(seed: int) -> None:
     for _ in range(20):
         fitting = [each for each in known if each.squared <= BOUND]
         best = min(fitting, key=lambda each: each.value)
-        proposals = Mixture(law.stretches, known).proposals(best, [BOUND, 0.9 * BOUND, 1.1 * BOUND])
+        mixture = Mixture(law.stretches, known)
+        proposals = chain(mixture.proposals(best, [BOUND, 0.9 * BOUND, 1.1 * BOUND]), mixture.steps(best, 1.1 * BOUND))
         tried = {each.keep for each in known}
         keep = next((each for each in proposals if each not in tried), None)
         if keep is None:
@@ -90,7 +91,7 @@ def test_nothing_that_is_no_faster_than_the_best_is_proposed() -> None:
     known = [law.known(()), law.known((0, 1, 2)), law.known(tuple(range(COUNT)))]
     mixture = Mixture(law.stretches, known)
     best = known[1]
-    found = list(mixture.proposals(best, [1.5 * best.squared]))
+    found = [*mixture.proposals(best, [1.5 * best.squared]), *mixture.steps(best, 1.5 * best.squared)]
     assert len(found) > 3
     slower = best.value - mixture.value(best.keep)
     assert all(min(mixture.value(keep), mixture.value(keep) + slower) < best.value for keep in found)

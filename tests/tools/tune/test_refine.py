@@ -80,9 +80,7 @@ def test_a_mixture_that_keeps_less_than_what_lost_too_much_is_hopeless(space: Sp
     over = outcome(space, 0, 0.5, 0.05, keep=(0, 1))
     fewer, other = ({**over.point, "keep": keep} for keep in ((1,), (1, 2)))
     assert is_hopeless(fewer, [over], []) and not is_hopeless(other, [over], [])
-    assert not is_hopeless(fewer, [over], [], unsure=0.06) and is_hopeless(fewer, [over], [], unsure=0.04)
-    smaller = {**over.point, "structure": "prune", "left": 0.9}
-    assert is_hopeless(smaller, [over], [], unsure=0.06)
+    assert is_hopeless({**over.point, "structure": "prune", "left": 0.9}, [over], [])
 
 
 def test_turns_go_on_when_one_has_no_more() -> None:
