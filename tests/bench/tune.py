@@ -105,7 +105,8 @@ def tuned(options: argparse.Namespace, source: Path, made: Path, calib: str, met
     picture = made.with_suffix(".tune.png")
     if options.write and picture.exists():
         shutil.copy(picture, PICTURE)
-    return {"taken": won["title"], "trials": len(found["trials"]), "command": found["winner"]["command"]}
+    again = {"seconds": found["elapsed"], "command": found["winner"]["command"]}  # with those before an interruption
+    return {"taken": won["title"], "trials": len(found["trials"]), **again}
 
 
 def times(source: Path, paths: Sequence[Path]) -> list[tuple[float, float, float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -84,9 +85,8 @@ class Proposals:
 
     def _beside(self, outcomes: Sequence[Outcome], fitting: Sequence[Outcome]) -> Iterator[dict[str, Any]]:
         if fitting and not self._order.is_by_accuracy:
-            for point in steps_beside(self._space, outcomes, fitting, self._bound):
-                if self._is_worth(point, outcomes, fitting, math.inf):
-                    yield point
+            wanted = partial(self._is_worth, outcomes=outcomes, fitting=fitting, slack=math.inf)
+            yield from steps_beside(self._space, outcomes, fitting, self._bound, wanted)
 
     def _drawn(self, outcomes: Sequence[Outcome], fitting: Sequence[Outcome]) -> Iterator[dict[str, Any]]:
         for point in self._sampler.ask(self._order.batch):

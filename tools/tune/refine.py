@@ -7,7 +7,7 @@ with all else equal, lies what is better than both, and beyond either there is n
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -46,18 +46,24 @@ def is_hopeless(point: Point, outcomes: Sequence[Outcome], fitting: Sequence[Out
 
 
 def steps_beside(
-    space: Space, outcomes: Sequence[Outcome], fitting: Sequence[Outcome], bound: float | None
-) -> Iterator[dict[str, Any]]:
+    space: Space, outcomes: Sequence[Outcome], fitting: Sequence[Outcome], bound: float | None,
+    is_wanted: Callable[[Point], bool],
+) -> Iterator[dict[str, Any]]:  # fmt: skip
     """Points next to the best ones that may be better, the likeliest first; the same again may be among them.
 
-    By turns another mixture of integers and floats, more or less of what is smaller, and other codes.
+    By turns another mixture of integers and floats, more or less of what is smaller, and other codes. What is not
+    wanted, as it is known or hopeless, takes nobody's turn.
     """
     fits = {outcome.number for outcome in fitting}
     over = [o for o in outcomes if o.number not in fits and not o.failed and o.lost is not None]
     best = fitting[0]
-    mixed = _mixtures(space, outcomes, fitting, bound)
+
+    def wanted(points: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        return filter(is_wanted, map(space.normal, points))
+
+    mixed = wanted(_mixtures(space, outcomes, fitting, bound))
     if "form" in best.point:
-        yield from map(space.normal, mixed)
+        yield from mixed
         return
     used = 1.0 if not bound or best.lost is None else best.lost / bound
     amounts = [point for each in _leaders(fitting, space.order) for point in _amounts(each, over, bound)]
@@ -69,7 +75,7 @@ def steps_beside(
     others = chain(codes, smaller) if used > _FULL else chain(smaller, codes)
     fired = space.offer.fired.get(best.point["target"], ()) if not best.point.get("without") else ()
     without = ({**best.point, "without": name} for name in fired)
-    yield from map(space.normal, by_turns(mixed, iter(amounts), mixed, chain(others, without)))
+    yield from by_turns(mixed, wanted(amounts), mixed, wanted(chain(others, without)))
 
 
 def by_turns(*sources: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -149,7 +155,7 @@ def _codes(point: Point) -> Iterator[dict[str, Any]]:
     if point.get("precision") == INTEGERS and point.get("static", True):
         others = (method for method in ("percentile", "mse", "average") if method != point["method"])
         yield from ({**point, "method": method} for method in others)
-        yield from ({**point, name: not point[name]} for name in ("smooth", "correct") if name in point)
+        yield {**point, "correct": not point["correct"]}
     elif point.get("precision") in WEIGHTS:
         yield from ({**point, "block": block} for block in (128, 64, 32) if block < point["block"])
 

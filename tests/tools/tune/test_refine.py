@@ -35,7 +35,7 @@ def outcome(space: Space, number: int, ratio: float, error: float, **point: Any)
 
 
 def steps(space: Space, outcomes: list[Outcome]) -> list[dict[str, Any]]:
-    return list(steps_beside(space, outcomes, ranked(outcomes, space.order, None), BOUND))
+    return list(steps_beside(space, outcomes, ranked(outcomes, space.order, None), BOUND, lambda point: True))
 
 
 def test_between_what_fits_and_what_does_not_lies_the_next_step(space: Space) -> None:
