@@ -85,7 +85,8 @@ def whole(case: Case) -> dict[str, Any]:
     """What a search that nobody interrupts says."""
     code, out, err = case.run(*case.words("w.onnx", "--json"))
     assert code == 0, err
-    assert [line.split(":")[0] for line in err.splitlines()] == [f"trial {n}" for n in range(TRIALS)]
+    # Of trials side by side either may end first.
+    assert sorted(line.split(":")[0] for line in err.splitlines()) == [f"trial {n}" for n in range(TRIALS)]
     found: dict[str, Any] = json.loads(out)
     return found
 
