@@ -31,7 +31,11 @@ from ..ir.core import Model, Node, Value
 from ..ir.ops.cost import CostModel
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from ..ir.tensor import Array
+
+Arrays: TypeAlias = "dict[str, Array]"
 
 
 class Observe(Protocol):
@@ -39,6 +43,14 @@ class Observe(Protocol):
 
     def __call__(self, model: Model, observers: Mapping[Value, Observer], limit: int | None = None) -> object:
         """Run on all samples, or on `limit` of them at most. Raises UsageError where one does not run or is refused."""
+
+
+class Recall(Protocol):
+    """Keeps arrays that a pass measured of a model on the calibration samples, for other runs on the same ones."""
+
+    def __call__(self, name: str, model: Model, given: object, find: Callable[[], Arrays]) -> Arrays:
+        """What `find` gives, or gave before under this name for a model with the same content and an equal `given`,
+        which names by its `repr` all else that the arrays depend on."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +151,8 @@ class Context:
     `cost` estimates what nodes cost: the target's `cost_model` where it has one; `times` is the same, or timed where
     somebody asks for that: for passes that ask about few layers. `measure` runs a model and gives the
     ranges of its values (`passes.precision.ranges`); None where nothing can be run. `observe` runs a model on the
-    calibration samples and shows each value to its observer (`Observe`); None where there are no samples.
+    calibration samples and shows each value to its observer (`Observe`); None where there are no samples. `recall`
+    keeps what takes long to find on them, where somebody keeps it (`Recall`).
     """
 
     def __init__(
@@ -155,6 +168,7 @@ class Context:
         observe: Observe | None = None,
         kept: Mapping[Place, str] | None = None,
         times: CostModel | None = None,
+        recall: Recall | None = None,
     ) -> None:
         self.capabilities = capabilities
         self.instruments = list(instruments)
@@ -165,6 +179,7 @@ class Context:
         self.measure = measure
         self.observe = observe
         self.kept = kept or {}
+        self.recall: Recall = recall or _find
         self.rewrites = 0
         self.source_bytes: int | None = None  # of the constants before the first pass
         self.source_nodes = 0
@@ -271,3 +286,8 @@ class Context:
             remark = Remark(kind, pass_name, rule, message, node.loc if node else (), unlock)
             for instrument in self._listeners:
                 instrument.on_remark(remark)
+
+
+def _find(name: str, model: Model, given: object, find: Callable[[], Arrays]) -> Arrays:
+    """A `Recall` that keeps nothing."""
+    return find()

@@ -369,6 +369,7 @@ class Compilation:
             observe=None if self.calibration is None or self.settings.calib is None else self.calibration.observe,
             kept=self.kept,
             times=self.times(),
+            recall=None if self.calibration is None or self.settings.calib is None else self.calibration.recall,
         )
         run_pipeline(model, self.steps, ctx)
         return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -51,8 +52,20 @@ class Measures:
         """Curves in squared relative errors of the model's outputs on the first `samples` samples.
 
         Each family is cut to its count, alone and by each of the importances, `fitted`: with what makes up for it; the
-        one is taken that loses the least there.
+        one is taken that loses the least there. That takes long, and does not depend on how much is to go in the end:
+        it is recalled (`Context.recall`).
         """
+        units = [hashlib.blake2b(family.units.tobytes(), digest_size=20).hexdigest() for family in families]
+        given = (self.held, self.limit, units, tuple(importances), tuple(counts), samples, fitted)
+        found = self.ctx.recall(
+            "prune by harm", self.model, given,
+            lambda: _arrays(self._by_harm(families, importances, counts, samples, fitted)),
+        )  # fmt: skip
+        return [Curve(found[f"order {number}"], found[f"losses {number}"]) for number in range(len(families))]
+
+    def _by_harm(
+        self, families: list[Family], importances: Sequence[str], counts: Sequence[int], samples: int, fitted: bool
+    ) -> list[Curve]:
         by_weights = self._by_weights(families)
         result = list(by_weights)
         for number, readers, seen in self._readers(families):
@@ -119,6 +132,11 @@ class Measures:
                 found = ((read, unit[self.roots[read.labels]], seen[read.node].covariance) for read in reads[number])
                 readers = [reader for each in found for reader in _readers_of(*each)]
                 yield number, readers, {read.node: seen[read.node] for read in reads[number]}
+
+
+def _arrays(curves: Sequence[Curve]) -> dict[str, Array]:
+    found = {f"order {number}": curve.order for number, curve in enumerate(curves)}
+    return found | {f"losses {number}": curve.losses for number, curve in enumerate(curves)}
 
 
 def left_of(found: Following, families: Sequence[Family], curves: Sequence[Curve], counts: Sequence[int]) -> Array:

@@ -14,6 +14,9 @@ from .scheme import REDUCED_WEIGHTS, WEIGHTS, Affine, Scheme, affine_of, quantiz
 
 _SHARES = 1.0 - 0.5 * np.arange(26) / 26  # of a channel's largest weight, tried as its range
 _BLOCK = 1 << 22  # elements that are held as floats at a time
+_NEAR = 1 << 17  # elements that are gone through again and again: those and what is made of them stay in a core's cache
+_KNOWN: dict[tuple[object, ...], Affine] = {}  # scales of weights by content, the oldest first
+_MOST_KNOWN = 4096
 
 
 class Weights(NamedTuple):
@@ -42,15 +45,29 @@ def weight_scheme(reduced: bool) -> Scheme:
 def weight_affine(tensor: Tensor, axis: int | None, scheme: Scheme, method: str = "minmax") -> Affine:
     """Scales of weights along `axis` (None: one for all), by the largest weight or by the least squared error.
 
-    Raises ValueError for NaN and infinity.
+    Those of least squares take a while and are remembered by the weights' content. Raises ValueError for NaN and
+    infinity.
     """
-    array = tensor.read()
+    if method == "minmax":
+        return _by_largest(tensor.read(), axis, scheme)[0]
+    key = (tensor.digest(), axis, scheme)
+    found = _KNOWN.get(key)
+    if found is None:
+        array = tensor.read()
+        found = _least_squares(array, axis, _by_largest(array, axis, scheme)[1], scheme)
+        if len(_KNOWN) >= _MOST_KNOWN:
+            del _KNOWN[next(iter(_KNOWN))]
+        _KNOWN[key] = found
+    return found
+
+
+def _by_largest(array: Array, axis: int | None, scheme: Scheme) -> tuple[Affine, Array]:
+    """Scales by the largest weight, and that, f64, of each index of `axis`."""
     others = tuple(i for i in range(array.ndim) if i != axis)
     largest = np.asarray(np.maximum(array.max(others, initial=0), -array.min(others, initial=0)), np.float64)
     if axis is None:
         largest = largest.reshape(())
-    found = affine_of(-largest, largest, scheme, axis)
-    return found if method == "minmax" else _least_squares(array, axis, largest, scheme)
+    return affine_of(-largest, largest, scheme, axis), largest
 
 
 def _least_squares(array: Array, axis: int | None, largest: Array, scheme: Scheme) -> Affine:
@@ -58,14 +75,17 @@ def _least_squares(array: Array, axis: int | None, largest: Array, scheme: Schem
     rows = array.reshape(1, -1) if axis is None else np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
     limits = largest.reshape(-1)
     best = np.empty_like(limits)
-    step = max(1, _BLOCK // max(1, rows.shape[1]))
+    step = max(1, _NEAR // max(1, rows.shape[1]))
     for start in range(0, len(rows), step):
         part, limit = np.ascontiguousarray(rows[start : start + step]), limits[start : start + step]
         least = np.full(len(part), np.inf)
+        off = np.empty_like(part)
         for share in _SHARES:
             affine = affine_of(-limit * share, limit * share, scheme, 0)
             scale = affine.scale[:, None]
-            error = ((part - np.clip(np.rint(part / scale), scheme.low, scheme.high) * scale) ** 2).sum(1)
+            np.rint(np.divide(part, scale, out=off), out=off)
+            np.subtract(part, np.multiply(np.clip(off, scheme.low, scheme.high, out=off), scale, out=off), out=off)
+            error = np.square(off, out=off).sum(1)
             better = error < least
             least = np.where(better, error, least)
             best[start : start + step] = np.where(better, limit * share, best[start : start + step])

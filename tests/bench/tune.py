@@ -1,13 +1,14 @@
 """geoc tune beside every fixed recipe, at one bound: what each takes, and what its result scores and how fast it is.
 
     python tests/bench/tune.py [MODEL...] --calib MODEL=SAMPLES... --metric MODEL=FILE.py:FUNCTION...
-        [--scores MODEL=FILE.py:FUNCTION]... [--only VARIANT...] [--time 10m] [--dir DIR] [--json OUT] [--write]
+        [--scores MODEL=FILE.py:FUNCTION]... [--only VARIANT...] [--time 10m] [--made FOLDER] [--dir DIR] [--json OUT] [--write]
     python tests/bench/tune.py --again RECORDS.json... --write
 
 Each recipe is given the bound of the search, `DROP` of the metric, one thread, and a cache of statistics of its own.
 All results of a model are timed in turn with what its exporter wrote, when the last one is made. The function of
 --scores gives a dict of scores of the result, by default that of the metric. --write makes the table in docs/tune.md,
-and its picture from the last search. It takes 10 minutes for each search and about as long for the recipes.
+and its picture from the last search. It takes 10 minutes for each search and about as long for the recipes. With --made
+results stay in that folder, and what is there already is not made again: so it can be done in parts, with --only.
 """
 
 from __future__ import annotations
@@ -57,19 +58,32 @@ def measured(options: argparse.Namespace) -> Iterator[Record]:
         source = options.dir / f"{name}.onnx"
         path, _, function = more.get(name, metrics[name]).rpartition(":")
         judge = run_path(path)[function]
-        with tempfile.TemporaryDirectory(prefix="tune-") as folder:
-            records: list[Record] = []
-            for number, variant in enumerate(options.only or VARIANTS):
-                made, begun = Path(folder) / f"{number}.onnx", perf_counter()
-                run = partial(tuned, options) if variant == TUNE else partial(compiled, variant)
-                found = run(source, made, calib[name], metrics[name])
-                seconds = perf_counter() - begun
-                given = {"model": name, "variant": variant, "seconds": seconds, "bytes": made.stat().st_size}
-                records.append({**given, **found, "scores": scores(made, judge)})
-                print(f"made {name} {variant} in {seconds:.0f} s: {found['taken']}", file=sys.stderr, flush=True)
-            paths = [Path(folder) / f"{number}.onnx" for number in range(len(records))]
+        with tempfile.TemporaryDirectory(prefix="tune-") as temporary:
+            folder = Path(temporary) if options.made is None else options.made / name
+            folder.mkdir(parents=True, exist_ok=True)
+            records, paths = [], []
+            for variant in options.only or VARIANTS:
+                made = folder / f"{variant.strip('-').replace(' ', '-')}.onnx"
+                known = made.with_suffix(".json")
+                if not known.exists():
+                    run = partial(tuned, options) if variant == TUNE else partial(compiled, variant)
+                    known.write_text(json.dumps(made_by(run, name, variant, source, made, calib[name], metrics[name])))
+                record = json.loads(known.read_text())
+                print(f"{name} {variant} in {record['seconds']:.0f} s: {record['taken']}", file=sys.stderr, flush=True)
+                records.append({**record, "scores": scores(made, judge)})
+                paths.append(made)
             for record, (middle, low, high) in zip(records, times(source, paths)):
                 yield {**record, "times": middle, "low": low, "high": high}
+
+
+def made_by(
+    run: Callable[..., Record], name: str, variant: str, source: Path, made: Path, calib: str, metric: str
+) -> Record:
+    """What a variant takes, and how long it took to find that."""
+    begun = perf_counter()
+    found = run(source, made, calib, metric)
+    seconds = perf_counter() - begun
+    return {"model": name, "variant": variant, "seconds": seconds, "bytes": made.stat().st_size, **found}
 
 
 def compiled(variant: str, source: Path, made: Path, calib: str, metric: str) -> Record:
@@ -87,11 +101,12 @@ def tuned(options: argparse.Namespace, source: Path, made: Path, calib: str, met
     words += ["--max-drop", DROP, "--time", options.time, "-o", made, "--json"]
     done = subprocess.run([sys.executable, "-m", "geoc", *map(str, words)], stdout=subprocess.PIPE, text=True, check=True)
     found = json.loads(done.stdout)
-    won = found["trials"][found["winner"]["trial"]]
+    won = next(trial for trial in found["trials"] if trial["trial"] == found["winner"]["trial"])
     picture = made.with_suffix(".tune.png")
     if options.write and picture.exists():
         shutil.copy(picture, PICTURE)
-    return {"taken": won["title"], "trials": len(found["trials"]), "command": found["winner"]["command"]}
+    again = {"seconds": found["elapsed"], "command": found["winner"]["command"]}  # with those before an interruption
+    return {"taken": won["title"], "trials": len(found["trials"]), **again}
 
 
 def times(source: Path, paths: Sequence[Path]) -> list[tuple[float, float, float]]:
@@ -123,6 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     add_models(parser, default_folder(), VARIANTS)
     parser.add_argument("--time", default="10m")
+    parser.add_argument("--made", type=Path)
     add_options(parser, TABLE)
     options = parser.parse_args()
     print(HEAD)

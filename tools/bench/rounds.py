@@ -134,12 +134,14 @@ def compete(
     budget: Budget,
     seed: int = 0,
     said: Callable[[str, float], None] | None = None,
+    enough: Callable[[Rounds], bool] = lambda found: False,
 ) -> Rounds:
     """Time what `opened` gives, block by block, until the budget is used up.
 
     `opened` opens all contenders and is called again while the ones before are let go. At least `FEWEST` rounds are
     timed, and no more than that many where the budget is too short. The first blocks of an opening warm up and are not
-    kept. `said` hears what is done, and which part of it is.
+    kept. `said` hears what is done, and which part of it is. Once `enough` says so, after `FEWEST` rounds or more,
+    nothing more is timed.
     """
     found = Rounds()
     rng = np.random.default_rng(seed)
@@ -172,6 +174,8 @@ def compete(
             done += 1
             if said is not None:
                 said(f"round {found.count}", min(1.0, (perf_counter() - begun) / max(budget.seconds, 1e-9)))
+            if found.count >= FEWEST and enough(found):
+                return found
         spent += perf_counter() - start
     return found
 

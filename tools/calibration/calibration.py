@@ -9,14 +9,14 @@ from typing import Any
 
 from ...ir.core import Model, Value
 from ...ir.errors import UsageError
-from ...passes.base import Observer
+from ...passes.base import Arrays, Observer
 from ...passes.precision.ranges import Range
 from ..inputs.maker import InputMaker
 from ..inputs.shapes import Shapes
 from ..running.placed import PlacedWeights
 from .kept import Kept, Saved
 from .samples import OPTION, PART, Samples, digest_of
-from .statistics import StatisticsCache
+from .statistics import Found, StatisticsCache, key_of
 
 SEED = 1_000_003  # added to the seed of the comparison
 SHAPES = 2  # of made-up inputs, where shapes are open
@@ -102,6 +102,18 @@ class Calibration:
             model, observers, islice(self._walk(), limit), self._write,
             step=self._step("calibrating", limit), label=self._label, weights=self._weights, kept=kept,
         )  # fmt: skip
+
+    def recall(self, name: str, model: Model, given: object, find: Callable[[], Arrays]) -> Arrays:
+        """What was found of a model on these samples, in this run or another: `Context.recall`."""
+        if self.cache is None or (self._given is None and not self.samples):
+            return find()
+        found = Found(f"{name} {given!r}")
+        key = key_of(model, [found], self._samples_digest(), None)
+        _, is_known = self.cache.load(key, [found])
+        if not is_known:
+            found.arrays = find()
+            self.cache.save(key, [found], 0, True)
+        return found.arrays
 
     def _samples_digest(self) -> str:
         """What names the samples: of the user's it is found once."""

@@ -77,6 +77,22 @@ def key_of(model: Model, statistics: Sequence[Statistics], samples: str, limit: 
     return hashlib.blake2b(repr(parts).encode(), digest_size=20).hexdigest()
 
 
+class Found(Statistics):
+    """Arrays that somebody else found on the samples; `what` names how, and is a setting."""
+
+    grows = ("arrays",)
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def state(self) -> dict[str, np.ndarray]:
+        return dict(self.arrays)
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        self.arrays = dict(state)
+
+
 class StatisticsCache:
     """Statistics by key. `note` is told, once for each cause, of what went wrong; nothing is raised."""
 

@@ -17,12 +17,12 @@ from typing import Any
 from ..settings import Settings
 from .front import Outcome
 from .process import run_job
+from .refine import CLOSE
 from .search import Search, suffix_of
 from .space import LEVEL
 from .worker import TRIAL, TURNS, plain
 
 FINALISTS = 3
-CLOSE = 1.15  # times what the best takes: what was measured to be slower than that is not asked again
 AGAIN = 120.0  # seconds that timing in turn may take, where forms have to be made again for it
 
 

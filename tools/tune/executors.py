@@ -14,6 +14,8 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from threading import Event
 from typing import Any, Protocol
 
 from ...ir.errors import UsageError
@@ -21,6 +23,7 @@ from .content import Input, missing, placed, store
 from .process import run_job
 
 OPTION = "--scheduler"
+_MEMORY = 20  # times what a model's files take, for one job
 _PATIENCE = 30.0  # seconds for a scheduler to answer, and for workers to be there
 
 
@@ -38,20 +41,34 @@ class Executor(Protocol):
 
 
 class Local:
-    """This machine: a job begins when its result is asked for."""
+    """This machine: a few jobs side by side, which have it to themselves by turns where they time something (`locks`).
+
+    They begin in their order when results are asked for.
+    """
 
     note = ""
 
-    def __init__(self) -> None:
+    def __init__(self, side_by_side: int = 1) -> None:
         self.machines = machine_class()
+        self.side_by_side = side_by_side
 
     def submit(self, job: Mapping[str, Any], limit: float) -> Any:
         return job, limit
 
     def completed(self, futures: Sequence[Any]) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Each result with the place of its future, as they come."""
-        for place, (job, limit) in enumerate(futures):
-            yield place, run_job(job, limit)
+        """Each result with the place of its future, as they come; who asks for no more ends the others."""
+        stop = Event()
+        with ThreadPoolExecutor(self.side_by_side) as pool:
+            places = {
+                pool.submit(run_job, job, limit, stop, self.side_by_side): place
+                for place, (job, limit) in enumerate(futures)
+            }
+            try:
+                for done in as_completed(places):
+                    yield places[done], done.result()
+            finally:
+                stop.set()
+                pool.shutdown(wait=True, cancel_futures=True)
 
     def close(self) -> None:
         """Nothing is left to end."""
@@ -141,4 +158,12 @@ def _processor() -> str:
 
 def open_executor(address: str | None, inputs: Sequence[Input], is_timed: bool) -> Executor:
     """Whoever is to run jobs. Raises UsageError where there is no such scheduler."""
-    return Local() if address is None else Dask(address, inputs, is_timed)
+    return Local(_side_by_side(inputs)) if address is None else Dask(address, inputs, is_timed)
+
+
+def _side_by_side(inputs: Sequence[Input]) -> int:
+    """How many jobs this machine does at once: two, where it has processors and memory for them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    size = sum(os.path.getsize(os.path.join(given.base, name)) for given in inputs[:1] for name in given.names)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
+    return 2 if cores > 1 and memory >= 2 * _MEMORY * size else 1

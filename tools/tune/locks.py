@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 
@@ -18,7 +19,8 @@ class HostLock:
     """
 
     def __init__(self, waiting: str | None = None) -> None:
-        """`waiting`: a file that is there while this waits to be alone."""
+        """`waiting`: a file that is there while this waits to be alone. `waited`: seconds of waiting, of all kinds."""
+        self.waited = 0.0
         self._waiting = waiting
         user = os.getuid() if hasattr(os, "getuid") else 0
         self._path = os.path.join(tempfile.gettempdir(), f"geoc-tune-{user}.lock")
@@ -52,6 +54,8 @@ class HostLock:
             import fcntl
         except ImportError:
             return
+        begun = perf_counter()
         # Going from one kind to the other is no single step, so two that both want to be alone do not wait for each
         # other (flock(2), "Converting a lock").
         fcntl.flock(self._file, fcntl.LOCK_EX if is_exclusive else fcntl.LOCK_SH)
+        self.waited += perf_counter() - begun

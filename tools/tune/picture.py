@@ -147,7 +147,9 @@ def write_png(result: dict[str, Any], path: str) -> None:
     panel.spines[["top", "right"]].set_visible(False)
     if points:
         panel.legend(frameon=False, fontsize=8)
-    won = result["winner"] and result["trials"][result["winner"]["trial"]]
+    number = result["winner"] and result["winner"]["trial"]
+    # Where the time was over in the midst of a batch, some numbers are missing.
+    won = next((trial for trial in result["trials"] if trial["trial"] == number), None)
     made = f", {megabytes(won['size'])} MB" if won else ""
     panel.set_title(f"{len(result['trials'])} trials for {result['by']}{made}", fontsize=10, loc="left")
     figure.savefig(path, format="png", dpi=130)

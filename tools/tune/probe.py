@@ -27,8 +27,9 @@ from ..compiler import Compilation
 from ..metric import Metric
 from ..recipes.gains import costs_of
 from ..search.mixed_integers import measure_integers
+from .offer import Offer, Stretch, Stretches
 from .order import Order
-from .space import INTEGERS, LEVEL, Offer, Space, available
+from .space import INTEGERS, LEVEL, Space, available
 
 SAMPLES = 8  # that errors are measured on
 RUNGS = (0.84, 0.7, 0.59, 0.495, 0.416, 0.35, 0.25, 0.175, 0.12)  # of the error that all in integers make
@@ -59,7 +60,7 @@ class _Layers(Compilation):
     step: Quantize
     limit: float | None
     by_size: bool
-    ladder: list[Keep]
+    found: dict[str, Any]
 
     def finished(self, model: Model) -> None:
         assert self.calibration is not None and self.judge is not None
@@ -74,7 +75,8 @@ class _Layers(Compilation):
             gains, switches = ({node: f(node) for node in parts.nodes} for f in (speed.gain, speed.switch))
         errors = parts.errors(set(parts.nodes), SAMPLES) if parts.nodes else []
         whole = max((error for error, counts in zip(errors, counted) if counts), default=0.0)
-        self.ladder = ladder(parts, gains, switches, self.limit or whole, counted)
+        stretches, rungs = ladder(parts, gains, switches, self.limit or whole, counted)
+        self.found = {"stretches": [[list(each.keep), *each[1:]] for each in stretches], "ladder": [*map(list, rungs)]}
 
 
 def _saved(node: Node) -> float:
@@ -96,31 +98,31 @@ class _Scored(Compilation):
 
 def probed(order: Order) -> dict[str, Any]:
     """The offer of a model as plain data, and with a metric the source's score. Raises as compilations do."""
-    fired, costs, ladders = {}, {}, {}
+    found: dict[str, dict[str, Any]] = {name: {} for name in ("fired", "costs", "ladder", "stretches")}
     score = None
     for target in order.targets:
         plain = replace(order.plain(target), level=LEVEL, cache=order.cache)
         is_scored = order.metric is not None and score is None
         run: Any = _Plain(plain)
         run.run()
-        fired[target], costs[target] = run.found["fired"], run.found["costs"]
+        layers = _layers_of(order, target) if INTEGERS in available(order, target) and order.calib is not None else {}
+        for name, value in {**run.found, **layers}.items():
+            found[name][target] = value
         if is_scored:
             run = _Scored(replace(plain, passes=""))
             run.text = order.metric
             run.run()
             score = run.score
-        if INTEGERS in available(order, target) and order.calib is not None:
-            ladders[target] = [list(keep) for keep in _ladder_of(order, target)]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return {"offer": {"fired": fired, "costs": costs, "ladder": ladders, "cores": cores}, "score": score}
+    return {"offer": {**found, "cores": cores}, "score": score}
 
 
-def _ladder_of(order: Order, target: str) -> list[Keep]:
-    """The ladder of one target: its own pipeline runs up to where layers would become integers."""
+def _layers_of(order: Order, target: str) -> dict[str, Any]:
+    """Stretches and ladder of one target: its own pipeline runs up to where layers would become integers."""
     space = Space(order, Offer({target: ()}, {}, {target: ()}))
     usual = space.usual(target, INTEGERS)
     if not usual["static"]:
-        return []
+        return {}
     point = {"target": target, "precision": INTEGERS, **usual}
     settings = replace(space.settings(point), cache=order.cache)
     steps = parse(settings.passes or "")
@@ -130,30 +132,38 @@ def _ladder_of(order: Order, target: str) -> list[Keep]:
     run = _Layers(replace(settings, passes=render((*steps[:before], nothing))))
     run.step, run.limit, run.by_size = own, order.max_error, order.goal == "size"
     run.run()
-    return run.ladder
+    found: dict[str, Any] = run.found
+    return found
 
 
 def ladder(
     parts: Parts, gains: Mapping[Node, float], switches: Mapping[Node, float], limit: float, counted: Sequence[bool]
-) -> list[Keep]:
-    """Lists of layers that stay in floats, the first empty, each longer than the one before.
+) -> tuple[list[Stretch], list[Stretches]]:
+    """All stretches, and which of them stay in floats: first none, then ever more.
 
-    They are those that a compilation over its budget asks for (`search.partly`), and what lies between: where one of
-    them keeps the bound, this ladder has it. `gains`: what each layer gains in integers, `switches`: what a change in
-    front of it costs, in the same unit; `limit`: the error that is wanted.
+    The rungs are those that a compilation over its budget asks for (`search.partly`), and what lies between: where one
+    of them keeps the bound, this ladder has it. `gains`: what each layer gains in integers, `switches`: what a change
+    in front of it costs, in the same unit; `limit`: the error that is wanted.
     """
-    rungs: list[Keep] = [()]
+    rungs: list[Stretches] = [()]
     if not parts.nodes:
-        return rungs
+        return [], rungs
     mixture = measure_integers(parts, gains, switches, limit, counted)
+    stretches = [
+        Stretch(_named(parts, each.nodes), each.gain, each.squared, switch)
+        for each, switch in zip(mixture.stretches, mixture.switches)
+    ]
     for share in RUNGS:
         kept = mixture.kept(share * mixture.error, Quantize.name)
         if kept is None:
             break
-        stay = [node for node in parts.nodes if place_of(Quantize.name, "", node) in kept.reasons]
-        if len(stay) > len(rungs[-1]):
-            rungs.append(_named(parts, stay))
-    return rungs
+        stay = tuple(
+            number for number, each in enumerate(mixture.stretches)
+            if place_of(Quantize.name, "", each.nodes[0]) in kept.reasons
+        )  # fmt: skip
+        if sum(len(stretches[n].keep) for n in stay) > sum(len(stretches[n].keep) for n in rungs[-1]):
+            rungs.append(stay)
+    return stretches, rungs
 
 
 def _named(parts: Parts, stay: Sequence[Node]) -> Keep:

@@ -54,9 +54,10 @@ class Sampler:
         """What came out: for each point the value that is to be small, infinite where it failed, and by how much it is
         over the bound (None where nobody looked, because it is slower than what fits)."""
         for point, value, excess in found:
-            if "form" in point or not math.isfinite(value):
+            params = self._space.params(point)
+            if params is None or not math.isfinite(value):
                 continue
-            self._study.enqueue_trial(self._space.params(point))
+            self._study.enqueue_trial(params)
             trial = self._study.ask()
             self._space.suggest(trial)
             trial.set_constraint(_EXCESS, 0.0 if excess is None else min(excess, _MOST))

@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, replace
-from statistics import median
 from time import monotonic
 from typing import Any
 
@@ -20,16 +19,13 @@ from ...lowering.targets import get_target
 from .executors import Executor
 from .front import Outcome, bound_of, ranked
 from .journal import Journal
+from .offer import Offer
 from .order import Order
-from .refine import is_hopeless, steps_beside
-from .sampler import Sampler
-from .space import Offer, Point, Space
-from .starts import is_smaller, settings_of, starting_points, weaker
+from .proposals import Batch, Proposals
+from .space import Space
 from .worker import MADE, PROBE, TRIAL, plain
 
 WORTH = 1.02  # times what the best takes: what is slower than that is not scored
-FAR = 10.0  # times the bound, beyond which no milder form is tried either
-SURELY = 1.3  # times the same, beyond which not even a recipe's form is tried: so far off no guess is
 LIMIT, LEAST_LIMIT = 0.35, 20.0  # of the time of the search that one trial may take; seconds
 RESERVE = 1.6  # times what a trial took: for the end, in which the winner is made once more
 LAST = 25.0  # seconds of it, in which the best are timed in turn
@@ -51,7 +47,7 @@ class Search:
         self.outcomes: list[Outcome] = []
         self.repeated = 0  # results that the journal knew
         self.why_over = ""
-        self._unfinished: tuple[Sequence[tuple[dict[str, Any], Any]], dict[int, dict[str, Any]]] = (), {}
+        self._unfinished: tuple[Batch, dict[int, dict[str, Any]]] = (), {}
         self._say = say
         self._begun = monotonic()
         self._before = journal.elapsed
@@ -94,20 +90,16 @@ class Search:
         """Go on until the time or the number of trials is over, or nothing is left to try. Raises UsageError where not
         even the source compiles."""
         self._probe()
-        self.sampler = Sampler(self.order.seed, self.space)
-        waiting = starting_points(self.space)
-        self._of_recipes = list(waiting)
-        known: set[str] = set()
+        proposals = Proposals(self.space, self.source_score)
         idle = 0
         while not self._is_over() and idle < IDLE:
-            batch = self._batch(waiting, known)
+            batch = proposals.batch(self.outcomes)
             idle = 0 if batch else idle + 1
             if not batch:
                 continue
             done = self._tried(batch)
             self.outcomes += done
-            self.sampler.tell([(o.point, o.value(self.order), self._excess(o)) for o in done])
-            waiting = self._followers(done) + waiting
+            proposals.tell(done)
             self._keep_best()
         if idle >= IDLE:
             self.why_over = "nothing that may be better is left to try"
@@ -148,73 +140,9 @@ class Search:
         """True while the journal holds more trials than were gone through: those cost nothing."""
         return len(self.outcomes) < sum("trial" in entry for entry in self.journal.entries)
 
-    def _batch(self, waiting: list[dict[str, Any]], known: set[str]) -> list[tuple[dict[str, Any], Any]]:
-        """The next points with their compilations, none of which was tried."""
-        size = self.order.batch
-        if self.order.trials is not None:
-            size = min(size, self.order.trials - len(self.outcomes))
-        if not self.outcomes:
-            size = 1  # what is compared with comes first
-        found: list[tuple[dict[str, Any], Any]] = []
-        for point in self._proposed(waiting, size, found):
-            settings = settings_of(self.space, point)
-            command = settings.command()
-            if command not in known:
-                known.add(command)
-                found.append((point, settings))
-            if len(found) == size:
-                break
-        return found
-
-    def _proposed(self, waiting: list[dict[str, Any]], size: int, found: list[Any]) -> Iterator[dict[str, Any]]:
-        fitting = self.fitting
-        kinds = set()
-        while waiting:
-            kinds.add(is_smaller(waiting[0]))
-            if len(kinds) > 1 and found:
-                return  # what whole layers lose says which of the smaller ones are tried
-            point = waiting.pop(0)
-            if not is_hopeless(point, self.outcomes, fitting) and self._may_gain(point, fitting, SURELY):
-                yield point
-        if fitting and not self.order.is_by_accuracy:
-            # Half of each batch from beside the best, so that what Optuna has learned is asked as well.
-            for point in steps_beside(self.space, fitting[0], self.outcomes, fitting, self.bound):
-                if len(found) * 2 >= size and size > 1:
-                    break
-                if not is_hopeless(point, self.outcomes, fitting):
-                    yield point
-        for point in self.sampler.ask(size - len(found)):
-            if not is_hopeless(point, self.outcomes, fitting) and self._may_gain(point, fitting):
-                yield point
-
-    def _may_gain(self, point: Point, fitting: Sequence[Outcome], slack: float = WORTH) -> bool:
-        """False for what is slower, or larger, than the best by the sizes of its layers and by what others gave that
-        are in the same precision."""
-        if not fitting or self.order.is_by_accuracy or "form" in point:
-            return True
-        known = [
-            outcome.value(self.order) / guess
-            for outcome in self.outcomes
-            if "form" not in outcome.point and math.isfinite(outcome.value(self.order))
-            and all(outcome.point[name] == point[name] for name in ("target", "precision"))
-            and (guess := self.space.guessed(outcome.point)) > 0
-        ]  # fmt: skip
-        return not known or median(known) * self.space.guessed(point) <= slack * fitting[0].value(self.order)
-
-    def _followers(self, done: Sequence[Outcome]) -> list[dict[str, Any]]:
-        """Milder forms of what recipes have and what lost too much."""
-        found = []
-        for outcome in done:
-            is_known = not outcome.failed and outcome.lost is not None and outcome.point in self._of_recipes
-            is_far = self.bound is not None and (outcome.lost or 0.0) > FAR * self.bound
-            if is_known and not is_far and not outcome.fits(self.order, self.source_score):
-                found += weaker(self.space, outcome.point)
-        self._of_recipes += found
-        return found
-
     # Trials
 
-    def _tried(self, batch: Sequence[tuple[dict[str, Any], Any]]) -> list[Outcome]:
+    def _tried(self, batch: Batch) -> list[Outcome]:
         """The outcomes of a batch, in its order; without those for which there was no time."""
         fitting = self.fitting
         limit = fitting[0].value(self.order) * WORTH if fitting and not self.order.is_by_accuracy else None
@@ -290,16 +218,6 @@ class Search:
         if outcome.lost is not None and not math.isfinite(outcome.lost):
             outcome.lost = math.inf
         return outcome
-
-    def _excess(self, outcome: Outcome) -> float | None:
-        """By how much an outcome is over what it may be, as a share; below 0 where it is not, None where that is not
-        known."""
-        if outcome.failed or outcome.lost is None:
-            return None
-        over = -1.0 if self.bound is None else outcome.lost / self.bound - 1 if self.bound else outcome.lost
-        target = self.order.latency_target
-        late = -1.0 if target is None or outcome.seconds is None else outcome.seconds / target - 1
-        return max(over, late)
 
     def _keep_best(self) -> None:
         """Take away the files of trials that cannot win any more."""

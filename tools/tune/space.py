@@ -11,13 +11,13 @@ something is in integers alone. Equal points have equal commands, and `suggest` 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ...ir.errors import UsageError
 from ...lowering.targets import get_target
 from ...passes.base import Pass
-from ...passes.pipelines import Item, Step, level_items, names, parse, render
+from ...passes.pipelines import level_items, names, parse, render
 from ...passes.quantize.blocks import ASYMMETRIC, SYMMETRIC
 from ...passes.quantize.quantize import Quantize
 from ...passes.quantize.smooth import Smooth
@@ -26,15 +26,17 @@ from ...passes.registry import Registry
 from ..pipeline import items_of
 from ..precision import Attempt, attempts
 from ..recipes.forms import attempt_with
-from ..recipes.gains import Cost, Guess, guess_of
+from ..recipes.gains import Guess, guess_of
 from ..recipes.recipe import Placed
 from ..settings import Settings
+from .codes import OPTIONS, changed, choices_of, is_step
+from .offer import Offer
 from .order import Order
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-VERSION = 1  # of what points mean: journals of another one are not gone on with
+VERSION = 2  # of what points mean: journals of another one are not gone on with
 Point = Mapping[str, Any]
 LEVEL = 2  # what is searched for stands in the pipeline of this level
 INTEGERS, WEIGHTS = "w8a8", ("w8a16", "w4a16")
@@ -47,41 +49,6 @@ STRUCTURES: dict[str, str] = {
 """Passes that make layers smaller, with the share that is `left`: as geoc's recipes write them."""
 LEAST_LEFT, MOST_LEFT, LEFT_STEP = 0.5, 0.95, 0.0125
 _CORRECTED = 40  # samples that biases are corrected on, where they are
-_OPTIONS = {"way": "method", "block": "block", "kind": "kind", "head": "head_bits"}  # of codes of weights alone
-
-
-@dataclass(frozen=True)
-class Offer:
-    """What was found of a model beforehand (`probe`), as plain data.
-
-    `fired`: passes and rules of the plain pipeline that changed something and that the model can do without. `ladder`:
-    lists of layers that stay in floats, longer from one to the next; the first is empty. `costs`: of its nodes. All by
-    target. `cores`: processors of the machine that trials run on.
-    """
-
-    fired: Mapping[str, tuple[str, ...]]
-    ladder: Mapping[str, tuple[tuple[str | int, ...], ...]]
-    costs: Mapping[str, tuple[Cost, ...]] = field(repr=False)
-    cores: int = 1
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return {
-            "fired": {name: list(found) for name, found in self.fired.items()},
-            "ladder": {name: [list(keep) for keep in found] for name, found in self.ladder.items()},
-            "costs": {name: [list(cost) for cost in found] for name, found in self.costs.items()},
-            "cores": self.cores,
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Offer:
-        """Back from that."""
-        return cls(
-            {name: tuple(found) for name, found in data["fired"].items()},
-            {name: tuple(tuple(keep) for keep in found) for name, found in data["ladder"].items()},
-            {name: tuple(Cost(*cost) for cost in found) for name, found in data["costs"].items()},
-            data["cores"],
-        )
 
 
 class Space:
@@ -127,9 +94,9 @@ class Space:
                 point["correct"] = choose("correct", [True, False])
                 if usual["smooth"]:
                     point["smooth"] = choose("smooth", [True, False])
-            rungs = len(self.offer.ladder.get(target, ()))
-            if rungs > 1:
-                point["keep"] = trial.suggest_int(f"keep {target}", 0, rungs - 1)
+            ladder = self.offer.ladder.get(target, ())
+            if len(ladder) > 1:
+                point["keep"] = ladder[trial.suggest_int(f"keep {target}", 0, len(ladder) - 1)]
         elif point["precision"] in WEIGHTS:
             usual = self.usual(target, point["precision"])
             ways = ["gptq", "awq", "hqq", "rtn"] if self.order.calib is not None else ["hqq", "rtn"]
@@ -162,19 +129,22 @@ class Space:
 
     def normal(self, point: Point) -> dict[str, Any]:
         """A point without choices that are the usual ones: of equal pipelines there is one point."""
-        usual = {"structure": "", "without": "", "keep": 0, "static": True}
+        usual = {"structure": "", "without": "", "keep": (), "static": True}
         return {name: value for name, value in point.items() if name not in usual or value != usual[name]}
 
-    def params(self, point: Point) -> dict[str, Any]:
-        """What Optuna has to choose for a point: the inverse of `suggest`."""
+    def params(self, point: Point) -> dict[str, Any] | None:
+        """What Optuna has to choose for a point: the inverse of `suggest`; None where it does not choose that."""
         target = point["target"]
+        if "form" in point or point.get("keep", ()) not in (self.offer.ladder.get(target) or ((),)):
+            return None
         named = {name: f"{name} {target}" for name in ("precision", "keep", "without", "static")}
         whole = {"structure": "", "without": "", **point}
         if point["precision"] == INTEGERS:
-            whole = {"keep": 0, "static": True, **whole}
+            whole = {"static": True, **whole}
+            whole["keep"] = self.offer.ladder[target].index(point.get("keep", ())) if target in self.offer.ladder else 0
         if self.chooses_threads:
             whole = {"threads": self.threads[0], **whole}
-        return {named.get(name, name): value for name, value in whole.items() if not name.startswith("form")}
+        return {named.get(name, name): value for name, value in whole.items()}
 
     def title(self, point: Point) -> str:
         """A point in a few words."""
@@ -187,7 +157,7 @@ class Space:
             words += ["gptq"] if point.get("rounding") == "gptq" else []
             words += ["mse weights"] if point.get("weights") == "mse" else []
             if point.get("keep"):
-                words.append(f"{len(self.offer.ladder[point['target']][point['keep']])} layers kept")
+                words.append(f"{len(self._keep(point))} layers kept")
         elif point["precision"] in WEIGHTS:
             words += [str(point[name]) for name in ("way", "block", "kind") if name in point]
             words += [f"head {point['head']}"] if "head" in point else []
@@ -228,9 +198,9 @@ class Space:
         target = self.targets[point["target"]]
         given = attempts(target, precision or "fp32", LEVEL, None, order.calib, order.goal)[0]
         changes = self._codes(point, choices_of(given))
-        first, last = (_changed(items, changes) for items in (given.first, given.items))
+        first, last = (changed(items, changes) for items in (given.first, given.items))
         if precision == INTEGERS and not point.get("smooth", False):
-            first, last = (tuple(item for item in items if not _is(item, Smooth.name)) for items in (first, last))
+            first, last = (tuple(item for item in items if not is_step(item, Smooth.name)) for items in (first, last))
         return given._replace(first=first, items=last)
 
     def _codes(self, point: Point, usual: Point) -> dict[type[Pass], dict[str, Any]]:
@@ -244,11 +214,13 @@ class Space:
             if keep := self._keep(point):
                 changes[Quantize]["keep"] = changes.setdefault(Smooth, {})["keep"] = keep
         elif point["precision"] in WEIGHTS:
-            changes[QuantizeWeights] = {_OPTIONS[name]: point[name] for name in _OPTIONS if name in point}
+            changes[QuantizeWeights] = {OPTIONS[name]: point[name] for name in OPTIONS if name in point}
         return changes
 
     def _keep(self, point: Point) -> tuple[str | int, ...]:
-        return self.offer.ladder[point["target"]][point["keep"]] if point.get("keep") else ()
+        """What leaves the stretches of a point in floats."""
+        stretches = self.offer.stretches.get(point["target"], ())
+        return tuple(name for number in point.get("keep", ()) for name in stretches[number].keep)
 
     def _structure(self, point: Point) -> str:
         kind = point.get("structure", "")
@@ -277,39 +249,3 @@ def available(order: Order, target: str) -> list[str]:
             continue
         found.append(precision)
     return found
-
-
-def _is(item: Item, name: str) -> bool:
-    return isinstance(item, Step) and item.name == name
-
-
-def choices_of(attempt: Attempt) -> dict[str, Any]:
-    """What a target's own passes choose: the values of a point's keys; {} without codes."""
-    steps = {step.name: step for step in names((*attempt.first, *attempt.items))}
-    if Quantize.name in steps:
-        found = {name: _option(steps[Quantize.name], Quantize, name) for name in ("static", "weights")}
-        if found["static"]:
-            found |= {name: _option(steps[Quantize.name], Quantize, name) for name in ("method", "rounding")}
-            found["correct"] = bool(_option(steps[Quantize.name], Quantize, "correct"))
-            found["smooth"] = Smooth.name in steps
-        return found
-    if QuantizeWeights.name in steps:
-        return {name: _option(steps[QuantizeWeights.name], QuantizeWeights, key) for name, key in _OPTIONS.items()}
-    return {}
-
-
-def _option(step: Step, kind: type[Pass], name: str) -> Any:
-    return dict(step.options).get(name, getattr(kind, name))
-
-
-def _changed(items: tuple[Item, ...], changes: Mapping[type[Pass], Mapping[str, Any]]) -> tuple[Item, ...]:
-    """The items with options of passes replaced where they are others than they have anyway."""
-    kinds = {kind.name: kind for kind in changes}
-    found = []
-    for item in items:
-        if isinstance(item, Step) and item.name in kinds:
-            kind = kinds[item.name]
-            new = {name: value for name, value in changes[kind].items() if _option(item, kind, name) != value}
-            item = replace(item, options=tuple({**dict(item.options), **new}.items()))
-        found.append(item)
-    return tuple(found)

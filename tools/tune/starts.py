@@ -17,8 +17,9 @@ from ..precision import attempts
 from ..recipes.forms import Form, forms_of
 from ..recipes.recipe import find_recipe, shipped
 from ..settings import Settings
+from .codes import choices_of
 from .refine import on_grid
-from .space import INTEGERS, LEVEL, MOST_LEFT, STRUCTURES, Point, Space, choices_of
+from .space import INTEGERS, LEVEL, MOST_LEFT, STRUCTURES, Point, Space
 
 _CACHES = "kv8"
 _PARTS = 4  # of the ladder of layers that stay, tried where all in integers is too much
@@ -101,7 +102,7 @@ def weaker(space: Space, point: Point) -> list[dict[str, Any]]:
         left = (1 + point["left"]) / 2
         found += [{**point, "left": on_grid(left)}] if left <= MOST_LEFT else []
     elif point["precision"] == INTEGERS and not point.get("keep"):
-        rungs = len(space.offer.ladder.get(point["target"], ()))
-        places = sorted({round((rungs - 1) * part / _PARTS) for part in range(1, _PARTS + 1)} - {0})
-        found += [{**point, "keep": place} for place in places]
+        ladder = space.offer.ladder.get(point["target"], ())
+        places = sorted({round((len(ladder) - 1) * part / _PARTS) for part in range(1, _PARTS + 1)} - {0})
+        found += [{**point, "keep": ladder[place]} for place in places]
     return found

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..bench.rounds import Block, Budget, Ratio, Samples, compete
+from ..bench.rounds import Block, Budget, Ratio, Rounds, Samples, compete
 from ..running.stopwatch import Stopwatch
 
 Open = Callable[[], Callable[[], Any]]
 """Loads a model and binds its inputs; what it gives runs it once."""
+NARROW = 0.03  # of a ratio: an interval that is enough to go on with
 _SOURCE, _WHAT = "source", "latency"
 
 
@@ -31,14 +32,23 @@ class Turns(NamedTuple):
     rounds: int
 
 
-def in_turn(source: Open, forms: Sequence[Open], threads: int, seconds: float, seed: int = 0) -> Turns:
-    """Time them for about so many seconds."""
+def in_turn(
+    source: Open, forms: Sequence[Open], threads: int, seconds: float, most: float | None = None, seed: int = 0
+) -> Turns:
+    """Time them for about so many seconds; less, as soon as all forms surely have ratios of more than `most`, or of
+    less, known to `NARROW`."""
     every = {_SOURCE: source, **{str(number): form for number, form in enumerate(forms)}}
 
     def opened() -> dict[str, Block]:
         return {name: partial(_block, threads, load()) for name, load in every.items()}
 
-    found = compete(opened, Budget(seconds), seed)
+    def enough(found: Rounds) -> bool:
+        ratios = [found.ratio(str(number), _WHAT) for number in range(len(forms))]
+        return most is not None and all(
+            each.low > most or (each.high < most and each.high - each.low < NARROW * each.middle) for each in ratios
+        )
+
+    found = compete(opened, Budget(seconds), seed, enough=enough)
     ratios = [found.ratio(str(number), _WHAT) for number in range(len(forms))]
     return Turns(ratios, float(np.median(found.samples(_SOURCE, _WHAT))), found.count)
 

@@ -89,7 +89,9 @@ class Trial(Job):
         with self.lock.alone(), tempfile.TemporaryDirectory(prefix="geoc-tune-") as folder:
             source = partial(opened_source, self, folder, feeds)
             form = partial(opened_form, made, self.settings, feeds)
-            found = in_turn(source, [form], threads_of(self), PATIENCE)
+            # What is surely slower than what fits need not be known any better.
+            limit = self.job["no_worse_than"] if self.job["goal"] != "size" else None
+            found = in_turn(source, [form], threads_of(self), PATIENCE, limit)
         (ratio,) = found.ratios
         return {
             "seconds": found.source * ratio.middle, "source": found.source, "ratio": ratio.middle,
@@ -161,11 +163,13 @@ def timed_in_turn(job: Mapping[str, Any], lock: HostLock) -> dict[str, Any]:
 
 
 def done(job: Mapping[str, Any], waiting: str) -> dict[str, Any]:
-    """The result of a job of any kind; the file `waiting` is there while it waits for the machine."""
+    """The result of a job of any kind; the file `waiting` is there while it waits for the machine, and `waited` says
+    how many seconds it did."""
     if job["kind"] == PROBE:
         return probed(order_from(job["order"]))
     with HostLock(waiting) as lock:
-        return (timed_in_turn if job["kind"] == TURNS else tried)(job, lock)
+        found = (timed_in_turn if job["kind"] == TURNS else tried)(job, lock)
+    return {**found, "waited": round(lock.waited, 3)}
 
 
 def main(job: str, result: str) -> None:
@@ -178,7 +182,7 @@ def main(job: str, result: str) -> None:
         found = done(given, f"{result}{WAITING}")
     except (GeocError, OSError, MemoryError) as error:
         found = {"failed": one_line(error)}
-    found["took"] = round(perf_counter() - begun, 3)
+    found["took"] = round(perf_counter() - begun - found.get("waited", 0.0), 3)
     with open(f"{result}.tmp", "w", encoding="utf-8") as file:
         json.dump(found, file)
     os.replace(f"{result}.tmp", result)

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from geoc.tools.bench.rounds import FEWEST, OPENINGS, Budget, Ratio, Samples, compete, interval, ratio_of
+from geoc.tools.bench.rounds import FEWEST, OPENINGS, Budget, Ratio, Rounds, Samples, compete, interval, ratio_of
 from geoc.tools.running.stopwatch import TASKS, Stopwatch
 
 
@@ -55,6 +55,19 @@ def test_a_ratio_holds_on_a_busy_machine() -> None:
         assert found.ratio("b", "latency").verdict(noise) == "faster"
         assert found.ratio("c", "latency").verdict(noise) == "same"
         assert len(found.samples("a", "latency")) == 2 * len(found.samples("b", "latency")) == 2 * 60 * 3
+
+
+def test_timing_ends_when_enough_is_known_and_not_before_there_is_an_interval() -> None:
+    machine = Machine(0)
+    contenders = {"a": 0.010, "b": 0.020}
+
+    def is_slower(found: Rounds) -> bool:
+        return found.ratio("b", "latency").low > 1.5
+
+    found = compete(lambda: machine.opened(contenders), Budget(10.0, rounds=600), enough=is_slower)
+    assert FEWEST <= found.count < 60 and is_slower(found)
+    assert compete(lambda: machine.opened(contenders), Budget(1.0, rounds=60), enough=lambda found: True).count == FEWEST
+    assert compete(lambda: machine.opened(contenders), Budget(1.0, rounds=60), enough=lambda found: False).count == 60
 
 
 def test_a_clock_that_sinks_is_seen() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 import geoc
 from geoc.ir.core import Model
+from geoc.passes.prune.measures import Measures
 from geoc.passes.quantize.gptq import Gram
 from geoc.passes.quantize.observers import Channels, Histogram, Mean, MinMax, MovingAverage, Several, Statistics
 from geoc.tools.calibration import kept as kept_module
@@ -169,6 +170,41 @@ def test_a_range_chosen_in_another_way_from_the_same_counts_is_not_measured(tmp_
     runs.clear()
     compiled(tmp_path / "b", cache, passes=passes.replace("percentile", "entropy"))
     assert runs == []
+
+
+PRUNED = "@O2,prune{{left={left},repair=4,slower=true}},ort-quantized,fold,cse,dce"
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A number for each time that what cuts harm is measured."""
+    found: list[int] = []
+    measure = Measures._by_harm
+
+    def counted(self: Measures, *arguments: object) -> object:
+        found.append(1)
+        return measure(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Measures, "_by_harm", counted)
+    return found
+
+
+def test_what_cuts_harm_is_measured_once_however_much_goes(tmp_path: Path, measured: list[int]) -> None:
+    cache = str(tmp_path / "cache")
+    made = [compiled(tmp_path / "a", cache, passes=PRUNED.format(left=left)) for left in (0.8, 0.6)]
+    assert len(measured) == 1 and len(made[0]) > len(made[1]) + 100
+    assert plain(compiled(tmp_path / "b", "off", passes=PRUNED.format(left=0.6))) == plain(made[1])
+    assert len(measured) == 2
+
+
+@pytest.mark.parametrize("change", ["weight", "operator", "sample", "option"])
+def test_what_cuts_harm_is_measured_again_of_anything_else(change: str, tmp_path: Path, measured: list[int]) -> None:
+    cache = str(tmp_path / "cache")
+    compiled(tmp_path / "a", cache, passes=PRUNED.format(left=0.6))
+    passes = PRUNED.format(left=0.6).replace("repair=4", "repair=5" if change == "option" else "repair=4")
+    made = compiled(tmp_path / "b", cache, change, passes)
+    assert len(measured) == 2
+    assert plain(made) == plain(compiled(tmp_path / "c", "off", change, passes))
 
 
 @pytest.mark.parametrize("harm", ["cut", "flipped", "empty", "other"])

@@ -22,18 +22,24 @@ from geoc.tools.settings import Settings
 from geoc.tools.tune.ending import Ending
 from geoc.tools.tune.front import front
 from geoc.tools.tune.journal import Journal
+from geoc.tools.tune.offer import Offer, Stretch
 from geoc.tools.tune.order import Order, bounds_of, targets_of
+from geoc.tools.tune.page import page
+from geoc.tools.tune.picture import write_png
+from geoc.tools.tune.result import result_of
 from geoc.tools.tune.search import Search
-from geoc.tools.tune.space import Offer, Space
+from geoc.tools.tune.space import Space
 from geoc.tools.tune.starts import settings_of, starting_points
+from geoc.tools.tune.text import summary
 
 from ..recipes.models import network, samples
 
 pytest.importorskip("optuna")
 
-LADDER = ((), ("/a",), ("/a", "/b"), ("/a", "/b", "/c"))
+LADDER: tuple[tuple[int, ...], ...] = ((), (0,), (0, 1), (0, 1, 2))
+STRETCHES = tuple(Stretch((f"/{name}",), 5e-4, 1e-4, 0.0) for name in "abcdefgh")
 COSTS = tuple(Cost("layer", f"/{name}", 1e-3, 5e-4, 1000.0) for name in "abcdefgh")
-OFFER = Offer({"cpu": ("attention",)}, {"cpu": LADDER}, {"cpu": COSTS}, cores=2)
+OFFER = Offer({"cpu": ("attention",)}, {"cpu": LADDER}, {"cpu": COSTS}, cores=2, stretches={"cpu": STRETCHES})
 SOURCE_SCORE = 0.9
 
 
@@ -247,3 +253,17 @@ def test_targets_and_bounds_that_do_not_go_together() -> None:
     for wrong in ((0.1, "f.py:g", None, None), (None, None, Drop(0.1), None), (None, "f.py:g", None, None)):
         with pytest.raises(UsageError):
             bounds_of(*wrong)
+
+
+def test_a_trial_that_there_was_no_time_for_is_missing_and_nothing_else(tmp_path: Path) -> None:
+    """Of trials side by side, a later one may end before the time is over, and an earlier one not."""
+    pytest.importorskip("matplotlib")
+    search = searched(order(), tmp_path)
+    best = search.fitting[0].number
+    search.outcomes = [o for o in search.outcomes if o.number not in (1, 2)]
+    winner = Ending(search).winner()
+    assert winner is not None and winner.outcome.number == best > 2
+    result = result_of(search, winner, {"output": "o.onnx", "size": 1})
+    write_png(result, str(tmp_path / "o.png"))
+    assert (tmp_path / "o.png").stat().st_size > 1000
+    assert search.space.title(winner.outcome.point) in page(result) and f"trial {best}" in summary(result, False, [])
