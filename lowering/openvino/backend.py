@@ -58,9 +58,9 @@ class OpenVino(Backend):
         }
 
     def left_to_reader(self, model: Model) -> list[Node]:
-        from .graph import TABLE
+        from .graph import without_mapping
 
-        return [node for node in model.walk() if node.op.key not in TABLE]
+        return without_mapping(model)
 
 
 BACKEND = OpenVino()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from ...frontends.formats import ONNX, format_of
-from ...ir.core import Graph, Model, Node
+from ...ir.core import Graph, Model, Node, Value
 from ...ir.dims import Dim
 from ...ir.errors import GeocError
 from ...ir.ops.cost import CostModel
@@ -75,7 +76,7 @@ def _format(source: str, model: Model) -> tuple[str, str, bool]:
 
 
 def _version_in(path: str) -> str:
-    """The version that the first bytes of a file of another format name: of GGUF, of TFLite's schema, of OpenVINO's IR."""
+    """The version that a file of another format begins with: of GGUF, of TFLite's schema, of OpenVINO's IR."""
     with open(path, "rb") as file:
         start = file.read(512)
     if start[:4] == b"GGUF":
@@ -94,14 +95,11 @@ def _files(source: str, model: Model) -> list[str]:
     return sorted(path for path in inside if os.path.isfile(path))
 
 
-def _interface(graph: Graph, names: list[str], values: Any) -> list[dict[str, Any]]:
-    found = []
-    for name, value in zip(names, values):
-        entry = {"name": name, "type": "unknown" if value.type is None else str(value.type)}
-        if value in graph.defaults:
-            entry["default"] = "yes"
-        found.append(entry)
-    return found
+def _interface(graph: Graph, names: list[str], values: Iterable[Value]) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "type": "unknown" if value.type is None else str(value.type), "default": value in graph.defaults}
+        for name, value in zip(names, values)
+    ]
 
 
 def _is_call(node: Node, model: Model) -> bool:
@@ -123,14 +121,14 @@ def _key(domain: str, name: str) -> str:
     return f"{domain}::{name}" if domain else name
 
 
-def _unnamed(model: Model) -> list[str]:
-    """Inputs with a dimension that has neither a size nor a name."""
+def _unnamed(model: Model) -> dict[str, list[int | None]]:
+    """Inputs with a dimension that has neither a size nor a name, each with its sizes as far as they are numbers."""
     graph = model.graph
-    return [
-        name
+    return {
+        name: [dim if isinstance(dim, int) else None for dim in value.shape or ()]
         for name, value in zip(graph.input_names, graph.inputs)
         if any(isinstance(dim, Dim) and dim.is_unknown for dim in value.shape or ())
-    ]
+    }
 
 
 def _target(name: str, model: Model) -> dict[str, Any]:

@@ -34,17 +34,19 @@ def quantized_forms(model: Model) -> dict[str, int]:
 
 def _form(node: Node) -> str:
     name, first = node.op.name, node.input(0)
-    is_constant = first is not None and first.const is not None
+    constant = None if first is None else first.const
+    if name == "DequantizeLinear" and constant is not None:
+        return "weights"
     if name == "DequantizeLinear":
-        return "weights" if is_constant else "qdq" if _is_quantized(node) else "integer operators"
+        return "qdq" if _is_quantized(node) else "integer operators"
     if name in _IN_BLOCKS:
         return "blocks"
     if name in _RUNNING:
         return "dynamic"
     if name.startswith("QLinear") or name in ("QGemm", "QAttention", "MatMulInteger", "ConvInteger", "MatMulInteger16"):
         return "integer operators"
-    if name == "Cast" and is_constant and first is not None and first.const is not None:
-        return "half weights" if first.const.dtype.is_float and first.const.dtype.bits < 32 and first.const.size > 1 else ""
+    if name == "Cast" and constant is not None and constant.size > 1 and constant.dtype.is_float:
+        return "half weights" if constant.dtype.bits < 32 else ""
     return ""
 
 

@@ -21,34 +21,27 @@ def text_of(found: dict[str, Any], colour: bool = False, verbose: bool = False) 
     """What `geoc inspect` prints; `verbose` leaves nothing out."""
     paint = painter(colour)
     most = 1 << 30 if verbose else _ROWS
-    lines = [_title(found, paint), f"size      {_size(found)}"]
-    lines += _values("inputs", found["inputs"], most) + _values("outputs", found["outputs"], most)
-    if found["symbols"] or found["unnamed"]:
-        wanted = [f"{name}=N" for name in found["symbols"]]
-        wanted += [f"{name}={_sizes(found, name)}" for name in found["unnamed"]]
-        lines.append(f"sizes     open; --shape {','.join(wanted) if not found['unnamed'] else ' --shape '.join(wanted)} fixes them")
     weights = found["weights"]
-    lines.append(f"weights   {weights['count']:,} constants, {megabytes(weights['bytes'])} MB; {scaled(weights['parameters'], '').strip()} parameters")
-    lines.append(f"work      {_work(found)}")
-    lines += _forms(found)
-    lines += _repeated(weights, most)
-    nested = f", {found['nested_graphs']} graphs inside others" if found["nested_graphs"] else ""
-    lines.append(f"graph     {found['nodes']:,} nodes of {len(found['ops'])} operators{nested}")
-    for title, key in (("custom", "custom_ops"), ("functions", "functions")):
-        if found[key]:
-            unit = "" if key == "custom_ops" else " nodes"
-            lines.append(f"{title:<10}{', '.join(f'{name} ({count}{unit})' for name, count in _first(found[key], most))}{_more(found[key], most)}")
-    for name, value in _first(found["metadata"], most):
-        text = " ".join(str(value).split())
-        lines.append(f"metadata  {name}: {text if verbose or len(text) <= _VALUE else text[:_VALUE] + '...'}")
-    if len(found["metadata"]) > most:
-        lines.append(f"metadata  {len(found['metadata']) - most} more entries")
-    lines.append("")
-    lines += [_target(each, paint, most) for each in found["targets"]]
-    lines += ["", *_tables(found, most)]
-    if not verbose and (len(found["ops"]) > most or len(found["metadata"]) > most):
-        lines.append("-v shows all")
-    return "\n".join(lines)
+    parameters = scaled(weights["parameters"], "").strip()
+    lines = [
+        _title(found, paint),
+        f"size      {_size(found)}",
+        *_values("inputs", found["inputs"], most),
+        *_values("outputs", found["outputs"], most),
+        *_open(found),
+        f"weights   {weights['count']:,} constants, {megabytes(weights['bytes'])} MB; {parameters} parameters",
+        f"work      {_work(found)}",
+        *_forms(found),
+        *_repeated(weights),
+        *_graph(found, most),
+        *_metadata(found["metadata"], most),
+        "",
+        *(_target(each, paint, most) for each in found["targets"]),
+        "",
+        *_tables(found, most),
+    ]
+    longest = max(map(len, (found["ops"], found["metadata"], found["inputs"], found["outputs"])))
+    return "\n".join([*lines, "-v shows all"] if longest > most else lines)
 
 
 def _first(entries: dict[str, Any], most: int) -> list[tuple[str, Any]]:
@@ -70,22 +63,24 @@ def _title(found: dict[str, Any], paint: Paint) -> str:
 def _size(found: dict[str, Any]) -> str:
     files = sorted(found["files"].items(), key=lambda item: -item[1])
     text = f"{megabytes(found['bytes'])} MB"
-    if len(files) > 1:
-        text += " in " + ", ".join(f"{os.path.basename(path)} {megabytes(size)}" for path, size in files[:4]) + _more(files, 4)
-    return text
+    if len(files) == 1:
+        return text
+    listed = [f"{os.path.basename(path)} {megabytes(size)}" for path, size in files[:4]]
+    return f"{text} in {', '.join(listed)}{_more(files, 4)}"
 
 
 def _values(title: str, values: list[dict[str, Any]], most: int) -> list[str]:
-    rows = [[value["name"], value["type"] + (" (has a default)" if "default" in value else "")] for value in values[:most]]
+    rows = [[v["name"], v["type"] + (" (has a default)" if v["default"] else "")] for v in values[:most]]
     lines = aligned(rows) + ([f"{len(values) - most} more"] if len(values) > most else [])
     return [f"{title if not place else '':<10}{line}" for place, line in enumerate(lines or ["none"])]
 
 
-def _sizes(found: dict[str, Any], name: str) -> str:
-    """What --shape takes for an input with unnamed dimensions, N for each that is open."""
-    type = next(value["type"] for value in found["inputs"] if value["name"] == name)
-    dims = type.partition("[")[2].rstrip("]").split(",")
-    return ",".join(dim if dim.isdigit() else "N" for dim in dims)
+def _open(found: dict[str, Any]) -> list[str]:
+    """Which dimensions --shape gives sizes to."""
+    wanted = [",".join(f"{name}=N" for name in found["symbols"])] if found["symbols"] else []
+    for name, sizes in found["unnamed"].items():
+        wanted.append(f"{name}={','.join('N' if size is None else str(size) for size in sizes)}")
+    return [f"sizes     open; {' '.join(f'--shape {text}' for text in wanted)} fixes them"] if wanted else []
 
 
 def _work(found: dict[str, Any]) -> str:
@@ -103,22 +98,47 @@ def _forms(found: dict[str, Any]) -> list[str]:
     if found["caches"]:
         first = found["caches"][0]
         more = f" and {len(found['caches']) - 1} more" if len(found["caches"]) > 1 else ""
-        lines.append(f"decoder   keys and values are kept: {first['input']} -> {first['output']}{more}, {first['type']}")
+        pair = f"{first['input']} -> {first['output']}"
+        lines.append(f"decoder   keys and values are kept: {pair}{more}, {first['type']}")
     if found["attention"]:
         lines.append(f"attention {found['attention']} fused")
     return lines
 
 
-def _repeated(weights: dict[str, Any], most: int) -> list[str]:
+def _repeated(weights: dict[str, Any]) -> list[str]:
     lines = []
-    doubles, splats = weights["duplicates"], weights["splats"]
+    doubles = sorted(weights["duplicates"], key=lambda group: -group["bytes"])
+    splats = sorted(weights["splats"], key=lambda splat: -splat["bytes"])
     if doubles:
-        names = [" = ".join(_short(name) for name in group["names"][:2]) for group in sorted(doubles, key=lambda g: -g["bytes"])[: min(most, 2)]]
-        lines.append(f"doubled   {megabytes(sum(g['bytes'] for g in doubles))} MB, {len(doubles)} constants are there more than once: {'; '.join(names)}")
+        names = [" = ".join(map(_short, group["names"][:2])) for group in doubles[:2]]
+        size = megabytes(sum(group["bytes"] for group in doubles))
+        said = "; ".join(names) + _more(doubles, 2)
+        lines.append(f"doubled   {size} MB, {len(doubles)} constants are there more than once: {said}")
     if splats:
-        names = [f"{_short(splat['name'])} {splat['type']} = {splat['value']}" for splat in splats[: min(most, 2)]]
-        lines.append(f"repeated  {megabytes(sum(s['bytes'] for s in splats))} MB, {len(splats)} constants of one number: {'; '.join(names)}")
+        names = [f"{_short(splat['name'])} {splat['type']} = {splat['value']}" for splat in splats[:2]]
+        size = megabytes(sum(splat["bytes"] for splat in splats))
+        said = "; ".join(names) + _more(splats, 2)
+        lines.append(f"repeated  {size} MB, {len(splats)} constants of one number: {said}")
     return lines
+
+
+def _graph(found: dict[str, Any], most: int) -> list[str]:
+    nested = f", {found['nested_graphs']} graphs inside others" if found["nested_graphs"] else ""
+    lines = [f"graph     {found['nodes']:,} nodes of {len(found['ops'])} operators{nested}"]
+    for title, entries, unit in (("custom", found["custom_ops"], ""), ("functions", found["functions"], " nodes")):
+        if entries:
+            said = ", ".join(f"{name} ({count}{unit})" for name, count in _first(entries, most))
+            lines.append(f"{title:<10}{said}{_more(entries, most)}")
+    return lines
+
+
+def _metadata(entries: dict[str, str], most: int) -> list[str]:
+    lines = []
+    for name, value in _first(entries, most):
+        text = " ".join(value.split())
+        short = text if most > _ROWS or len(text) <= _VALUE else f"{text[:_VALUE]}..."
+        lines.append(f"metadata  {name}: {short}")
+    return lines + ([f"metadata  {len(entries) - most} more entries"] if len(entries) > most else [])
 
 
 def _short(name: str) -> str:
@@ -132,8 +152,10 @@ def _target(each: dict[str, Any], paint: Paint, most: int) -> str:
     refused, reader = each["refused"], each["reader"]
     parts = []
     if refused:
-        said = "; ".join(f"{row['op']} ({row['count']}): {row['reason']}" for row in refused[: min(most, 4)])
-        parts.append(f"{paint('cannot run', 'yellow')} {sum(row['count'] for row in refused)} nodes as they stand: {said}{_more(refused, min(most, 4))}")
+        listed = min(most, 4)
+        said = "; ".join(f"{row['op']} ({row['count']}): {row['reason']}" for row in refused[:listed])
+        count = sum(row["count"] for row in refused)
+        parts.append(f"{paint('cannot run', 'yellow')} {count} nodes as they stand: {said}{_more(refused, listed)}")
     if reader:
         said = ", ".join(f"{op} ({count})" for op, count in _first(reader, 6))
         parts.append(f"left to {each['runtime']}'s own reader: {said}{_more(reader, 6)}")

@@ -28,7 +28,7 @@ def weights_of(model: Model) -> dict[str, Any]:
     """
     values = _distinct(model)
     rows: dict[str, dict[str, Any]] = {}
-    for value, tensor in values:
+    for _, tensor in values:
         name = tensor.dtype.name
         row = rows.setdefault(name, {"dtype": name, "count": 0, "elements": 0, "bytes": 0})
         row["count"] += 1
@@ -37,12 +37,14 @@ def weights_of(model: Model) -> dict[str, Any]:
     total = sum(row["bytes"] for row in rows.values())
     for row in rows.values():
         row["share"] = row["bytes"] / total if total else 0.0
-    splats, alike = [], {}
+    splats: list[dict[str, Any]] = []
+    alike: dict[Hashable, list[Value]] = {}
     for value, tensor in values:
         if tensor.dtype is STR or tensor.nbytes < _WORTH:
             continue
         if _is_splat(tensor):
-            splats.append({"name": value.hint, "type": str(tensor.type), "value": _element(tensor), "bytes": tensor.nbytes})
+            entry = {"name": value.hint, "type": str(tensor.type), "value": _element(tensor), "bytes": tensor.nbytes}
+            splats.append(entry)
         else:
             alike.setdefault((tensor.dtype, tensor.shape), []).append(value)
     groups = [group for bucket in alike.values() for group in equal_groups(bucket) if len(group) > 1]
