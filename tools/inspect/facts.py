@@ -42,7 +42,7 @@ def facts_of(source: str, model: Model) -> dict[str, Any]:
         "version": version,
         "info": {name: value for name, value in model.info.items() if name != "doc_string"},
         "opsets": dict(model.opsets),
-        "files": {path: os.path.getsize(path) for path in _files(source, model)},
+        "files": {path: os.path.getsize(path) for path in files_of(source, model)},
         "inputs": _interface(graph, graph.input_names, graph.inputs),
         "outputs": _interface(graph, graph.output_names, graph.outputs),
         "nodes": model.node_count,
@@ -85,14 +85,6 @@ def _version_in(path: str) -> str:
         return f"schema {start[7:8].decode('ascii', 'replace')}"
     named = re.search(rb"<net\b[^>]*\bversion=\"(\d+)\"", start)
     return f"IR version {named[1].decode()}" if named else ""
-
-
-def _files(source: str, model: Model) -> list[str]:
-    """The files that the model is in; all that lie in a folder."""
-    if not os.path.isdir(source):
-        return files_of(source, model)
-    inside = [os.path.join(folder, name) for folder, _, names in os.walk(source) for name in names]
-    return sorted(path for path in inside if os.path.isfile(path))
 
 
 def _interface(graph: Graph, names: list[str], values: Iterable[Value]) -> list[dict[str, Any]]:
