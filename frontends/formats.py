@@ -31,6 +31,12 @@ class Format(NamedTuple):
         model: Model = getattr(importlib.import_module(f".{module}", __package__), function)(path)
         return model
 
+    def files(self, path: str) -> list[str]:
+        """The files of a model at `path`: itself, or all that a folder holds."""
+        if not os.path.isdir(path):
+            return [path]
+        return sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
+
 
 ONNX = Format("onnx", "ONNX", "onnx:load_onnx", (".onnx",))
 FORMATS: tuple[Format, ...] = (ONNX,)

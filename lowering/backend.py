@@ -241,6 +241,9 @@ class Backend:
 
         return refused_by(model, self.row_sets())
 
+    def left_to_reader(self, model: Model) -> list[Node]:
+        """Nodes that geoc has no form of there, so that the runtime's own reader of ONNX has to take the model."""
+        return []
 
     def placement(self, model: Model, target: Target, elsewhere: Collection[Node] = ()) -> Placement | None:
         """What an accelerator that the target orders runs of the main graph; None where it orders none.

@@ -167,6 +167,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "targets": (),
     "doctor": (),
     "estimate": ("target", "shape", "json"),
+    "inspect": ("shape", "json"),
     "explain": (*_PIPELINE, "rule", "node", "shape", "seed"),
     "match": (*_PIPELINE, "json", "shape", "seed"),
     "diff": ("output", "json"),

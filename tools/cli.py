@@ -98,6 +98,7 @@ _VERBS = {
     "match": ".verbs.explaining",
     "targets": ".verbs.estimating",
     "estimate": ".verbs.estimating",
+    "inspect": ".inspect.verb",
     "doctor": ".verbs.doctor",
     "profile": ".profile.verb",
     "bench": ".bench.verb",

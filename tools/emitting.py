@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ..ir.errors import UsageError
 from ..lowering.backend import Backend, Emitter
 from ..lowering.targets import get_target
+from .files import stem_of
 
 FASTEST = "fastest-cpu"  # the target that chooses between runtimes by measuring
 
@@ -40,7 +41,7 @@ def outputs_of(backend: Backend, emit: Sequence[str], output: str | None, source
     if output is None:
         return []
     if len(emit) > 1:
-        stem = os.path.splitext(os.path.basename(source or "model"))[0]
+        stem = os.path.basename(stem_of(source or "model"))
         needed = [known[kind].needs for kind in emit if known[kind].needs]
         kinds = list(dict.fromkeys([*emit, *needed]))
         return [Output(kind, _in_folder(output, kind, stem, known[kind]), known[kind]) for kind in kinds]
@@ -78,7 +79,7 @@ def default_output(source: str, target: str, emit: Sequence[str]) -> str:
 
     Without a suffix where that is decided by measuring. Raises UsageError for a target that does not exist.
     """
-    stem = os.path.splitext(source)[0] + ".geoc"
+    stem = stem_of(source) + ".geoc"
     if target == FASTEST:
         return stem
     backend = get_target(target).backend

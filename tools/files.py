@@ -120,12 +120,27 @@ def reused_spans(model: Model, folder: str) -> set[tuple[str, int, int]]:
 
 
 def files_of(source: Any, model: Model) -> list[str]:
-    """Paths of the files that a model was read from: itself and external data."""
-    found = {os.fspath(source): None} if isinstance(source, (str, os.PathLike)) else {}
-    for tensor in tensors(model):
-        if tensor.file is not None and tensor.file.path and not any(_same(tensor.file.path, path) for path in found):
-            found[tensor.file.path] = None
+    """Paths of the files that a model was read from: itself, or those of a folder, and external data."""
+    found: dict[str, None] = {}
+    if isinstance(source, (str, os.PathLike)):
+        path = os.fspath(source)
+        found = dict.fromkeys(_inside(path) if os.path.isdir(path) else [path])
+    mapped = dict.fromkeys(tensor.file.path for tensor in tensors(model) if tensor.file is not None)
+    for path in mapped:
+        if path and not any(_same(path, other) for other in found):
+            found[path] = None
     return list(found)
+
+
+def _inside(folder: str) -> list[str]:
+    from ..frontends.formats import format_of as format_of_file
+
+    return format_of_file(folder).files(folder)
+
+
+def stem_of(source: str) -> str:
+    """The path of a source without its suffix; that of a folder has none, and "." is what it is called from outside."""
+    return os.path.abspath(source) if os.path.isdir(source) else os.path.splitext(source)[0]
 
 
 def _same(a: str, b: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from ...ir.core import Model, Node
 from ...ir.types import U2, U4, U8, DType
 from ..backend import Backend, Emitter, Lazy, Quantization, weights_alone
 
@@ -55,6 +56,11 @@ class OpenVino(Backend):
             "openvino-stateful": Emitter(".stateful.xml", Lazy(".openvino.write:write_stateful")),
             "triton": Emitter("/", Lazy(".openvino.triton:write_triton"), threads=True),
         }
+
+    def left_to_reader(self, model: Model) -> list[Node]:
+        from .graph import without_mapping
+
+        return without_mapping(model)
 
 
 BACKEND = OpenVino()

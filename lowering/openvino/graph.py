@@ -39,6 +39,11 @@ class Unmapped(Exception):
     """A model that has no openvino form here; the message says why, with the operators and how many there are."""
 
 
+def without_mapping(model: Model) -> list[Node]:
+    """The nodes of the main graph and its regions whose operators have no mapping."""
+    return [node for node in model.graph.walk() if node.op.key not in TABLE]
+
+
 def to_openvino(model: Model, stateful: bool = False, profile: Profile | None = None) -> Any:
     """The model as an `openvino.Model`, which must live as long as anything that is made of it.
 
@@ -48,7 +53,7 @@ def to_openvino(model: Model, stateful: bool = False, profile: Profile | None = 
     `profile`: the smallest, the best and the largest shape of inputs by name; the ends become bounds.
     Raises Unmapped where an operator has no mapping, UsageError where openvino is not installed.
     """
-    missing = Counter(node.op.key for node in model.graph.walk() if node.op.key not in TABLE)
+    missing = Counter(node.op.key for node in without_mapping(model))
     if missing:
         counted = ", ".join(f"{key} ({count})" for key, count in sorted(missing.items()))
         raise Unmapped(f"there is no mapping for {counted}")

@@ -136,6 +136,7 @@ PICTURES = {
     "targets": ["targets", "a100"],
     "doctor": ["doctor"],
     "estimate": ["estimate", "bert.onnx", "--target", "a100", "--shape", "batch=8,seq=32"],
+    "inspect": ["inspect", "bert.onnx"],
     "explain": ["explain", "bert.onnx", "--rule", "attention"],
     "match": ["match", "Softmax(Add(%x, %mask)) {*}", "bert.onnx"],
     "rulecheck": ["rulecheck", "mine.rules"],

@@ -46,6 +46,15 @@ def test_what_is_refused(emit: tuple[str, ...], output: str, message: str) -> No
         outputs_of(CPU, emit, output, None)
 
 
+@pytest.mark.parametrize("source", ["mini-v1.5", "mini-v1.5/", "./mini-v1.5"])
+def test_what_is_made_of_a_folder_is_called_like_it(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mini-v1.5").mkdir()
+    assert [each.path for each in outputs_of(CPU, ("onnx", "gir"), "out", source)] == ["out/mini-v1.5.onnx", "out/mini-v1.5.gir"]
+    monkeypatch.chdir(tmp_path / "mini-v1.5")
+    assert [each.path for each in outputs_of(CPU, ("onnx", "gir"), "out", ".")] == ["out/mini-v1.5.onnx", "out/mini-v1.5.gir"]
+
+
 def test_names_by_default() -> None:
     assert default_output("m/a.onnx", "cpu", ()) == "m/a.geoc.onnx"
     assert default_output("m/a.onnx", "cpu", ("ort",)) == "m/a.geoc.ort"

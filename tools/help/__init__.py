@@ -18,6 +18,7 @@ _SHORT = {
     "targets": "list what can be compiled for",
     "doctor": "say what is installed here, and whether it works",
     "estimate": "estimate time and memory on a target",
+    "inspect": "say what is in a model, and what no target could take",
     "explain": "say why a rule fires or does not",
     "match": "find where a rule or a pattern matches",
     "diff": "show what two models differ in, by structure",

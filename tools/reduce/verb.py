@@ -24,7 +24,7 @@ from ..bisect.outcome import SKIP, Outcome
 from ..bisect.tests import OPTION
 from ..calibration.calibration import RANDOM
 from ..comparing.kept_inputs import keep_inputs
-from ..files import format_of, need_folders, protect
+from ..files import format_of, need_folders, protect, stem_of
 from ..inputs.example import example_of
 from ..settings import Settings
 from ..terminal import has_colour, painter
@@ -42,7 +42,7 @@ def reduce_verb(arguments: Arguments) -> int:
     given = arguments.get("time")
     seconds = None if given is None else read_seconds(given, "--time")
     source = settings.path or ""
-    output = arguments.get("output") or os.path.splitext(source)[0] + ".reduced.gir"
+    output = arguments.get("output") or stem_of(source) + ".reduced.gir"
     kind = format_of(output)
     need_folders(output)
     protect([output], [source])

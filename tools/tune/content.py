@@ -54,7 +54,9 @@ class Part(NamedTuple):
 
 def inputs_of(order: Order) -> list[Input]:
     """The model with its data files, the samples, the metric's file. Raises as reading a model does, and OSError."""
-    found = [_input(order.source, files_of(order.source, load_any(order.source)))]
+    source = order.source
+    base = source if os.path.isdir(source) else None
+    found = [_input(source, files_of(source, load_any(source)), base)]
     for path in order.given:
         if os.path.isdir(path):
             found.append(_input(path, [str(each) for each in Path(path).iterdir() if each.is_file()], path))

@@ -10,6 +10,9 @@ import numpy as np
 import onnx
 import pytest
 
+from geoc.frontends import formats
+from geoc.frontends.formats import Format
+from geoc.frontends.onnx import load_onnx
 from geoc.tools.tune import content
 from geoc.tools.tune.content import Part, inputs_of, local_path, missing, placed, store
 from geoc.tools.tune.order import Order
@@ -47,6 +50,23 @@ def test_paths_from_somewhere_else_are_found_from_anywhere(given: Order, tmp_pat
     monkeypatch.chdir(tmp_path)
     assert not missing(inputs) and [local_path(each) for each in inputs] == [given.source, *given.given]
     assert placed({"metric": near.metric}, inputs) == {"metric": given.metric}
+
+
+def test_a_folder_as_a_source_is_sent_with_all_that_it_is_read_from(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("GEOC_CACHE_DIR", str(tmp_path / "cache" / "statistics"))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    path = network(folder / "made.onnx")
+    made = Format("made-up", "made up", "onnx:load_onnx", member="made.onnx")
+    monkeypatch.setattr(formats, "FORMATS", (formats.ONNX, made))
+    monkeypatch.setattr(Format, "load", lambda self, source: load_onnx(os.path.join(source, self.member)))
+    (found,) = inputs_of(Order(str(folder)))
+    assert found.names == ("made.onnx",) and local_path(found) == str(folder)
+    for part in found.parts():
+        store(part)
+    os.rename(folder, tmp_path / "gone")
+    sent = local_path(found)
+    assert sent is not None and Path(sent, "made.onnx").read_bytes() == (tmp_path / "gone" / Path(path).name).read_bytes()
 
 
 def test_what_is_not_there_is_sent_in_pieces(given: Order, tmp_path: Path, monkeypatch: Any) -> None:
