@@ -30,11 +30,11 @@ from .calibration.calibration import RANDOM, Calibration
 from .calibration.samples import Samples, open_samples
 from .calibration.statistics import open_cache
 from .emitting import FASTEST, outputs_of
-from .files import files_of, is_onnx, load_any, need_folders, protect
+from .files import files_of, is_in_blocks, is_onnx, load_any, need_folders, protect
 from .goal import GOALS
 from .inputs.shapes import read_shapes, specialise
 from .pipeline import items_of
-from .precision import SMALL, Attempt, attempts, untried
+from .precision import SMALL, Attempt, attempts, for_blocks, untried
 from .progress import Progress
 from .recipes.planning import RECIPE, Planner, described
 from .report import NOT_CHECKED, Accuracy, GraphSize, Refusal, Report, group_refusals
@@ -100,6 +100,7 @@ class Compilation:
             self.progress.stage("reading", 0.0, 0.1)
             model = self.model()
             self._protect(model)
+            self._keep_blocks(model)
             if settings.report is not None or (self.written and not settings.is_copy):
                 self.hashes = Hashes(self.inputs)
             if self.written:
@@ -146,6 +147,7 @@ class Compilation:
             self.progress.stage("reading", 0.0, 0.05)
             model = self.model()
             self._protect(model)
+            self._keep_blocks(model)
             if self.settings.calib not in (None, RANDOM):
                 self.samples = open_samples(str(self.settings.calib), model)
             yield model
@@ -196,6 +198,13 @@ class Compilation:
     def _attempts(self, level: int | None, goal: str | None) -> list[Attempt]:
         settings = self.settings
         return attempts(self.target, settings.precision, level, settings.io_precision, settings.calib, goal)
+
+    def _keep_blocks(self, model: Model) -> None:
+        """Let a source whose weights are in blocks keep them, or have floats: it is known now that it is read."""
+        settings = self.settings
+        if settings.passes is None and settings.level >= 2 and not self.plan.kind and is_in_blocks(model):
+            self.attempts = for_blocks(self.attempts, self.target, settings.precision, settings.goal)
+            self.choose(self.attempts[0])
 
     def _plan_metric(self) -> None:
         settings = self.settings
