@@ -78,6 +78,7 @@ class Compilation:
         self.hashes: Hashes | None = None  # of the source's files, where somebody asks for them
         self.layer_times: dict[Place, float] = {}  # seconds that layers save in integers, where they were timed
         self.kept: dict[Place, str] = {}  # nodes that lossy passes leave as they are, and why
+        self.plain = Attempt("", ())  # the precision of the source
         self._reference: str | None = None
         self._times: CostModel | None = None
         self._in_place = settings.source if isinstance(settings.source, Model) else None
@@ -204,6 +205,7 @@ class Compilation:
         settings = self.settings
         if settings.passes is None and settings.level >= 2 and not self.plan.kind and is_in_blocks(model):
             self.attempts = for_blocks(self.attempts, self.target, settings.precision, settings.goal)
+            self.plain = next((found for found in self.attempts if not found.precision and not found.items), self.plain)
             self.choose(self.attempts[0])
 
     def _plan_metric(self) -> None:

@@ -87,7 +87,12 @@ def for_blocks(found: list[Attempt], target: Target, precision: str | None, goal
     if passes is None or precision not in (None, "auto", *SMALL, *ALIASES):
         floats = {"insert": [{"pass": "dequantize-weights", "before": "freeze"}]}
         return [attempt._replace(edits=floats) for attempt in found if attempt.edits is None]
-    return [attempt if attempt.precision else attempt._replace(items=parse(passes)) for attempt in found]
+    return [attempt if attempt.precision or not passes else _in_blocks(attempt, passes) for attempt in found]
+
+
+def _in_blocks(attempt: Attempt, passes: str) -> Attempt:
+    rows = "rows of its products are taken to 8 bits; --precision fp32 has floats" if "nbits-rows" in passes else ""
+    return attempt._replace(items=parse(passes), note=f"weights stay in the blocks of the source: {rows}" if rows else "")
 
 
 def tried_with_samples(target: Target) -> list[str]:
