@@ -19,7 +19,7 @@ from ...ir.types import BOOL, F32, I64, tensor_type
 from .shape import PAIRS, Decoder
 from .weights import Weights
 
-_LOWEST = float(np.finfo(np.float32).min)
+_LOWEST = float(np.nextafter(np.finfo(np.float32).min, np.float32(0)))  # the lowest itself hides nothing in some kernels
 
 
 def build(decoder: Decoder, weights: Weights) -> Graph:

@@ -42,6 +42,7 @@ class DequantizeWeights(Pass):
     def run(self, model: Model, ctx: Context) -> bool:
         """True if any matrix was in blocks."""
         changed = False
+        before = model.weight_bytes
         for graph in model.graphs():
             for node in list(graph.index.get(_DEQUANTIZE, ())):
                 found = blocks_of(node)
@@ -50,6 +51,8 @@ class DequantizeWeights(Pass):
                 with ctx.rewrite(self.name, "", [node]):
                     found.result.replace_with(constant(_floats(found), found.result.hint))
                 changed = True
+        if changed and ctx.source_bytes is not None:  # what later passes may not outgrow is the source in floats
+            ctx.source_bytes += model.weight_bytes - before
         return changed
 
 
