@@ -180,7 +180,7 @@ class Compilation:
         self.choose(self.plan.forms[0].attempt if self.plan.kind == RECIPE else self.attempts[0])
         if settings.precision == "auto" or (level == 3 and settings.precision is None):
             self.report.notes += untried(self.target, settings.calib)
-        tried = [*self.attempts, *(form.attempt for form in self.plan.forms)]
+        tried = [*self.attempts, *(form.attempt for form in self.plan.forms), *self._in_blocks()]
         every = [step for attempt in tried for step in self.registry.resolve(self._items(attempt))]
         self.skip = selected(every, settings.skip, settings.only)
         if self.plan.recipe is not None and settings.passes is not None:
@@ -202,11 +202,18 @@ class Compilation:
 
     def _keep_blocks(self, model: Model) -> None:
         """Let a source whose weights are in blocks keep them, or have floats: it is known now that it is read."""
-        settings = self.settings
-        if settings.passes is None and settings.level >= 2 and not self.plan.kind and is_in_blocks(model):
-            self.attempts = for_blocks(self.attempts, self.target, settings.precision, settings.goal)
+        found = self._in_blocks()
+        if found and is_in_blocks(model):
+            self.attempts = found
             self.plain = next((found for found in self.attempts if not found.precision and not found.items), self.plain)
             self.choose(self.attempts[0])
+
+    def _in_blocks(self) -> list[Attempt]:
+        """The attempts for a source whose weights are in blocks; [] where the settings say what is done with any."""
+        settings = self.settings
+        if settings.passes is not None or settings.level < 2 or self.plan.kind:
+            return []
+        return for_blocks(self.attempts, self.target, settings.precision, settings.goal)
 
     def _plan_metric(self) -> None:
         settings = self.settings
