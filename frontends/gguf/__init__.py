@@ -15,6 +15,7 @@ from ...ir.tensor import MappedFile
 from .decoder import build
 from .reader import Gguf, read_gguf
 from .shape import decoder_of
+from .tokenizer import tokenizer_files
 from .weights import Weights
 
 _CARRIED = ("architecture", "name", "basename", "size_label", "license", "file_type")  # metadata that models keep
@@ -51,6 +52,7 @@ def _import(gguf: Gguf) -> Model:
         raise UnsupportedModel(said if more else said.replace(" have ", " has "))
     model.opsets = {"": _OPSET}
     model.typed = True
+    model.beside = tokenizer_files(gguf, decoder)
     values = {key: gguf.metadata.get(f"general.{key}") for key in _CARRIED}
     model.metadata = {f"gguf.{key}": _text(value) for key, value in values.items() if value is not None}
     return model
