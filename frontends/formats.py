@@ -39,7 +39,10 @@ class Format(NamedTuple):
 
 
 ONNX = Format("onnx", "ONNX", "onnx:load_onnx", (".onnx",))
-FORMATS: tuple[Format, ...] = (ONNX,)
+FORMATS: tuple[Format, ...] = (
+    ONNX,
+    Format("gguf", "GGUF", "gguf:load_gguf", (".gguf",), (0, b"GGUF")),
+)
 _LONGEST = 16  # bytes in which all magic is
 
 

@@ -221,6 +221,11 @@ class Backend:
         """
         return None
 
+    def blocks(self, rows: str = "few") -> str | None:
+        """The passes behind a pipeline for a source whose weights are in blocks already; None where the runtime
+        multiplies nothing in blocks, so that they become floats. `rows` as for `quantization`."""
+        return ""
+
     def lacks(self, precision: str, hardware: Hardware) -> str:
         """Why hardware does not run what `quantization` makes; "" where it does."""
         return ""

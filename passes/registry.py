@@ -37,6 +37,7 @@ BUILT_IN: dict[str, str] = {
     "grouped-queries": ".simplify.grouped_queries:GroupedQueries",
     "autocast": ".precision.autocast:Autocast",
     "quantize-weights": ".quantize.weight_only:QuantizeWeights",
+    "dequantize-weights": ".quantize.dequantize:DequantizeWeights",
     "nbits-rows": ".quantize.rows:NBitsRows",
     "nbits-columns": ".quantize.columns:NBitsColumns",
     "kv-cache": ".quantize.kv_cache:KVCache",

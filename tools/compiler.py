@@ -30,11 +30,11 @@ from .calibration.calibration import RANDOM, Calibration
 from .calibration.samples import Samples, open_samples
 from .calibration.statistics import open_cache
 from .emitting import FASTEST, outputs_of
-from .files import files_of, is_onnx, load_any, need_folders, protect
+from .files import files_of, is_in_blocks, is_onnx, load_any, need_folders, protect
 from .goal import GOALS
 from .inputs.shapes import read_shapes, specialise
 from .pipeline import items_of
-from .precision import SMALL, Attempt, attempts, untried
+from .precision import SMALL, Attempt, attempts, for_blocks, untried
 from .progress import Progress
 from .recipes.planning import RECIPE, Planner, described
 from .report import NOT_CHECKED, Accuracy, GraphSize, Refusal, Report, group_refusals
@@ -78,6 +78,7 @@ class Compilation:
         self.hashes: Hashes | None = None  # of the source's files, where somebody asks for them
         self.layer_times: dict[Place, float] = {}  # seconds that layers save in integers, where they were timed
         self.kept: dict[Place, str] = {}  # nodes that lossy passes leave as they are, and why
+        self.plain = Attempt("", ())  # the precision of the source
         self._reference: str | None = None
         self._times: CostModel | None = None
         self._in_place = settings.source if isinstance(settings.source, Model) else None
@@ -100,6 +101,7 @@ class Compilation:
             self.progress.stage("reading", 0.0, 0.1)
             model = self.model()
             self._protect(model)
+            self._keep_blocks(model)
             if settings.report is not None or (self.written and not settings.is_copy):
                 self.hashes = Hashes(self.inputs)
             if self.written:
@@ -146,6 +148,7 @@ class Compilation:
             self.progress.stage("reading", 0.0, 0.05)
             model = self.model()
             self._protect(model)
+            self._keep_blocks(model)
             if self.settings.calib not in (None, RANDOM):
                 self.samples = open_samples(str(self.settings.calib), model)
             yield model
@@ -177,7 +180,7 @@ class Compilation:
         self.choose(self.plan.forms[0].attempt if self.plan.kind == RECIPE else self.attempts[0])
         if settings.precision == "auto" or (level == 3 and settings.precision is None):
             self.report.notes += untried(self.target, settings.calib)
-        tried = [*self.attempts, *(form.attempt for form in self.plan.forms)]
+        tried = [*self.attempts, *(form.attempt for form in self.plan.forms), *self._in_blocks()]
         every = [step for attempt in tried for step in self.registry.resolve(self._items(attempt))]
         self.skip = selected(every, settings.skip, settings.only)
         if self.plan.recipe is not None and settings.passes is not None:
@@ -196,6 +199,21 @@ class Compilation:
     def _attempts(self, level: int | None, goal: str | None) -> list[Attempt]:
         settings = self.settings
         return attempts(self.target, settings.precision, level, settings.io_precision, settings.calib, goal)
+
+    def _keep_blocks(self, model: Model) -> None:
+        """Let a source whose weights are in blocks keep them, or have floats: it is known now that it is read."""
+        found = self._in_blocks()
+        if found and is_in_blocks(model):
+            self.attempts = found
+            self.plain = next((found for found in self.attempts if not found.precision and not found.items), self.plain)
+            self.choose(self.attempts[0])
+
+    def _in_blocks(self) -> list[Attempt]:
+        """The attempts for a source whose weights are in blocks; [] where the settings say what is done with any."""
+        settings = self.settings
+        if settings.passes is not None or settings.level < 2 or self.plan.kind:
+            return []
+        return for_blocks(self.attempts, self.target, settings.precision, settings.goal)
 
     def _plan_metric(self) -> None:
         settings = self.settings

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..ir.core import Model
 from ..ir.errors import UsageError
+from ..ir.ops import op
 from ..ir.tensor import MappedFile, Tensor
 
 SUFFIXES = {".onnx": "onnx", ".gir": "gir"}
@@ -55,6 +56,13 @@ def is_onnx(path: str) -> bool:
     from ..frontends.formats import format_of as format_of_file
 
     return format_of_file(path) is ONNX
+
+
+def is_in_blocks(model: Model) -> bool:
+    """True for a model of a format whose files hold weights in blocks, if this one does."""
+    return "gguf.architecture" in model.metadata and any(
+        node.attr("block_size") for node in model.graph.index.get(op("DequantizeLinear"), ())
+    )
 
 
 def format_of(output: str) -> str:

@@ -76,6 +76,25 @@ def attempts(
     return _half(target, precision, interface)[:1] if precision in _HALVES else [plain]
 
 
+def for_blocks(found: list[Attempt], target: Target, precision: str | None, goal: str | None) -> list[Attempt]:
+    """The same attempts for a source whose weights are in blocks, as those of GGUF files are.
+
+    They stay in them where nothing else is said, with the rows that they are multiplied with in 8 bits where the
+    runtime does that (as llama.cpp does, and 8 bits have no other fast kernel); fp32, and any runtime that multiplies
+    nothing in blocks, has floats.
+    """
+    passes = target.backend.blocks(rows_for(goal))
+    if passes is None or precision not in (None, "auto", *SMALL, *ALIASES):
+        floats = {"insert": [{"pass": "dequantize-weights", "before": "freeze"}]}
+        return [attempt._replace(edits=floats) for attempt in found if attempt.edits is None]
+    return [attempt if attempt.precision or not passes else _in_blocks(attempt, passes) for attempt in found]
+
+
+def _in_blocks(attempt: Attempt, passes: str) -> Attempt:
+    rows = "rows of its products are taken to 8 bits; --precision fp32 has floats" if "nbits-rows" in passes else ""
+    return attempt._replace(items=parse(passes), note=f"weights stay in the blocks of the source: {rows}" if rows else "")
+
+
 def tried_with_samples(target: Target) -> list[str]:
     """The numbers of 8 bits that "auto" tries where samples are given: those that the target computes in."""
     has = ("w8a8", *(p for p in FLOATS if p in target.precisions))

@@ -53,7 +53,28 @@ def write_outputs(run: Compilation, model: Model, outputs: Sequence[Output]) -> 
             report.notes.append(f"--threads is not in what is written as {output.kind}; give it to what loads that")
         if settings.weights == "reuse" and output.kind == "onnx":
             sizes[output.kind] += _count_reused(run, model, output.path)
+    if model.beside and not outputs[0].emitter.is_folder:
+        _write_beside(run, model, outputs[0].path)
     return sizes
+
+
+def _write_beside(run: Compilation, model: Model, path: str) -> None:
+    """The files that belong beside the model. What is there already may be another model's, and is left alone."""
+    folder, name = os.path.split(path)
+    written, other = [], []
+    for member, content in model.beside.items():
+        place, data = os.path.join(folder, member), content(name)
+        try:
+            with open(place, "xb") as file:
+                file.write(data)
+            written.append(member)
+        except FileExistsError:
+            with open(place, "rb") as file:
+                (written if file.read() == data else other).append(member)
+    if written:
+        run.report.notes.append(f"beside it: {', '.join(written)}")
+    if other:
+        run.report.notes.append(f"{', '.join(other)} beside it had other contents and stayed as they were")
 
 
 def check_outputs(run: Compilation, model: Model, outputs: Sequence[Output]) -> None:

@@ -49,9 +49,11 @@ class OnnxRuntime(Backend):
             options = "method=percentile,weights=mse,rounding=gptq,correct=40"
             passes = f"smooth,quantize{{{options}}},ort-quantized,fold,cse,dce"
             return Quantization(last=passes, samples=True)
+        return weights_alone(precision, has_samples, self.blocks(rows))
+
+    def blocks(self, rows: str = "few") -> str:
         shared = "share-weights{transposed=false},cse,dce"
-        last = f"nbits-rows,{shared}" if rows == "none" else f"nbits-rows{{rows={rows}}},{shared},nbits-columns,dce"
-        return weights_alone(precision, has_samples, last)
+        return f"nbits-rows,{shared}" if rows == "none" else f"nbits-rows{{rows={rows}}},{shared},nbits-columns,dce"
 
     def emitters(self) -> dict[str, Emitter]:
         return {

@@ -11,14 +11,35 @@ from ...ir.rewrite import ABSENT, native
 from ...ir.rewrite.instances import Pick, instance_for
 from ...ir.tensor import Array, Tensor
 from ...ir.types import F32, U8
-from ..blocks import SIGNED
+from ..blocks import SIGNED, packed_codes
 from . import tokens  # noqa: F401 (its natives)
 
 
 @native
-def middle_code(q: Value) -> Tensor:
-    """The code in the middle, which MatMulNBits takes for 0, as f32."""
-    return Tensor.of(1 << (q.dtype.bits - 1), F32)
+def middle_code(q: Value) -> Tensor | None:
+    """Half of the codes from 0 on that a matrix has, as f32: with bytes for 5 bits that is 16. None where q is not constant."""
+    return None if q.const is None else Tensor.of(_half_of_codes(q.const), F32)
+
+
+@native
+def centred_codes(q: Value, block: int) -> Tensor | None:
+    """As packed_codes, for codes from 0 on, with half of them where MatMulNBits takes a code for 0.
+
+    What the minima of the blocks make up for is then no larger than it must be: rows of 8 bits are as inexact as that.
+    """
+    packed = packed_codes(q, block)
+    if packed is None or q.const is None or q.dtype is not U8:
+        return packed
+    more = np.uint8(_middle(q) - _half_of_codes(q.const))
+    return packed if not more else Tensor.from_array(packed.array() + more, U8)
+
+
+def _half_of_codes(codes: Tensor) -> int:
+    """Half of the least power of two that is above all codes; of those of less than 8 bits, half of what they can be."""
+    if codes.dtype is not U8:
+        return int(1 << codes.dtype.bits - 1)
+    most = max(int(piece.max(initial=0)) for piece in codes.pieces())
+    return (1 << most.bit_length()) >> 1
 
 
 @native
@@ -141,10 +162,11 @@ def product(pick: Pick) -> str:
     return _graph(f"%x: f32[{pick('2,', '2,3,', '')}{columns}]", "%y" if bias else "%p", weights, body)
 
 
-@instance_for("rows_of_blocks")
+@instance_for("rows_of_blocks", "rows_of_blocks_with_minimum")
 def rows_of_a_table(pick: Pick) -> str:
     """Rows of a table in blocks."""
-    weights, body = _blocked(pick, "w", 5, 32, pick(*_TYPES), pick("", "zero"), 16)
+    kind = pick("", "zero", "minimum")
+    weights, body = _blocked(pick, "w", 5, 32, pick("u4", "u8") if kind == "minimum" else pick(*_TYPES), kind, 16)
     body += "\n      %y = Gather(%w, %i)"
     return _graph(f"%i: i64{pick('[2]', '[1,3]', '[]')}", "%y", weights, body)
 

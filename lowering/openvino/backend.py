@@ -47,7 +47,10 @@ class OpenVino(Backend):
             return Quantization(last=f"smooth,quantize{{{options}}},fold,cse,dce")
         if precision == "w8a8":
             return Quantization(last="quantize{static=false},fold,cse,dce", note=_AT_RUN_TIME)
-        return weights_alone(precision, has_samples, "share-weights{transposed=false},cse,dce")
+        return weights_alone(precision, has_samples, self.blocks(rows))
+
+    def blocks(self, rows: str = "few") -> str:
+        return "share-weights{transposed=false},cse,dce"
 
     def emitters(self) -> dict[str, Emitter]:
         return {

@@ -65,6 +65,10 @@ class TensorRT(Backend):
             return Quantization(last=f"quantize-floats{{correct=16}},{around}", samples=True)
         return None
 
+    def blocks(self, rows: str = "few") -> None:
+        """Its parser takes scales above 0 alone, in blocks of 128 of 4 bits; those of files are others."""
+        return None
+
     def lacks(self, precision: str, hardware: Hardware) -> str:
         if precision not in ("w4a16", "w8a16"):
             return ""

@@ -104,7 +104,7 @@ def fastest_within(run: Compilation, judge: Judge, model: Model) -> Candidate | 
     if failed and not automatic:
         precision = failed[0].attempt.precision
         run.report.notes.append(f"nothing of --precision {precision} is inside the budget: it is as without")
-    run.choose(Attempt("", ()))
+    run.choose(run.plain)
     judge.max_error = None
     return None
 

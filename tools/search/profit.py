@@ -63,7 +63,7 @@ def in_floats(run: Compilation, attempt: Attempt) -> Model:
     """The model that is written where nothing is lowered."""
     kept, pipeline = run.kept, run.report.pipeline
     run.kept = {}
-    run.choose(Attempt("", ()))
+    run.choose(run.plain)
     try:
         return run.optimize(run.model(), [])
     finally:

@@ -57,7 +57,7 @@ def faster(run: Compilation, small: list[Candidate], other: Candidate | None) ->
     as fast; what was weighed is in the report. None where `other` is None and none is faster."""
     if other is None:
         run.kept, run.keep, run.report.stays = dict(run.slow), {}, None
-        run.choose(Attempt("", ()))
+        run.choose(run.plain)
         model = run.optimize(run.model(), [])
     else:
         model = other.trial.model

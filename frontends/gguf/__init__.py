@@ -1,0 +1,62 @@
+"""GGUF files, those of llama.cpp, to IR: the graph is built from the metadata, weights stay in the file in their blocks.
+
+model = load_gguf("model-q4_k_m.gguf")
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ...ir.collector import paused_collector
+from ...ir.core import Model
+from ...ir.errors import FormatError, GeocError, UnsupportedModel
+from ...ir.tensor import MappedFile
+from .decoder import build
+from .reader import Gguf, read_gguf
+from .shape import decoder_of
+from .tokenizer import tokenizer_files
+from .weights import Weights
+
+_CARRIED = ("architecture", "name", "basename", "size_label", "license", "file_type")  # metadata that models keep
+_OPSET = 23  # the first that has Attention, RMSNormalization and RotaryEmbedding
+
+
+def load_gguf(path: str | os.PathLike[str]) -> Model:
+    """Import a model from the path of a file.
+
+    Raises FormatError for what is no GGUF file, InvalidModel for one whose tensors do not fit its metadata,
+    UnsupportedModel for an architecture or a part of one that geoc does not build, OSError when it cannot be read.
+    """
+    source = os.fspath(path)
+    file = MappedFile(source, is_model=True)
+    if file.size == 0:
+        raise FormatError("the file is empty", source=source)
+    try:
+        with paused_collector():
+            model = _import(read_gguf(file))
+    except GeocError as error:
+        error.source = error.source or source
+        raise
+    model.source = source
+    return model
+
+
+def _import(gguf: Gguf) -> Model:
+    decoder, weights = decoder_of(gguf), Weights(gguf)
+    model = Model(build(decoder, weights))
+    unused = [name for name in gguf.tensors if name not in weights.used]
+    if unused:
+        more = f" and {len(unused) - 1} others" if len(unused) > 1 else ""
+        said = f"tensor {unused[0]!r}{more} have no place in the graph of {decoder.arch}"
+        raise UnsupportedModel(said if more else said.replace(" have ", " has "))
+    model.opsets = {"": _OPSET}
+    model.typed = True
+    model.beside = tokenizer_files(gguf, decoder)
+    values = {key: gguf.metadata.get(f"general.{key}") for key in _CARRIED}
+    model.metadata = {f"gguf.{key}": _text(value) for key, value in values.items() if value is not None}
+    return model
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
