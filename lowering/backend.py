@@ -100,6 +100,8 @@ class Emitter(NamedTuple):
     `suffix` ends with a slash where a folder is written. `needs` names the form that must lie beside it under the
     same stem. `threads`: it holds the number of threads that the runtime is to use. `check` is called with the source
     before any work: it raises UsageError where something is missing without which nothing can be written.
+    `canonical`: it is written of standard operators, as they are before the target's own forms; so nothing that the
+    target runs is written beside it.
     """
 
     suffix: str
@@ -107,6 +109,7 @@ class Emitter(NamedTuple):
     needs: str = ""
     threads: bool = False
     check: Check | None = None
+    canonical: bool = False
 
     @property
     def is_folder(self) -> bool:
@@ -232,9 +235,9 @@ class Backend:
 
     def emitters(self) -> dict[str, Emitter]:
         """What can be written for it, by the word that --emit takes."""
-        from .emit import GIR, ONNX
+        from .emit import GGUF, GIR, ONNX
 
-        return {"onnx": ONNX, "gir": GIR}
+        return {"onnx": ONNX, "gir": GIR, "gguf": GGUF}
 
     def unsupported(self, model: Model, target: Target, opset: int | None = None) -> list[Unsupported]:
         """Nodes of the main graph that it does not run, or that hold such a node in a region: by default, what its

@@ -1,4 +1,4 @@
-"""The forms that every backend can be asked for: an ONNX file, and geoc's own text."""
+"""The forms that every backend can be asked for: an ONNX file, geoc's own text, and a file of llama.cpp."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import os
 
 from ..ir.core import Model
-from .backend import Emitter, Order, Written
+from .backend import Emitter, Lazy, Order, Written
 
 INLINE_MAX = 1_900_000_000  # bytes of weights; a protobuf file ends at 2 GiB
 
@@ -65,3 +65,4 @@ def write_bytes(path: str, data: bytes | memoryview) -> int:
 
 ONNX = Emitter(".onnx", write_onnx)
 GIR = Emitter(".gir", write_gir)
+GGUF = Emitter(".gguf", Lazy(".gguf.write:write_gguf"), check=Lazy(".gguf.write:check_gguf"), canonical=True)

@@ -29,12 +29,12 @@ from ..passes.registry import Registry
 from .calibration.calibration import RANDOM, Calibration
 from .calibration.samples import Samples, open_samples
 from .calibration.statistics import open_cache
-from .emitting import FASTEST, outputs_of
+from .emitting import FASTEST, is_canonical, outputs_of
 from .files import files_of, is_in_blocks, is_onnx, load_any, need_folders, protect
 from .goal import GOALS
 from .inputs.shapes import read_shapes, specialise
-from .pipeline import items_of
-from .precision import SMALL, Attempt, attempts, for_blocks, untried
+from .pipeline import CANONICAL, items_of
+from .precision import SMALL, Attempt, attempts, canonical_attempts, for_blocks, untried
 from .progress import Progress
 from .recipes.planning import RECIPE, Planner, described
 from .report import NOT_CHECKED, Accuracy, GraphSize, Refusal, Report, group_refusals
@@ -167,6 +167,7 @@ class Compilation:
         self.target = get_target(settings.target)
         self.fallback = None if settings.fallback == "none" else get_target(settings.fallback)
         self.written = outputs_of(self.target.backend, settings.emit, settings.output, settings.path)
+        self.canonical = is_canonical(self.written)
         self.registry = Registry(self.target.rule_sets)
         self.registry.add_user_code(settings.plugin, settings.rules)
         level = None if settings.passes else settings.level
@@ -178,7 +179,7 @@ class Compilation:
         if is_usual and all(self._attempts(level, goal) == self.attempts for goal in GOALS):
             self.report.notes.append(f"--goal={settings.goal} decides nothing here: all goals have the same form")
         self.choose(self.plan.forms[0].attempt if self.plan.kind == RECIPE else self.attempts[0])
-        if settings.precision == "auto" or (level == 3 and settings.precision is None):
+        if not self.canonical and (settings.precision == "auto" or (level == 3 and settings.precision is None)):
             self.report.notes += untried(self.target, settings.calib)
         tried = [*self.attempts, *(form.attempt for form in self.plan.forms), *self._in_blocks()]
         every = [step for attempt in tried for step in self.registry.resolve(self._items(attempt))]
@@ -198,6 +199,8 @@ class Compilation:
 
     def _attempts(self, level: int | None, goal: str | None) -> list[Attempt]:
         settings = self.settings
+        if self.canonical:
+            return canonical_attempts(settings.precision, settings.calib)
         return attempts(self.target, settings.precision, level, settings.io_precision, settings.calib, goal)
 
     def _keep_blocks(self, model: Model) -> None:
@@ -211,7 +214,7 @@ class Compilation:
     def _in_blocks(self) -> list[Attempt]:
         """The attempts for a source whose weights are in blocks; [] where the settings say what is done with any."""
         settings = self.settings
-        if settings.passes is not None or settings.level < 2 or self.plan.kind:
+        if settings.passes is not None or settings.level < 2 or self.plan.kind or self.canonical:
             return []
         return for_blocks(self.attempts, self.target, settings.precision, settings.goal)
 
@@ -237,7 +240,8 @@ class Compilation:
         self.report.precision = attempt.precision
 
     def _items(self, attempt: Attempt) -> tuple[Item, ...]:
-        return items_of(attempt, self.settings, self.registry, self.target.pipeline)
+        edits = CANONICAL if self.canonical else self.target.pipeline
+        return items_of(attempt, self.settings, self.registry, edits)
 
     def choose_unchecked(self) -> None:
         """Where nothing is compared: the first attempt whose numbers need no budget to be trusted."""

@@ -57,6 +57,17 @@ def outputs_of(backend: Backend, emit: Sequence[str], output: str | None, source
     return found
 
 
+def is_canonical(outputs: Sequence[Output]) -> bool:
+    """True if what is written has standard operators alone. Raises UsageError where something else is written beside
+    it, which is to have the target's forms."""
+    found = [output.kind for output in outputs if output.emitter.canonical]
+    if found and len(found) < len(outputs):
+        others = ", ".join(output.kind for output in outputs if not output.emitter.canonical)
+        said = f"{found[0]} is written of the graph before the target's forms, {others} of the one with them"
+        raise UsageError(f"{said}: one command for each", source="--emit")
+    return bool(found)
+
+
 def _in_folder(folder: str, kind: str, stem: str, emitter: Emitter) -> str:
     """``FOLDER/MODEL.SUFFIX``; what is a folder itself is ``FOLDER/KIND/MODEL``."""
     return os.path.join(folder, kind, stem) if emitter.is_folder else os.path.join(folder, stem + emitter.suffix)

@@ -9,6 +9,9 @@ from ..passes.registry import Registry
 from .precision import Attempt
 from .settings import Settings
 
+# Edits of the levels in place of a target's, for what is written of standard operators: a Gemm hides its MatMul.
+CANONICAL: dict[str, Any] = {"drop": ("gemm",)}
+
 
 def items_of(attempt: Attempt, settings: Settings, registry: Registry, edits: dict[str, Any]) -> tuple[Item, ...]:
     """The whole pipeline of an attempt; `edits` are the target's."""

@@ -95,6 +95,20 @@ def _in_blocks(attempt: Attempt, passes: str) -> Attempt:
     return attempt._replace(items=parse(passes), note=f"weights stay in the blocks of the source: {rows}" if rows else "")
 
 
+def canonical_attempts(precision: str | None, calib: str | None) -> list[Attempt]:
+    """The same for what is written of standard operators (`lowering.backend.Emitter.canonical`): the source's floats,
+    or its weights in 4 or 8 bits. Raises UsageError for others."""
+    from ..lowering.backend import weights_alone
+
+    precision = ALIASES.get(precision or "", precision)
+    if precision in (None, "auto", "fp32"):
+        return [Attempt("", ())]
+    chosen = weights_alone(precision, calib is not None, "")
+    if chosen is None:
+        raise UsageError(f"what is written for llama.cpp has weights in fp32, w8a16 or w4a16, not {precision}", source="--precision")
+    return [Attempt(precision, (), first=parse(chosen.first))]
+
+
 def tried_with_samples(target: Target) -> list[str]:
     """The numbers of 8 bits that "auto" tries where samples are given: those that the target computes in."""
     has = ("w8a8", *(p for p in FLOATS if p in target.precisions))

@@ -22,7 +22,7 @@ from .versions import geoc_version
 if TYPE_CHECKING:
     from .compiler import Compilation
 
-WHOLE = frozenset(("gir", "run", "triton"))  # forms that hold the whole model, whoever runs its nodes
+WHOLE = frozenset(("gir", "gguf", "run", "triton"))  # forms that hold the whole model, whoever runs its nodes
 
 
 def write_outputs(run: Compilation, model: Model, outputs: Sequence[Output]) -> dict[str, int]:

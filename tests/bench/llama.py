@@ -1,0 +1,204 @@
+"""Tokens per second and the time to the first one: llama.cpp, and decoders with a cache in onnxruntime.
+
+    python tests/bench/llama.py MODEL.gguf NAME=MODEL.onnx ... --llama VENV/bin/python [--threads 2 1] [--docs docs/gguf.md]
+
+A prompt of 128 tokens, then 64 more, greedily, batch 1. Each model is loaded in a process of its own, that of llama.cpp under the
+Python of `--llama`, which has llama-cpp-python; in each round every process does it once, in another order, and the others wait.
+Times are from the clock on the wall: the median over rounds. The ONNX models are made by `geoc SOURCE.onnx ... -o MODEL.onnx`, or are a
+source itself. The caches are handed from step to step without a copy in Python. `--docs`: the page whose table between the marks of this
+script is written anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+PROMPT, NEW = 128, 64
+PAUSE = 0.1  # seconds in which threads that wait for work by spinning give up
+BEGIN, END = "<!-- tests/bench/llama.py -->", "<!-- end -->"
+Record = dict[str, Any]
+
+
+def prompt(vocabulary: int) -> list[int]:
+    """Made-up tokens; what they are costs nothing."""
+    return [int(token) for token in np.random.default_rng(0).integers(100, vocabulary, PROMPT)]
+
+
+# In the processes
+
+
+class Llama:
+    """llama.cpp with all of the prompt in one batch."""
+
+    def __init__(self, path: str, threads: int) -> None:
+        import llama_cpp
+
+        self.api = llama_cpp
+        self.model = llama_cpp.Llama(
+            path, n_ctx=PROMPT + NEW + 8, n_batch=PROMPT, n_ubatch=PROMPT, n_threads=threads, n_threads_batch=threads, verbose=False
+        )
+        self.version = f"llama-cpp-python {llama_cpp.__version__}"
+        self.size = self.model.n_vocab()
+
+    def begin(self) -> None:
+        self.model.reset()
+        self.api.llama_memory_clear(self.api.llama_get_memory(self.model._ctx.ctx), True)
+
+    def step(self, tokens: list[int]) -> int:
+        self.model.eval(tokens)
+        logits = self.api.llama_get_logits_ith(self.model._ctx.ctx, -1)
+        return int(np.ctypeslib.as_array(logits, (self.size,)).argmax())
+
+
+class Onnx:
+    """onnxruntime, with what each step returns as the next one's past."""
+
+    def __init__(self, path: str, threads: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self.version = f"onnxruntime {onnxruntime.__version__}"
+        self.value = onnxruntime.OrtValue.ortvalue_from_numpy
+        self.inputs = {entry.name: entry for entry in self.session.get_inputs()}
+        self.outputs = [entry.name for entry in self.session.get_outputs()]
+        self.size = int(self.session.get_outputs()[0].shape[-1])
+
+    def begin(self) -> None:
+        self.at = 0
+        self.state = {
+            name: self.value(np.zeros([d if isinstance(d, int) else "batch" in d for d in entry.shape], np.float32))
+            for name, entry in self.inputs.items()
+            if name.startswith("past")
+        }
+
+    def step(self, tokens: list[int]) -> int:
+        new = len(tokens)
+        arrays = {
+            "input_ids": np.array([tokens]), "attention_mask": np.ones((1, self.at + new), np.int64),
+            "position_ids": np.arange(self.at, self.at + new)[None],
+        }  # fmt: skip
+        given = {name: self.value(array) for name, array in arrays.items() if name in self.inputs}
+        logits, *caches = self.session.run_with_ort_values(None, {**given, **self.state})
+        self.state = {name.replace("present", "past"): value for name, value in zip(self.outputs[1:], caches)}
+        self.at += new
+        return int(logits.numpy()[0, -1].argmax())
+
+
+def work(kind: str, path: str, threads: int) -> None:
+    """Load, say so, and for each line that comes in answer with one measurement."""
+    begun = time.perf_counter()
+    model: Any = (Llama if kind == "llama" else Onnx)(path, threads)
+    say({"load": time.perf_counter() - begun, "version": model.version})
+    ids = prompt(model.size)
+    for _ in sys.stdin:
+        model.begin()
+        begun = time.perf_counter()
+        tokens = [model.step(ids)]
+        first = time.perf_counter()
+        while len(tokens) <= NEW:
+            tokens.append(model.step(tokens[-1:]))
+        say({"first": first - begun, "each": (time.perf_counter() - first) / NEW, "tokens": tokens})
+
+
+def say(record: Record) -> None:
+    print(json.dumps(record), flush=True)
+
+
+# The one that asks
+
+
+class Worker:
+    def __init__(self, python: str, kind: str, path: Path, threads: int) -> None:
+        command = [python, __file__, "--worker", kind, str(path), str(threads)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.loaded = self.answer()
+        self.records: list[Record] = []
+
+    def answer(self) -> Record:
+        assert self.process.stdout is not None
+        while line := self.process.stdout.readline():
+            if line.startswith("{"):
+                found: Record = json.loads(line)
+                return found
+        raise RuntimeError(f"{self.process.args!r} ended")
+
+    def measure(self, keep: bool) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        record = self.answer()
+        if keep:
+            self.records.append(record)
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+    def middle(self, key: str) -> float:
+        return median(record[key] for record in self.records)
+
+
+def measured(models: dict[str, tuple[str, str, Path]], threads: int, rounds: int) -> dict[str, Worker]:
+    """Every model in turn, `rounds` times behind one that does not count; models as (python, kind, path)."""
+    workers = {name: Worker(python, kind, path, threads) for name, (python, kind, path) in models.items()}
+    random = np.random.default_rng(0)
+    for number in range(rounds + 1):
+        for name in random.permutation(list(workers)):
+            time.sleep(PAUSE)
+            workers[name].measure(number > 0)
+    for worker in workers.values():
+        worker.close()
+    return workers
+
+
+def row(name: str, path: Path, threads: int, worker: Worker, base: Worker) -> str:
+    size = sum(file.stat().st_size for file in (path, Path(f"{path}.data")) if file.exists())
+    each, first = worker.middle("each"), worker.middle("first")
+    rate, quick = base.middle("each") / each, base.middle("first") / first
+    return f"| {name} | {threads} | {size / 1e6:.1f} | {1 / each:.1f} ({rate:.2f}) | {first * 1e3:.0f} ms ({quick:.2f}) |"
+
+
+def main() -> int:
+    if sys.argv[1:2] == ["--worker"]:
+        work(sys.argv[2], sys.argv[3], int(sys.argv[4]))
+        return 0
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("gguf", type=Path)
+    parser.add_argument("models", nargs="*", metavar="NAME=MODEL.onnx")
+    parser.add_argument("--llama", required=True, metavar="PYTHON")
+    parser.add_argument("--threads", type=int, nargs="*", default=[2, 1])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--docs", type=Path)
+    options = parser.parse_args()
+    models = {"llama.cpp": (options.llama, "llama", options.gguf)}
+    for text in options.models:
+        name, _, path = text.partition("=")
+        models[name] = (sys.executable, "onnx", Path(path))
+    lines = ["| | threads | MB | tokens a second (times as many) | the first one (times as soon) |", "|---|---|---|---|---|"]
+    for threads in options.threads:
+        workers = measured(models, threads, options.rounds)
+        for name, worker in workers.items():
+            lines.append(row(name, models[name][2], threads, worker, workers["llama.cpp"]))
+            print(lines[-1], worker.loaded, flush=True)
+    table = "\n".join(lines)
+    if options.docs:
+        text = options.docs.read_text()
+        before, _, rest = text.partition(BEGIN)
+        options.docs.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
