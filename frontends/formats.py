@@ -33,7 +33,8 @@ class Format(NamedTuple):
 
 
 ONNX = Format("onnx", "ONNX", "onnx:load_onnx", (".onnx",))
-FORMATS: tuple[Format, ...] = (ONNX,)
+TFLITE = Format("tflite", "TFLite", "tflite:load_tflite", (".tflite",), (4, b"TFL3"))
+FORMATS: tuple[Format, ...] = (ONNX, TFLITE)
 _LONGEST = 16  # bytes in which all magic is
 
 
