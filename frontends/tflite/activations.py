@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ...ir.types import F32
+from ...ir.types import F16, F32
 from .call import Call, converts
 
+_VECTOR = 4096  # elements: biases and slopes have no more
 _SAME_NAMES = {
     "RELU": "Relu", "TANH": "Tanh", "LOGISTIC": "Sigmoid", "HARD_SWISH": "HardSwish", "ELU": "Elu", "EXP": "Exp",
     "LOG": "Log", "SQRT": "Sqrt", "NEG": "Neg", "ABS": "Abs", "FLOOR": "Floor", "CEIL": "Ceil", "ROUND": "Round",
@@ -77,8 +78,12 @@ def _quantize(call: Call) -> None:
 
 @converts("DEQUANTIZE")
 def _dequantize(call: Call) -> None:
-    # Weights in half precision: a Cast, which constant folding does where the target computes in single.
-    call.give(call.cast(call.real(0), call.outputs[0].dtype or F32))
+    """Codes, or weights in half precision: vectors become single at once, larger ones a Cast of what the file has."""
+    x = call.real(0)
+    if x.const is not None and x.dtype is F16 and x.const.size <= _VECTOR:
+        call.give(call.builder.const(x.const.array().astype("float32"), F32, hint=call.outputs[0].name))
+    else:
+        call.give(call.cast(x, call.outputs[0].dtype or F32))
 
 
 @converts("DENSIFY")

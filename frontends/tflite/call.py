@@ -15,6 +15,7 @@ from typing import Any
 from ...ir.builder import Builder
 from ...ir.core import Value, constant
 from ...ir.errors import InvalidModel, UnsupportedModel
+from ...ir.ops import op
 from ...ir.tensor import Array, MappedFile, Tensor
 from ...ir.types import F32, I64, DType
 from .flatbuffer import Span, Table
@@ -22,6 +23,7 @@ from .tensors import Quantization, TensorInfo, stored_zero
 
 Converter = Callable[["Call"], None]
 CONVERTERS: dict[str, Converter] = {}
+_CAST = op("Cast")
 TO_FIRST, TO_LAST = (0, 3, 1, 2), (0, 2, 3, 1)  # NHWC to NCHW and back
 # Constants larger than this say nothing about shapes, axes or amounts.
 _MAX_SMALL = 1 << 16
@@ -115,7 +117,13 @@ class Call:
         info = self.info(index)
         if info.dtype is None or len(info.shape) != len(perm):
             raise InvalidModel(f"has weights of {len(info.shape)} dimensions, not {len(perm)}")
-        moved = self.builder.op("Transpose", self.value(index), perm=tuple(perm))
+        value = self.value(index)
+        cast = value.producer if value.producer is not None and value.producer.op is _CAST else None
+        if cast is not None and cast.inputs[0] is not None and cast.inputs[0].const is not None:
+            # Weights in half precision, which folding moves but leaves half precision, since files must not grow.
+            half = self.builder.op("Transpose", cast.inputs[0], perm=tuple(perm))
+            return self.builder.op("Cast", half, to=cast.attrs["to"])
+        moved = self.builder.op("Transpose", value, perm=tuple(perm))
         quantization = info.quantization
         if quantization is not None and not quantization.per_tensor:
             quantization = Quantization(quantization.scale, quantization.zero, list(perm).index(quantization.axis))
