@@ -9,7 +9,7 @@ import numpy as np
 from ...ir.core import Value
 from ...ir.errors import InvalidModel, UnsupportedModel
 from ...ir.types import I64
-from .call import Call, converts
+from .call import TO_FIRST, Call, converts
 from .schema import DTYPES
 
 
@@ -155,19 +155,23 @@ def amounts(call: Call, index: int) -> list[tuple[int, int]]:
 def _pad(call: Call) -> None:
     """Constants around a tensor: zero, which a quantized one stores as its zero point, or the third operand."""
     pads, b = amounts(call, 1), call.builder
-    x = moved(call) if call.name == "PAD" else call.real(0)
+    stored = call.name == "PAD" and call.as_stored()
+    image = len(pads) == 4 and pads[0] == pads[3] == (0, 0)
+    if image:  # channels first, so that the convolution behind it can take its zeros
+        pads = [pads[axis] for axis in TO_FIRST]
+        x = call.value_first(0) if stored else call.real_first(0)
+    else:
+        x = call.value(0) if stored else call.real(0)
     fill = None
     if call.name == "PADV2":
         fill = call.real(2)
         fill = b.op("Reshape", fill, b.ints([])) if fill.rank != 0 else fill
-    elif call.as_stored() and (quantization := call.info(0).quantization) is not None:
+    elif stored and (quantization := call.info(0).quantization) is not None:
         fill = b.const(np.array(int(quantization.zero[0])), like=x)
         fill = call.cast(fill, x.dtype)
     result = b.op("Pad", x, b.ints([p[0] for p in pads] + [p[1] for p in pads]), fill)
-    if call.name == "PAD":
-        give_moved(call, result)
-    else:
-        call.give_real(result)
+    result = result if stored else call.quantized(result, call.outputs[0])
+    call.give(call.channels_last(result) if image else result)
 
 
 @converts("MIRROR_PAD")
