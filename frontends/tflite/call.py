@@ -29,6 +29,13 @@ TO_FIRST, TO_LAST = (0, 3, 1, 2), (0, 2, 3, 1)  # NHWC to NCHW and back
 _MAX_SMALL = 1 << 16
 
 
+def constant_of(info: TensorInfo) -> Tensor | None:
+    """The data of a tensor that nothing computes. One without elements has an empty buffer, like what is computed."""
+    if info.const is None and 0 in info.shape and info.dtype is not None:
+        return Tensor(info.dtype, info.shape, data=b"")
+    return info.const
+
+
 def converts(*names: str) -> Callable[[Converter], Converter]:
     """Registers a converter for operators (builtin names, or the names of custom ones)."""
 
@@ -93,11 +100,12 @@ class Call:
         info = self.info(index)
         found = self.values.get(info.index)
         if found is None:
-            if info.const is None:
+            const = constant_of(info)
+            if const is None:
                 raise InvalidModel(f"reads {info.label}, which nothing has computed")
             if info.sparsity is not None:
                 raise InvalidModel(f"reads the sparse {info.label} as if it were dense")
-            found = self.values[info.index] = constant(info.const, info.name)
+            found = self.values[info.index] = constant(const, info.name)
         return found
 
     def real(self, index: int) -> Value:
@@ -133,7 +141,7 @@ class Call:
         """A small constant operand: axes, shapes, amounts. Raises UnsupportedModel for one that is computed."""
         info = self.info(index)
         found = self.values.get(info.index)
-        tensor = info.const if found is None else found.const
+        tensor = constant_of(info) if found is None else found.const
         if tensor is None or info.sparsity is not None:
             raise UnsupportedModel(f"needs operand {index} as a constant")
         if tensor.size > _MAX_SMALL:
