@@ -13,15 +13,13 @@ import argparse
 import collections
 import json
 import random
-import resource
-import signal
 import sys
 import time
-import traceback
 from typing import Any
 
 import numpy as np
 import onnx
+from mutations import SECONDS, check_line, limit_memory, place_of, time_limit
 from onnx import helper
 from seeds import ENCODED, FLOAT, SEEDS, weight
 
@@ -32,7 +30,6 @@ from geoc.ir.text import parse_model, print_model
 from geoc.ir.verify import verify
 from geoc.lowering.onnx import model_bytes
 
-SECONDS = 5  # for one mutant
 MEMORY = 2 * 2**30  # of address space beyond what the start needs
 
 
@@ -217,14 +214,6 @@ ATTRIBUTES = sorted({name for s in onnx.defs.get_all_schemas() for name in s.att
 # Judging
 
 
-class TooLong(Exception):
-    """A mutant took more than its seconds."""
-
-
-def outlast(*_: object) -> None:
-    raise TooLong(f"more than {SECONDS} s")
-
-
 def examine(data: bytes, passes: bool) -> str:
     """How far a mutant gets. Whatever is raised that is no GeocError is a failure."""
     stage = "refused"
@@ -253,12 +242,6 @@ def examine(data: bytes, passes: bool) -> str:
     return stage
 
 
-def check_line(error: GeocError) -> None:
-    """An error is one line of a length that can be read."""
-    text = str(error)
-    assert "\n" not in text and 0 < len(text) < 5000, f"not one line: {text[:200]!r}"
-
-
 def mutants(seed: int, count: int) -> Any:
     """The mutants of this seed, each with its number."""
     for number in range(count):
@@ -278,35 +261,22 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     for data in ENCODED:
         assert examine(data, given.passes) == "written"
-    limit_memory()
-    signal.signal(signal.SIGALRM, outlast)
+    limit_memory(MEMORY)
     reached: collections.Counter[str] = collections.Counter()
     failures: dict[str, dict[str, Any]] = {}
     slowest = 0.0
     for number, data in mutants(given.seed, given.count):
-        signal.alarm(SECONDS)
         began = time.perf_counter()
         try:
-            reached[examine(data, given.passes)] += 1
+            with time_limit(SECONDS):
+                reached[examine(data, given.passes)] += 1
         except Exception as error:
             reached["failed"] += 1
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            key = f"{type(error).__name__} at {place.filename}:{place.lineno}"
-            found = failures.setdefault(key, {"mutant": number, "message": str(error)[:300], "times": 0})
+            found = failures.setdefault(place_of(error), {"mutant": number, "message": str(error)[:300], "times": 0})
             found["times"] += 1
-        finally:
-            signal.alarm(0)
         slowest = max(slowest, time.perf_counter() - began)
     print(json.dumps({"reached": reached, "failures": failures, "slowest": round(slowest, 3)}))
     return 1 if failures else 0
-
-
-def limit_memory() -> None:
-    if sys.platform != "linux":
-        return  # elsewhere the limit is not obeyed
-    with open("/proc/self/statm") as file:
-        used = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
 
 
 if __name__ == "__main__":
