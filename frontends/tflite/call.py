@@ -162,7 +162,7 @@ class Call:
         if info.dtype is I64:
             return value
         if value.const is not None:
-            return self.builder.ints(self.ints(index)) if value.rank == 1 else self.builder.const(self.const(index), I64)
+            return self.builder.const(self.const(index), I64)
         return self.builder.op("Cast", value, to=I64.onnx)
 
     def rank(self, index: int) -> int:

@@ -1,4 +1,4 @@
-"""A bounded reader of flatbuffers: every offset is checked, and what is handed out cannot exceed a multiple of the file.
+"""A bounded reader of flatbuffers: offsets are checked, and what is handed out is at most a multiple of the file.
 
     root = Table(Source(view, "model.tflite"), at=root_offset, layout=LAYOUTS["Model"])
     root["version"], [code["builtin_code"] for code in root["operator_codes"]]

@@ -80,7 +80,8 @@ def _transposed(call: Call) -> None:
     if len(size) != 4:
         raise InvalidModel(f"has an output of {len(size)} dimensions")
     same, strides = call.option("padding") == _SAME, _pair(call, "stride")
-    before = tuple(same_pads(s, w, stride)[0] if same else 0 for s, w, stride in zip(size[1:3], call.info(1).shape[1:3], strides))
+    windows = call.info(1).shape[1:3]
+    before = tuple(same_pads(s, w, stride)[0] if same else 0 for s, w, stride in zip(size[1:3], windows, strides))
     bias = call.real(3) if call.has(3) else None
     transposed_convolution(call, 2, bias, (size[1], size[2]), strides, before, call.option("activation"))
 

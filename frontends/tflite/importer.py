@@ -49,7 +49,8 @@ class Importer:
             info = infos[index]
             if info.dtype is None or info.const is not None or index in values:
                 raise InvalidModel(f"{info.label} cannot be an input")
-            values[index] = graph.add_input(_unique(info.name or f"input{index}", names), tensor_type(info.dtype, info.dims()))
+            shown = _unique(info.name or f"input{index}", names)
+            values[index] = graph.add_input(shown, tensor_type(info.dtype, info.dims()))
         variables = Variables(self, graph, names)
         first: dict[Value, Value] = {}
         for number, operator in enumerate(operators):
@@ -66,7 +67,8 @@ class Importer:
         outputs = self._outputs(main, infos, values)
         output_names = [_unique(infos[index].name or f"output{index}", names) for index in outputs]
         state = variables.finish()
-        graph.set_outputs([*outputs.values(), *(value for _, value in state)], [*output_names, *(name for name, _ in state)])
+        output_names += [kept.name for kept in state]
+        graph.set_outputs([*outputs.values(), *(kept.value for kept in state)], output_names)
         model.metadata.update(variables.metadata)
         return model
 
@@ -153,7 +155,8 @@ def _operator_name(code: Table) -> str:
         raise UnsupportedModel(f"operator {number} is newer than the newest known one, {len(OPERATORS) - 1}")
     if number == _CUSTOM:
         return f"custom {code['custom_code'] or '?'}"
-    return OPERATORS[number]
+    name: str = OPERATORS[number]
+    return name
 
 
 def _unique(name: str, names: Counter[str]) -> str:

@@ -39,7 +39,10 @@ def _strided_slice(call: Call) -> None:
     taken = sum(1 for i in range(len(begins)) if not (masks["new_axis"] | masks["ellipsis"]) >> i & 1)
     if taken > rank:
         raise InvalidModel(f"indexes {taken} of {rank} dimensions")
-    axis, slices, dropped, made = 0, [], [], []
+    axis = 0
+    slices: list[tuple[int, int, int, int]] = []
+    dropped: list[int] = []
+    made: list[int] = []
     for i, (begin, end, step) in enumerate(zip(begins, ends, steps)):
         bit = {name: bool(mask >> i & 1) for name, mask in masks.items()}
         if bit["ellipsis"]:

@@ -77,7 +77,7 @@ class Sparsity:
             whole = self.shape[dim] if dim < rank else 0
             step = block.get(dim, 1)
             size = whole // step if dim < rank else block[self.blocks[dim - rank]]
-            if dim < rank and whole % step or isinstance(level, int) and level != size:
+            if (dim < rank and whole % step) or (isinstance(level, int) and level != size):
                 raise self._error(f"has dimensions that do not multiply to {list(self.shape)}")
             sizes.append(size)
         return sizes

@@ -134,7 +134,7 @@ class TensorReader:
         if zero.size == 1:
             zero = np.repeat(zero, scale.size)
         if zero.size != scale.size or not np.isfinite(scale).all() or not (scale > 0).all():
-            raise self._error(f"{label} has {scale.size} scales and {zero.size} zero points, or scales that are no scales")
+            raise self._error(f"{label} has scales that are none, or {zero.size} zero points for {scale.size} scales")
         if scale.size > 1 and not (0 <= axis < len(shape) and shape[axis] == scale.size):
             raise self._error(f"{label} has {scale.size} scales for axis {axis} of {list(shape)}")
         return Quantization(scale, zero, axis)
