@@ -42,6 +42,7 @@ ONNX = Format("onnx", "ONNX", "onnx:load_onnx", (".onnx",))
 FORMATS: tuple[Format, ...] = (
     ONNX,
     Format("gguf", "GGUF", "gguf:load_gguf", (".gguf",), (0, b"GGUF")),
+    Format("tflite", "TFLite", "tflite:load_tflite", (".tflite",), (4, b"TFL3")),
 )
 _LONGEST = 16  # bytes in which all magic is
 
