@@ -33,7 +33,8 @@ class Format(NamedTuple):
 
 
 ONNX = Format("onnx", "ONNX", "onnx:load_onnx", (".onnx",))
-FORMATS: tuple[Format, ...] = (ONNX,)
+OPENVINO = Format("openvino", "OpenVINO IR", "openvino:load_openvino", (".xml",))
+FORMATS: tuple[Format, ...] = (ONNX, OPENVINO)
 _LONGEST = 16  # bytes in which all magic is
 
 
