@@ -34,7 +34,9 @@ class Format(NamedTuple):
 
 ONNX = Format("onnx", "ONNX", "onnx:load_onnx", (".onnx",))
 OPENVINO = Format("openvino", "OpenVINO IR", "openvino:load_openvino", (".xml",))
-FORMATS: tuple[Format, ...] = (ONNX, OPENVINO)
+SAVED_MODEL = Format("saved-model", "TensorFlow SavedModel", "tensorflow:load_tensorflow", member="saved_model.pb")
+KERAS = Format("keras", "Keras", "tensorflow:load_tensorflow", (".keras", ".h5", ".hdf5"), (0, b"\x89HDF\r\n\x1a\n"))
+FORMATS: tuple[Format, ...] = (ONNX, OPENVINO, SAVED_MODEL, KERAS)
 _LONGEST = 16  # bytes in which all magic is
 
 

@@ -26,6 +26,7 @@ from .xml import Layer, Net
 Made = Value | Sequence[Value | None]
 Reader = Callable[["Reading", Layer], Made]
 TABLE: dict[str, Reader] = {}
+_INLINE = 1024  # bytes
 _SMALL = 1 << 16  # elements up to which a constant is converted where it stands
 
 
@@ -64,6 +65,8 @@ class Weights:
         if self.file is None or offset < 0 or offset + size > self.file.size:
             held = 0 if self.file is None else self.file.size
             raise FormatError(f"{layer} needs bytes {offset} to {offset + size}, the .bin file has {held}")
+        if size <= _INLINE:  # shapes and axes, which a writer must not leave in another file
+            tensor = Tensor(dtype, shape, data=bytes(tensor.data()))
         return self._known.setdefault((offset, dtype, shape), tensor)
 
 
