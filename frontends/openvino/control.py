@@ -156,7 +156,10 @@ def loop(r: Reading, layer: Layer) -> Made:
     values += [results[end] for end in ends] + [value for _, value in scans]
     body.set_outputs(values, [f"result_{place}" for place in range(len(values))])
     node = r.b.node(
-        "Loop", [trip, outer_condition, *(value for _, value in carried)], outputs=len(values) - 1, regions={"body": body}
+        "Loop",
+        [trip, outer_condition, *(value for _, value in carried)],
+        outputs=len(values) - 1,
+        regions={"body": body},
     )
     infer_nodes([node])
     return [_result(r, layer, node.outputs, places, port.id, len(carried), scans) for port in layer.outputs]

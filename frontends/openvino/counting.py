@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ...ir.types import F32, I64
 from ...ir.tensor import Tensor
+from ...ir.types import F32, I64
 from .table import TABLE, Made, Reading, reads, refused
 from .xml import Layer
 
@@ -16,7 +16,9 @@ def _reduce(r: Reading, layer: Layer) -> Made:
     x, axes = r.arg(layer, 0), r.vector(r.arg(layer, 1))
     if axes.const is not None and not axes.const.size:
         return x
-    return r.b.op(layer.type, x, axes, keepdims=int(layer.flag("keep_dims")), noop_with_empty_axes=int(axes.const is None))
+    return r.b.op(
+        layer.type, x, axes, keepdims=int(layer.flag("keep_dims")), noop_with_empty_axes=int(axes.const is None)
+    )
 
 
 TABLE.update(dict.fromkeys(_REDUCTIONS, _reduce))
@@ -58,7 +60,9 @@ def one_hot(r: Reading, layer: Layer) -> Made:
     """ONNX counts negative indices from the end, here they stand for no place: they become one past the last."""
     indices, depth, on, off = (r.arg(layer, index) for index in range(4))
     if layer.text("negative_indices_mode", "ignore_negative").lower() != "normalize":
-        outside = r.scalar(depth if depth.dtype is indices.dtype or indices.dtype is None else r.cast(depth, indices.dtype))
+        outside = r.scalar(
+            depth if depth.dtype is indices.dtype or indices.dtype is None else r.cast(depth, indices.dtype)
+        )
         indices = r.b.op("Where", r.b.op("Less", indices, r.number(0, indices)), outside, indices)
     values = r.b.op("Concat", r.reshape(off, [1]), r.reshape(on, [1]), axis=0)
     return r.b.op("OneHot", indices, r.vector(depth), values, axis=layer.int("axis"))

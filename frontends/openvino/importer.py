@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ...ir.core import Graph, Model, Value, constant
-from ...ir.errors import InvalidModel, UnsupportedModel
+from ...ir.dim_parser import parse
+from ...ir.errors import FormatError, InvalidModel, UnsupportedModel
 from ...ir.tensor import MappedFile
 from ...ir.types import TensorType, merge, tensor_type
 from . import (  # noqa: F401  each fills the table
@@ -45,7 +46,9 @@ class Importer:
         variables: dict[str, Value] = {}
         for layer in self.net.layers.values():  # inputs in the order of the file
             if layer.type == "Parameter":
-                _define(reading, layer, [graph.add_input(_input_name(layer), parameter_type(layer))])
+                name = _input_name(layer)
+                type = _with_names(parameter_type(layer), self.net.dims.get(name, []))
+                _define(reading, layer, [graph.add_input(name, type)])
         results: list[tuple[str, Value]] = []
         assigned: list[tuple[str, Value]] = []
         for layer in order:
@@ -114,6 +117,21 @@ def read_layer(reading: Reading, layer: Layer) -> None:
 
 def parameter_type(layer: Layer) -> TensorType:
     return tensor_type(layer.dtype("element_type"), layer.shape("shape"))
+
+
+def _with_names(type: TensorType, names: list[str]) -> TensorType:
+    """The type with names for its open sizes. FormatError where they are no dimensions."""
+    if type.shape is None or len(names) != len(type.shape):
+        return type
+    dims = list(type.shape)
+    for place, (dim, name) in enumerate(zip(type.shape, names)):
+        if name and not isinstance(dim, int):
+            try:
+                said = parse(name)
+            except ValueError as error:
+                raise FormatError(str(error)) from None
+            dims[place] = dim if isinstance(said, int) else said
+    return tensor_type(type.dtype, tuple(dims))
 
 
 def _variable_type(layer: Layer) -> TensorType:

@@ -186,7 +186,11 @@ def tile(r: Reading, layer: Layer) -> Made:
     if count < rank:
         ones = r.b.ints([1] * (rank - count))
         given = repeats.const
-        repeats = r.b.op("Concat", ones, repeats, axis=0) if given is None else r.b.ints([1] * (rank - count) + [*given.ints()])
+        repeats = (
+            r.b.op("Concat", ones, repeats, axis=0)
+            if given is None
+            else r.b.ints([1] * (rank - count) + [*given.ints()])
+        )
     return r.b.op("Tile", r.unsqueeze(x, list(range(count - rank))), repeats)
 
 
@@ -242,5 +246,7 @@ def shuffle_channels(r: Reading, layer: Layer) -> Made:
 def reverse_sequence(r: Reading, layer: Layer) -> Made:
     x = r.arg(layer, 0)
     rank = r.rank(layer, x)
-    batch, time = (r.axis(layer, layer.int(name, default), rank) for name, default in (("batch_axis", 0), ("seq_axis", 1)))
+    batch, time = (
+        r.axis(layer, layer.int(name, default), rank) for name, default in (("batch_axis", 0), ("seq_axis", 1))
+    )
     return r.b.op("ReverseSequence", x, r.vector(r.arg(layer, 1)), batch_axis=batch, time_axis=time)

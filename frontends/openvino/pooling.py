@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from ...ir.core import Value
 from ...ir.errors import InvalidModel
 from ...ir.types import F32
 from .products import window
@@ -24,7 +27,7 @@ def max_pool(r: Reading, layer: Layer) -> Made:
     attrs.update(kernel_shape=kernel, ceil_mode=rounding)
     if not r.is_used(layer, 1):
         return [r.b.op("MaxPool", r.arg(layer, 0), **attrs), None]
-    if layer.int("axis", 0) != 0 or any(attrs["pads"] or ()):  # type: ignore[arg-type]
+    if layer.int("axis", 0) != 0 or any(attrs["pads"] or ()):
         raise refused(layer, "its indices count from another place")
     made, places = r.b.node("MaxPool", [r.arg(layer, 0)], attrs, outputs=2).outputs
     return [made, r.cast(places, layer.dtype("index_element_type", "i64"))]
@@ -32,13 +35,23 @@ def max_pool(r: Reading, layer: Layer) -> Made:
 
 @reads("AvgPool")
 def avg_pool(r: Reading, layer: Layer) -> Made:
-    kernel = layer.ints("kernel")
-    rounding = int(layer.choice("rounding_type", _ROUNDINGS, "floor"))
+    x, kernel = r.arg(layer, 0), layer.ints("kernel")
+    attrs = window(layer, len(kernel))
+    rounds_up = layer.choice("rounding_type", _ROUNDINGS, "floor") == "1" and not _is_whole(r, layer, x, kernel, attrs)
     inside = layer.flag("exclude-pad") if "exclude-pad" in layer.data else layer.flag("exclude_pad")
-    return r.b.op(
-        "AveragePool", r.arg(layer, 0), kernel_shape=kernel, ceil_mode=rounding, count_include_pad=int(not inside),
-        **window(layer, len(kernel)),
-    )  # fmt: skip
+    if rounds_up and not inside and any(attrs["pads"] or ()):
+        raise refused(layer, "it counts padding, and has a last window that is cut off")
+    attrs.update(kernel_shape=kernel, ceil_mode=int(rounds_up), count_include_pad=int(not inside))
+    return r.b.op("AveragePool", x, **attrs)
+
+
+def _is_whole(r: Reading, layer: Layer, x: Value, kernel: tuple[int, ...], attrs: dict[str, Any]) -> bool:
+    """True where no window is cut off at the end, as far as sizes are fixed."""
+    sizes, pads, strides = r.dims(layer, x)[2:], attrs["pads"], attrs["strides"]
+    if pads is None or len(sizes) != len(kernel) or 0 in strides:
+        return False
+    padded = [size + pads[i] + pads[i + len(kernel)] - kernel[i] for i, size in enumerate(sizes)]
+    return all(isinstance(rest, int) and rest % stride == 0 for rest, stride in zip(padded, strides))
 
 
 @reads("AdaptiveAvgPool")
@@ -88,7 +101,9 @@ def grid_sample(r: Reading, layer: Layer) -> Made:
 @reads("ROIAlign")
 def roi_align(r: Reading, layer: Layer) -> Made:
     layer.choice("mode", {"avg": "avg"})
-    aligned = layer.choice("aligned_mode", {"asymmetric": "output_half_pixel", "half_pixel_for_nn": "half_pixel"}, "asymmetric")
+    aligned = layer.choice(
+        "aligned_mode", {"asymmetric": "output_half_pixel", "half_pixel_for_nn": "half_pixel"}, "asymmetric"
+    )
     if layer.int("pooled_h") < 1 or layer.int("pooled_w") < 1:
         raise InvalidModel(f"{layer} gives no pixels")
     return r.b.op(

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...ir.core import Value
 from ...ir.errors import InvalidModel
+from ...ir.tensor import Tensor
 from .table import Made, Reading, reads, refused
 from .xml import Layer
 
-_PADDINGS = {"explicit": "NOTSET", "notset": "NOTSET", "same_upper": "SAME_UPPER", "same_lower": "SAME_LOWER", "valid": "VALID"}
+_PADDINGS = {
+    "explicit": "NOTSET",
+    "notset": "NOTSET",
+    "same_upper": "SAME_UPPER",
+    "same_lower": "SAME_LOWER",
+    "valid": "VALID",
+}
 
 
 @reads("MatMul")
 def matmul(r: Reading, layer: Layer) -> Made:
     a, b = (
-        _turned(r, layer, r.arg(layer, index), layer.flag(name)) for index, name in enumerate(("transpose_a", "transpose_b"))
+        _turned(r, layer, r.arg(layer, index), layer.flag(name))
+        for index, name in enumerate(("transpose_a", "transpose_b"))
     )
     return r.b.op("MatMul", a, b)
 
@@ -28,18 +38,18 @@ def einsum(r: Reading, layer: Layer) -> Made:
     return r.b.op("Einsum", *r.args(layer), equation=layer.text("equation"))
 
 
-def window(layer: Layer, spatial: int) -> dict[str, object]:
+def window(layer: Layer, spatial: int) -> dict[str, Any]:
     """Strides, dilations and padding as attributes of ONNX."""
     ones, zeros = (1,) * spatial, (0,) * spatial
     auto = layer.choice("auto_pad", _PADDINGS, "explicit")
-    found: dict[str, object] = {
+    found: dict[str, Any] = {
         "strides": layer.ints("strides", ones), "dilations": layer.ints("dilations", ones), "auto_pad": auto,
         "pads": (*layer.ints("pads_begin", zeros), *layer.ints("pads_end", zeros)) if auto == "NOTSET" else None,
     }  # fmt: skip
-    if any(len(given) != length for given, length in ((found["strides"], spatial), (found["dilations"], spatial))):  # type: ignore[arg-type]
+    if len(found["strides"]) != spatial or len(found["dilations"]) != spatial:
         raise InvalidModel(f"{layer} has windows of another number of dimensions than its operand")
     pads = found["pads"]
-    if isinstance(pads, tuple) and len(pads) != 2 * spatial:
+    if pads is not None and len(pads) != 2 * spatial:
         raise InvalidModel(f"{layer} has {len(pads)} paddings for {spatial} dimensions")
     return found
 
@@ -52,8 +62,6 @@ def _ungrouped(r: Reading, layer: Layer, weights: Value) -> tuple[Value, int]:
         raise refused(layer, "the size of its weights is not fixed")
     shape = (groups * out, *(d for d in rest if isinstance(d, int)))
     if weights.const is not None and weights.const.file is not None:
-        from ...ir.tensor import Tensor
-
         tensor = weights.const
         return r.b.const(Tensor(tensor.dtype, shape, file=tensor.file, offset=tensor.offset), hint=weights.hint), groups
     return r.reshape(weights, shape), groups
@@ -87,13 +95,12 @@ def transposed(r: Reading, layer: Layer) -> Made:
 
 
 def _spread(
-    r: Reading, layer: Layer, x: Value, weights: Value, attrs: dict[str, object], extra: tuple[int, ...], spatial: int
+    r: Reading, layer: Layer, x: Value, weights: Value, attrs: dict[str, Any], extra: tuple[int, ...], spatial: int
 ) -> None:
     """Padding at both ends that gives the output shape of operand 2, where OpenVINO puts it."""
     wanted = r.known_ints(layer, 2)
     sizes, kernel = r.dims(layer, x)[2:], r.dims(layer, weights)[2:]
     strides, dilations = attrs["strides"], attrs["dilations"]
-    assert isinstance(strides, tuple) and isinstance(dilations, tuple)
     if len(wanted) != spatial or len(sizes) != spatial:
         raise InvalidModel(f"{layer} wants {len(wanted)} sizes for {spatial} dimensions")
     begin, end = [], []
@@ -104,7 +111,7 @@ def _spread(
         if total < 0:
             raise refused(layer, "its output is longer than what the kernel reaches")
         small, large = total // 2, total - total // 2
-        first = small if attrs["auto_pad"] != "SAME_LOWER" else large
+        first = large if attrs["auto_pad"] == "SAME_UPPER" else small
         begin.append(first)
         end.append(total - first)
     attrs.update(auto_pad="NOTSET", pads=(*begin, *end))

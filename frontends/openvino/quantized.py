@@ -1,4 +1,4 @@
-"""FakeQuantize: as integers and back where its levels and ranges are those of 8, 4 or 16 bits, else by its arithmetic."""
+"""FakeQuantize: to integers and back where levels and ranges are those of 8 or 16 bits, else by its arithmetic."""
 
 from __future__ import annotations
 
@@ -86,7 +86,9 @@ def _steps(
     zero = first - low / step
     whole = np.round(zero)
     smallest = np.finfo(np.float32).tiny
-    limits: Any = (-(1 << (dtype.bits - 1)), (1 << (dtype.bits - 1)) - 1) if dtype.kind == "i" else (0, (1 << dtype.bits) - 1)
+    limits: Any = (
+        (-(1 << (dtype.bits - 1)), (1 << (dtype.bits - 1)) - 1) if dtype.kind == "i" else (0, (1 << dtype.bits) - 1)
+    )
     if (np.abs(zero - whole) > _CLOSE).any() or (whole < limits[0]).any() or (whole > limits[1]).any():
         return None
     if (symmetric and whole.any()) or (step < smallest).any():
@@ -96,9 +98,8 @@ def _steps(
 
 def _operands(r: Reading, scale: Array, zero: Array, dtype: DType) -> list[Value]:
     shape = () if scale.size == 1 else (scale.size,)
-    return [
-        r.b.const(Tensor.from_array(scale.reshape(shape), F32)), r.b.const(Tensor.from_array(zero.reshape(shape), dtype))
-    ]  # fmt: skip
+    steps = Tensor.from_array(scale.reshape(shape), F32)
+    return [r.b.const(steps), r.b.const(Tensor.from_array(zero.reshape(shape), dtype))]
 
 
 def _floats(r: Reading, bound: Array, axis: int | None, rank: int) -> Value:

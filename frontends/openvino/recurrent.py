@@ -18,7 +18,7 @@ _DIRECTIONS = {name: name for name in ("forward", "reverse", "bidirectional")}
 
 @reads("LSTMSequence", "GRUSequence", "RNNSequence")
 def sequence(r: Reading, layer: Layer) -> Made:
-    """x [batch, length, inputs], states [batch, directions, hidden], lengths [batch], weights [directions, gates * hidden, ...]."""
+    """x [batch, length, inputs], states [batch, directions, hidden], weights [directions, gates * hidden, ...]."""
     name = layer.type.removesuffix("Sequence")
     x, *rest = r.args(layer)
     count = 2 if name == "LSTM" else 1
@@ -54,7 +54,11 @@ def _run(
     if name == "LSTM":
         w, recurrence, bias = (_onnx_order(r, value) for value in (w, recurrence, bias))
     said = [part.strip().lower() for part in layer.text("activations", _USUAL[name]).split(",")]
-    if any(part not in _ACTIVATIONS for part in said) or layer.floats("activations_alpha") or layer.floats("activations_beta"):
+    if (
+        any(part not in _ACTIVATIONS for part in said)
+        or layer.floats("activations_alpha")
+        or layer.floats("activations_beta")
+    ):
         raise refused(layer, f"there is no form for its activations {', '.join(said)[:60]}")
     attrs: dict[str, Any] = {
         "hidden_size": hidden, "direction": direction, "clip": layer.float("clip", 0.0) or None,

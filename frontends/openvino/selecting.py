@@ -69,9 +69,9 @@ def non_max_suppression(r: Reading, layer: Layer) -> Made:
         raise refused(layer, "it lowers scores instead of leaving boxes out")
     if r.is_used(layer, 1) or r.is_used(layer, 2):
         raise refused(layer, "its scores or its count are used")
-    given = [r.option(layer, index) for index in (2, 3, 4)]
-    most, overlap, least = (None if value is None else r.vector(value) if i == 0 else r.scalar(value) for i, value in enumerate(given))
+    most, overlap, least = (r.option(layer, index) for index in (2, 3, 4))
+    most = None if most is None else r.vector(most)
+    overlap, least = (None if value is None else r.reshape(value, [1]) for value in (overlap, least))
     center = int(layer.choice("box_encoding", {"corner": "0", "center": "1"}, "corner"))
-    overlap, least = (None if v is None else r.reshape(v, [1]) for v in (overlap, least))
     made = r.b.op("NonMaxSuppression", boxes, scores, most, overlap, least, center_point_box=center)
     return [r.cast(made, layer.dtype("output_type", "i64")), None, None]

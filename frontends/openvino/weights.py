@@ -20,13 +20,14 @@ _CODES = (U2, I4, U4, I8, U8)
 def scaled(r: Reading, x: Value, factor: Value) -> Value | None:
     """Codes times their scales as DequantizeLinear; None for another product."""
     scale = r.fixed(factor)
-    if scale is None or not scale.dtype.is_float or x.producer is None:
-        return None
     node, zero = x.producer, None
+    if scale is None or not scale.dtype.is_float or node is None:
+        return None
     if node.op.key == "Sub":
         zero = _codes(node.inputs[1])
-        node = None if zero is None or node.inputs[0] is None else node.inputs[0].producer
-    codes = _codes(None if node is None else node.outputs[0])
+        codes = None if zero is None else _codes(node.inputs[0])
+    else:
+        codes = _codes(x)
     if codes is None or codes.dtype not in _CODES or (zero is not None and zero.dtype is not codes.dtype):
         return None
     return _dequantized(r, codes, scale, zero)

@@ -3,6 +3,7 @@ every entity that could expand."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import NamedTuple
 from xml.etree.ElementTree import Element, TreeBuilder
@@ -11,6 +12,9 @@ from xml.parsers import expat
 from ...ir.dims import DimLike, fresh
 from ...ir.errors import FormatError, InvalidModel, UnsupportedModel
 from ...ir.types import BOOL, BY_NAME, F8E4M3FN, STR, DType, Shape, TensorType, tensor_type
+
+Integers = tuple[int, ...]
+Floats = tuple[float, ...]
 
 _OLDEST, _NEWEST = 10, 11
 _DEEPEST = 200  # elements; a body of a loop or a branch takes five
@@ -80,7 +84,7 @@ class Layer:
     def int(self, name: str, default: int | None = None) -> int:
         return number(self.text(name, None if default is None else str(default)), f"{name} of {self}")
 
-    def ints(self, name: str, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
+    def ints(self, name: str, default: Integers | None = None) -> Integers:
         if default is not None and name not in self.data:
             return default
         said = self.text(name).strip()
@@ -93,7 +97,7 @@ class Layer:
         except ValueError:
             raise FormatError(f"{name} of {self} is {said[:40]!r}, not a number") from None
 
-    def floats(self, name: str) -> tuple[float, ...]:
+    def floats(self, name: str) -> Floats:
         said = self.data.get(name, "").strip()
         try:
             return tuple(float(part) for part in said.split(",")) if said else ()
@@ -142,6 +146,7 @@ class Net:
 
     def __init__(self, element: Element) -> None:
         self.name = element.get("name") or ""
+        self.dims = _names_of_dims(element.find("rt_info/geoc/dims"))
         self.layers: dict[int, Layer] = {}
         self.sources: dict[tuple[int, int], tuple[int, int]] = {}
         for child in _children(element, "layers", "layer"):
@@ -150,7 +155,8 @@ class Net:
                 raise FormatError(f"two layers have the id {layer.id}")
             self.layers[layer.id] = layer
         for edge in _children(element, "edges", "edge"):
-            ends = [number(edge.get(f"{end}-{part}"), "an edge") for end in ("from", "to") for part in ("layer", "port")]
+            names = ("from-layer", "from-port", "to-layer", "to-port")
+            ends = [number(edge.get(name), "an edge") for name in names]
             if ends[0] not in self.layers or ends[2] not in self.layers:
                 raise FormatError(f"an edge leads from layer {ends[0]} to layer {ends[2]}, which are not both there")
             if (ends[2], ends[3]) in self.sources:
@@ -191,6 +197,19 @@ class Net:
         return order
 
 
+def _names_of_dims(element: Element | None) -> dict[str, list[str]]:
+    """What geoc's own writer says the sizes of inputs are called."""
+    if element is None:
+        return {}
+    try:
+        found = json.loads(element.get("value") or "")
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(dims, list) for dims in found.values()):
+        raise FormatError("the names of its inputs' sizes cannot be read")
+    return {name: [str(dim) for dim in dims] for name, dims in found.items()}
+
+
 def read_net(data: bytes) -> Net:
     """The graph of an .xml file. Raises FormatError, with the line, for what is none."""
     root = _parse(data)
@@ -229,7 +248,8 @@ def _parse(data: bytes) -> Element:
     try:
         parser.Parse(data, True)
     except expat.ExpatError as error:
-        raise FormatError(f"not a whole .xml file: {expat.ErrorString(error.code)}", place=f"line {error.lineno}") from None
+        reason = expat.ErrorString(error.code)
+        raise FormatError(f"not a whole .xml file: {reason}", place=f"line {error.lineno}") from None
     except (UnicodeDecodeError, ValueError, LookupError) as error:  # an encoding that it names and does not have
         raise FormatError(f"not a whole .xml file: {error}") from None
     return builder.close()
