@@ -6,7 +6,7 @@ from typing import Any
 
 from ...ir.core import Value
 from ...ir.errors import InvalidModel
-from ...ir.tensor import Tensor
+from ...ir.evaluate import reshaped
 from .table import Made, Reading, reads, refused
 from .xml import Layer
 
@@ -61,9 +61,8 @@ def _ungrouped(r: Reading, layer: Layer, weights: Value) -> tuple[Value, int]:
     if not isinstance(groups, int) or not isinstance(out, int) or not all(isinstance(d, int) for d in rest):
         raise refused(layer, "the size of its weights is not fixed")
     shape = (groups * out, *(d for d in rest if isinstance(d, int)))
-    if weights.const is not None and weights.const.file is not None:
-        tensor = weights.const
-        return r.b.const(Tensor(tensor.dtype, shape, file=tensor.file, offset=tensor.offset), hint=weights.hint), groups
+    if weights.const is not None:
+        return r.b.const(reshaped(weights.const, shape), hint=weights.hint), groups
     return r.reshape(weights, shape), groups
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...ir.core import Node, Value
+from ...ir.evaluate import reshaped
 from ...ir.tensor import Tensor
 from ...ir.types import F16, F32, I4, I8, U2, U4, U8, DType
 from .table import Reading
@@ -67,20 +68,12 @@ def _dequantized(r: Reading, codes: Tensor, scale: Tensor, zero: Tensor | None) 
 def _node(
     r: Reading, codes: Tensor, scale: Tensor, shape: tuple[int, ...], zero: Tensor | None, axis: int | None, block: int
 ) -> Value:
-    operands = [r.b.const(codes), r.b.const(_shaped(scale, shape))]
+    operands = [r.b.const(codes), r.b.const(reshaped(scale, shape))]
     if zero is not None:
         spread = zero if zero.size == scale.size else None
-        operands.append(r.b.const(_shaped(spread, shape) if spread is not None else _repeated(zero, shape)))
+        operands.append(r.b.const(reshaped(spread, shape) if spread is not None else _repeated(zero, shape)))
     attrs = {} if axis is None else {"axis": axis, "block_size": block or None}
     return r.b.op("DequantizeLinear", *operands, **attrs)
-
-
-def _shaped(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
-    if tensor.shape == shape:
-        return tensor
-    if tensor.file is not None:
-        return Tensor(tensor.dtype, shape, file=tensor.file, offset=tensor.offset)
-    return Tensor.from_array(tensor.array().reshape(shape), tensor.dtype)
 
 
 def _repeated(one: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -134,9 +127,9 @@ def joined(r: Reading, x: Value, shape: tuple[int, ...]) -> Value | None:
     rest = [-1 if size == -1 else whole for size, whole in zip(shape, wanted)]
     if len(shape) != len(wanted) or list(shape) != rest or shape.count(-1) > 1:
         return None
-    operands = [r.b.const(_shaped(codes, wanted))]
+    operands = [r.b.const(reshaped(codes, wanted))]
     for value in node.inputs[1:]:
         assert value is not None and value.const is not None
         each = value.const
-        operands.append(r.b.const(_shaped(each, (*each.shape[:axis], *each.shape[axis + 1 :]))))
+        operands.append(r.b.const(reshaped(each, (*each.shape[:axis], *each.shape[axis + 1 :]))))
     return r.b.op("DequantizeLinear", *operands, axis=axis - 1, block_size=block)
