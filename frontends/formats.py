@@ -43,6 +43,9 @@ FORMATS: tuple[Format, ...] = (
     ONNX,
     Format("gguf", "GGUF", "gguf:load_gguf", (".gguf",), (0, b"GGUF")),
     Format("tflite", "TFLite", "tflite:load_tflite", (".tflite",), (4, b"TFL3")),
+    Format("openvino", "OpenVINO IR", "openvino:load_openvino", (".xml",)),
+    Format("saved-model", "TensorFlow SavedModel", "tensorflow:load_tensorflow", member="saved_model.pb"),
+    Format("keras", "Keras", "tensorflow:load_tensorflow", (".keras", ".h5", ".hdf5"), (0, b"\x89HDF\r\n\x1a\n")),
 )
 _LONGEST = 16  # bytes in which all magic is
 

@@ -76,6 +76,18 @@ class MappedFile:
         self.view = memoryview(self.buffer)
         return self
 
+    @classmethod
+    def taken(cls, path: str | os.PathLike[str]) -> MappedFile:
+        """A temporary file, mapped, whose name is removed: its room is free again with this object. `path` is empty.
+
+        Raises OSError where it cannot be opened or removed.
+        """
+        self = cls(path, is_model=True)
+        os.unlink(self.path)
+        self.path = ""
+        self._stamp = None
+        return self
+
     @property
     def identity(self) -> tuple[object, ...] | None:
         """Equal for all maps of one file in one state of it; None for what has no path."""

@@ -20,8 +20,8 @@ from .importer import Importer
 from .tensors import TensorReader
 
 
-def load_onnx(source: str | os.PathLike[str] | bytes | Any) -> Model:
-    """Import a model from a path, its bytes, an `onnx.ModelProto` or an `onnx_graphsurgeon.Graph`.
+def load_onnx(source: str | os.PathLike[str] | bytes | MappedFile | Any) -> Model:
+    """Import a model from a path, its bytes, a mapped file, an `onnx.ModelProto` or an `onnx_graphsurgeon.Graph`.
 
     External data is looked for beside the file and nowhere else; a model from memory cannot have any.
     Raises FormatError for what is not an ONNX model, InvalidModel for one that breaks ONNX's rules, OSError when
@@ -30,6 +30,8 @@ def load_onnx(source: str | os.PathLike[str] | bytes | Any) -> Model:
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
         return _load(MappedFile(path, is_model=True), path, os.path.dirname(os.path.abspath(path)))
+    if isinstance(source, MappedFile):
+        return _load(source, "", None)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _load(MappedFile.in_memory(bytes(source)), "", None)
     # Before the next test: a graphsurgeon Graph takes any attribute for an operator.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from dataclasses import replace
 from typing import Any
 
 from ...ir.core import Model
+from ...ir.dims import atoms
 from ...ir.errors import UnsupportedModel
 from ..backend import Order, Written
 from ..emit import write_onnx
@@ -43,6 +45,9 @@ def write_ir(model: Model, path: str, order: Order, stateful: bool = False) -> W
         group = row_group(model)
         if group is not None:
             made.set_rt_info(str(group), ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"])
+        dims = _names_of_dims(model)
+        if dims:
+            made.set_rt_info(dims, ["geoc", "dims"])
         ov.save_model(made, os.path.join(scratch, f"{stem}.xml"), compress_to_fp16=False)
         files = {}
         for suffix in (".bin", ".xml"):
@@ -50,6 +55,17 @@ def write_ir(model: Model, path: str, order: Order, stateful: bool = False) -> W
             os.replace(os.path.join(scratch, stem + suffix), final)
             files[final] = os.path.getsize(final)
     return Written(files, notes=notes)
+
+
+def _names_of_dims(model: Model) -> str:
+    """The sizes of inputs that have names, as JSON; the format knows only bounds of them. "" where none has."""
+    graph = model.graph
+    found = {
+        name: ["" if isinstance(d, int) or any(a.is_unknown for a in atoms(d)) else str(d) for d in value.shape]
+        for name, value in zip(graph.input_names, graph.inputs)
+        if value.shape and value not in graph.defaults
+    }
+    return json.dumps(found) if any(any(dims) for dims in found.values()) else ""
 
 
 def write_stateful(model: Model, path: str, order: Order) -> Written:
