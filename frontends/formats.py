@@ -33,7 +33,11 @@ class Format(NamedTuple):
 
 
 ONNX = Format("onnx", "ONNX", "onnx:load_onnx", (".onnx",))
-FORMATS: tuple[Format, ...] = (ONNX,)
+FORMATS: tuple[Format, ...] = (
+    ONNX,
+    Format("pytorch", "PyTorch", "pytorch:load_program", (".pt2",)),
+    Format("huggingface", "Hugging Face folder", "huggingface:load_folder", member="config.json"),
+)
 _LONGEST = 16  # bytes in which all magic is
 
 
