@@ -8,6 +8,7 @@ A format is one line of `FORMATS`; its frontend is imported when a model of that
 
 from __future__ import annotations
 
+import glob
 import importlib
 import os
 from typing import NamedTuple
@@ -24,6 +25,7 @@ class Format(NamedTuple):
     suffixes: tuple[str, ...] = ()
     magic: tuple[int, bytes] | None = None
     member: str = ""
+    parts: tuple[str, ...] = ()  # patterns of what a folder's model consists of
 
     def load(self, path: str) -> Model:
         """The model in a file or folder of this format. Raises GeocError or OSError."""
@@ -31,12 +33,21 @@ class Format(NamedTuple):
         model: Model = getattr(importlib.import_module(f".{module}", __package__), function)(path)
         return model
 
+    def files(self, path: str) -> list[str]:
+        """The files of a model at `path`: itself, or of a folder those that are its parts."""
+        if not os.path.isdir(path):
+            return [path]
+        return sorted(file for part in self.parts for file in glob.glob(os.path.join(glob.escape(path), part)))
+
 
 ONNX = Format("onnx", "ONNX", "onnx:load_onnx", (".onnx",))
 FORMATS: tuple[Format, ...] = (
     ONNX,
     Format("pytorch", "PyTorch", "pytorch:load_program", (".pt2",)),
-    Format("huggingface", "Hugging Face folder", "huggingface:load_folder", member="config.json"),
+    Format(
+        "huggingface", "Hugging Face folder", "huggingface:load_folder", member="config.json",
+        parts=("config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*"),
+    ),
 )
 _LONGEST = 16  # bytes in which all magic is
 

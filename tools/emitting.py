@@ -74,11 +74,12 @@ def _kind_of(output: str, known: dict[str, Emitter]) -> str:
 
 
 def default_output(source: str, target: str, emit: Sequence[str]) -> str:
-    """Where the result goes when nobody says: MODEL.geoc.SUFFIX beside the source, for several forms a folder.
+    """Where the result goes when nobody says: MODEL.geoc.SUFFIX beside the source, file or folder; for several forms a folder.
 
     Without a suffix where that is decided by measuring. Raises UsageError for a target that does not exist.
     """
-    stem = os.path.splitext(source)[0] + ".geoc"
+    # A folder's name has no suffix; that of "." is what it is called from outside.
+    stem = (os.path.abspath(source) if os.path.isdir(source) else os.path.splitext(source)[0]) + ".geoc"
     if target == FASTEST:
         return stem
     backend = get_target(target).backend

@@ -134,12 +134,21 @@ def reused_spans(model: Model, folder: str) -> set[tuple[str, int, int]]:
 
 
 def files_of(source: Any, model: Model) -> list[str]:
-    """Paths of the files that a model was read from: itself and external data."""
-    found = {os.fspath(source): None} if isinstance(source, (str, os.PathLike)) else {}
+    """Paths of the files that a model was read from: itself, or the parts of a folder, and external data."""
+    found: dict[str, None] = {}
+    if isinstance(source, (str, os.PathLike)):
+        path = os.fspath(source)
+        found = dict.fromkeys(_parts(path) if os.path.isdir(path) else [path])
     for tensor in tensors(model):
         if tensor.file is not None and tensor.file.path and not any(_same(tensor.file.path, path) for path in found):
             found[tensor.file.path] = None
     return list(found)
+
+
+def _parts(folder: str) -> list[str]:
+    from ..frontends.formats import format_of as format_of_file
+
+    return format_of_file(folder).files(folder)
 
 
 def _same(a: str, b: str) -> bool:

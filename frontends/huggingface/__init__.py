@@ -14,7 +14,7 @@ from ..needed import needed
 from ..pytorch.exporting import export
 from .folder import read_folder
 from .opening import open_model
-from .tasks import call_of
+from .tasks import call_of, check_task
 
 __all__ = ["load_folder"]
 
@@ -26,12 +26,13 @@ def load_folder(path: str) -> Model:
     not known or needs code of its own, UsageError where transformers or torch is missing, OSError.
     """
     folder = read_folder(path)
+    check_task(folder)
     needed("transformers", "huggingface", path)
     needed("torch", "huggingface", path)
     call = call_of(open_model(folder), folder)
     model = export(
-        call.module, (list(call.inputs),), {}, path,
-        dynamic_shapes=([dict(axes) for axes in call.axes],), input_names=call.input_names, output_names=call.output_names,
+        call.module, call.args, {}, path,
+        dynamic_shapes=call.axes, input_names=call.input_names, output_names=call.output_names,
     )  # fmt: skip
     model.source = path
     return model

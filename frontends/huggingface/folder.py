@@ -81,9 +81,9 @@ def _count(path: str) -> int:
     """How many tensors a file has; it is looked through as far as it says so itself."""
     if path.endswith(".safetensors"):
         return len(_header(path))
-    if not zipfile.is_zipfile(path):
-        return _UNKNOWN_TENSORS  # of torch before 1.6
     try:
+        if not zipfile.is_zipfile(path):
+            return _UNKNOWN_TENSORS  # of torch before 1.6
         with zipfile.ZipFile(path) as archive:
             return len(archive.namelist())
     except (zipfile.BadZipFile, ValueError, OverflowError, NotImplementedError) as error:

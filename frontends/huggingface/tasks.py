@@ -26,42 +26,57 @@ _HEADS = (
     "ForNextSentencePrediction", "ForPreTraining",
 )  # fmt: skip
 _SEQUENCE = {0: "batch", 1: "seq"}
+_PAST = 8  # tokens before the example's
 _IMAGE = 224  # pixels a side, where neither the config nor the preprocessor says
 
 
 @dataclass(frozen=True)
 class Call:
-    """`module` takes one list, `inputs`; `axes` name the dimensions of each that are not fixed."""
+    """`module` takes `args`; `axes`, of the same structure, name the dimensions that are not fixed."""
 
     module: Any
-    inputs: Sequence[Any]
+    args: tuple[Any, ...]
     input_names: Sequence[str]
-    axes: Sequence[Mapping[int, str]]
+    axes: tuple[Any, ...]
     output_names: Sequence[str]
 
 
+def check_task(folder: Folder) -> None:
+    """Raise UnsupportedModel for an architecture that is not one graph of a known form."""
+    _check_is_one(folder.config.get("is_encoder_decoder"), folder)
+    if not folder.architecture.endswith(_DECODERS + _HEADS):
+        raise _unknown(folder)
+
+
+def _check_is_one(is_encoder_decoder: Any, folder: Folder) -> None:
+    if is_encoder_decoder and not folder.architecture.endswith("EncoderModel"):
+        raise UnsupportedModel(
+            f"{folder.architecture} is an encoder and a decoder, which are two graphs: load them apart, "
+            "geoc.load(model.get_encoder(), args)", source=folder.path,
+        )  # fmt: skip
+
+
+def _unknown(folder: Folder) -> UnsupportedModel:
+    why = "has no known form: geoc.load(module, args) exports any module with its example inputs"
+    return UnsupportedModel(f"{folder.architecture} {why}", source=folder.path)
+
+
 def call_of(model: Any, folder: Folder) -> Call:
-    """What to export of a transformers model. Raises UnsupportedModel for what is not one graph."""
-    name = folder.architecture
-    is_decoder = name.endswith(_DECODERS)
-    if getattr(model.config, "is_encoder_decoder", False):
-        raise UnsupportedModel(
-            f"{name} is an encoder and a decoder, which are two graphs: load them apart, geoc.load(model.get_encoder(), args)",
-            source=folder.path,
-        )
-    if not is_decoder and not name.endswith(_HEADS) or model.main_input_name not in ("input_ids", "pixel_values"):
-        raise UnsupportedModel(
-            f"{name} has no known form: geoc.load(module, args) exports any module with its example inputs", source=folder.path
-        )
+    """What to export of a transformers model. Raises UnsupportedModel for what does not take tokens or images alone."""
+    _check_is_one(getattr(model.config, "is_encoder_decoder", False), folder)  # not all configs say what is their default
+    if model.main_input_name not in ("input_ids", "pixel_values"):
+        raise _unknown(folder)
     try:
         with quiet():
-            if is_decoder:
+            if folder.architecture.endswith(_DECODERS):
                 return _decoder(model, folder)
             return _plain(model, _images(model, folder) if model.main_input_name == "pixel_values" else _tokens(model))
     except UnsupportedModel:
         raise
     except Exception as error:  # whatever a module raises that is called with inputs it does not take
-        raise UnsupportedModel(f"{name} does not run: {reason(error)} (--debug shows all)", source=folder.path) from error
+        raise UnsupportedModel(
+            f"{folder.architecture} does not run: {reason(error)} (--debug shows all)", source=folder.path
+        ) from error
 
 
 Inputs = dict[str, tuple[Any, Mapping[int, str]]]
@@ -121,8 +136,8 @@ def _plain(model: Any, inputs: Inputs) -> Call:
             answer = self.model(**dict(zip(names, tensors)), return_dict=True)
             return tuple(answer[name] for name in outputs)
 
-    tensors = [tensor for tensor, _ in inputs.values()]
-    return Call(Plain().eval(), tensors, names, [axes for _, axes in inputs.values()], outputs)
+    tensors, axes = [tensor for tensor, _ in inputs.values()], [dict(axes) for _, axes in inputs.values()]
+    return Call(Plain().eval(), (tensors,), names, (axes,), outputs)
 
 
 def _decoder(model: Any, folder: Folder) -> Call:
@@ -133,41 +148,48 @@ def _decoder(model: Any, folder: Folder) -> Call:
     ids = torch.arange(2, 8).reshape(2, 3) % model.config.vocab_size
     with torch.no_grad():
         cache = model(input_ids=ids, use_cache=True, return_dict=True).past_key_values
-    if type(cache) is not DynamicCache:
+    layers = _pairs(cache)
+    if not layers or not all(tensor.ndim == 4 for pair in layers for tensor in pair):
         kind = type(cache).__name__
         raise UnsupportedModel(f"{folder.architecture} keeps a {kind}, not plain keys and values", source=folder.path)
-    layers = [pair[:2] for pair in cache.to_legacy_cache()]
-    past = 8
-    names = ["input_ids", "attention_mask"]
-    inputs = [ids, torch.ones(2, past + 3, dtype=torch.int64)]
-    axes: list[Mapping[int, str]] = [_SEQUENCE, {0: "batch", 1: "total"}]
-    if "position_ids" in _parameters(model):
-        names.append("position_ids")
-        inputs.append(torch.arange(past, past + 3)[None].expand(2, 3).contiguous())
-        axes.append(_SEQUENCE)
-    plain = len(names)
+    has_positions = "position_ids" in _parameters(model)
+    names = ["input_ids", "attention_mask", *(["position_ids"] if has_positions else [])]
     outputs = ["logits"]
+    held: list[Any] = []
     for number, pair in enumerate(layers):
-        for kind, held in zip(("key", "value"), pair):
+        for kind, tensor in zip(("key", "value"), pair):
             names.append(f"past.{number}.{kind}")
             outputs.append(f"present.{number}.{kind}")
-            inputs.append(torch.zeros(2, held.shape[1], past, held.shape[3]))
-            axes.append({0: "batch", 2: "past"})
+            held.append(torch.zeros(2, tensor.shape[1], _PAST, tensor.shape[3]))
 
     class Step(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.model = model
 
-        def forward(self, tensors: list[Any]) -> tuple[Any, ...]:
-            held = tensors[plain:]
-            cache = DynamicCache.from_legacy_cache(tuple(zip(held[::2], held[1::2])))
+        def forward(self, input_ids: Any, attention_mask: Any, position_ids: Any, past: list[Any]) -> tuple[Any, ...]:
+            cache = DynamicCache.from_legacy_cache(tuple(zip(past[::2], past[1::2])))
+            positions = {} if position_ids is None else {"position_ids": position_ids}
             answer = self.model(
-                **dict(zip(names, tensors[:plain])), past_key_values=cache, use_cache=True, return_dict=True
-            )
-            return (answer.logits, *(each for pair in answer.past_key_values.to_legacy_cache() for each in pair))
+                input_ids=input_ids, attention_mask=attention_mask, **positions,
+                past_key_values=cache, use_cache=True, return_dict=True,
+            )  # fmt: skip
+            return (answer.logits, *(each for pair in _pairs(answer.past_key_values) for each in pair))
 
-    return Call(Step().eval(), inputs, names, axes, outputs)
+    seq = ids.shape[1]
+    mask = torch.ones(2, _PAST + seq, dtype=torch.int64)
+    positions = torch.arange(_PAST, _PAST + seq)[None].expand(2, seq).contiguous() if has_positions else None
+    axes = (_SEQUENCE, {0: "batch", 1: "total"}, _SEQUENCE if has_positions else None, [{0: "batch", 2: "past"} for _ in held])
+    return Call(Step().eval(), (ids, mask, positions, held), names, axes, outputs)
+
+
+def _pairs(cache: Any) -> Sequence[tuple[Any, Any]]:
+    """Keys and values of each layer, [batch, heads, tokens, size]; () for a cache that grows otherwise."""
+    from transformers import DynamicCache
+
+    if type(cache) is DynamicCache:
+        cache = cache.to_legacy_cache()
+    return [(pair[0], pair[1]) for pair in cache] if isinstance(cache, tuple) else ()
 
 
 def _parameters(model: Any) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ is checked against its checksums and sizes, which torch does not do.
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import zipfile
@@ -57,6 +58,10 @@ def _check_archive(file: Any, path: str) -> None:
         if len(roots) != 1 or f"{next(iter(roots))}/archive_format" not in names:
             raise FormatError("not a file of torch.export.save (of PyTorch 2.8 or later)", source=path)
         _check_runs_nothing(archive, names, path)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # that is an offset before the file's beginning
+            raise
+        raise FormatError("not an archive of torch.export.save, or a damaged one", source=path) from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, RuntimeError, OverflowError) as error:
         raise FormatError(f"not an archive of torch.export.save, or a damaged one: {reason(error)}", source=path) from None
 

@@ -19,7 +19,7 @@ from ...ir.core import Node
 
 META = "pkg.torch.onnx.stack_trace"
 _FRAME = re.compile(r'^\s*File "([^"\n]+)", line (\d+)', re.MULTILINE)
-_TORCH = re.compile(r"[\\/](?:site|dist)-packages[\\/]torch[\\/]")
+_TORCH = re.compile(r"(?:^|[\\/](?:site|dist)-packages[\\/])torch[\\/]")
 
 
 def line_in(trace: str) -> str | None:

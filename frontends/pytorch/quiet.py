@@ -31,5 +31,6 @@ def reason(error: BaseException, most: int = 300) -> str:
             break
         seen.add(id(earlier))
         error = earlier
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
     return f"{type(error).__name__}: {text}"[:most] if text else type(error).__name__
