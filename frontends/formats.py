@@ -8,6 +8,7 @@ A format is one line of `FORMATS`; its frontend is imported when a model of that
 
 from __future__ import annotations
 
+import glob
 import importlib
 import os
 from typing import NamedTuple
@@ -24,6 +25,7 @@ class Format(NamedTuple):
     suffixes: tuple[str, ...] = ()
     magic: tuple[int, bytes] | None = None
     member: str = ""
+    parts: tuple[str, ...] = ()  # patterns of what a folder's model consists of; none where it is all in it
 
     def load(self, path: str) -> Model:
         """The model in a file or folder of this format. Raises GeocError or OSError."""
@@ -32,10 +34,12 @@ class Format(NamedTuple):
         return model
 
     def files(self, path: str) -> list[str]:
-        """The files of a model at `path`: itself, or all that a folder holds."""
+        """The files of a model at `path`: itself, or of a folder those that are its parts."""
         if not os.path.isdir(path):
             return [path]
-        return sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
+        if not self.parts:
+            return sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
+        return sorted(file for part in self.parts for file in glob.glob(os.path.join(glob.escape(path), part)))
 
 
 ONNX = Format("onnx", "ONNX", "onnx:load_onnx", (".onnx",))
@@ -43,9 +47,14 @@ FORMATS: tuple[Format, ...] = (
     ONNX,
     Format("gguf", "GGUF", "gguf:load_gguf", (".gguf",), (0, b"GGUF")),
     Format("tflite", "TFLite", "tflite:load_tflite", (".tflite",), (4, b"TFL3")),
-    Format("openvino", "OpenVINO IR", "openvino:load_openvino", (".xml",)),
+    Format("pytorch", "PyTorch", "pytorch:load_program", (".pt2",)),
+    Format(
+        "huggingface", "Hugging Face folder", "huggingface:load_folder", member="config.json",
+        parts=("config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*"),
+    ),
     Format("saved-model", "TensorFlow SavedModel", "tensorflow:load_tensorflow", member="saved_model.pb"),
     Format("keras", "Keras", "tensorflow:load_tensorflow", (".keras", ".h5", ".hdf5"), (0, b"\x89HDF\r\n\x1a\n")),
+    Format("openvino", "OpenVINO IR", "openvino:load_openvino", (".xml",)),
 )
 _LONGEST = 16  # bytes in which all magic is
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Protocol
 
 from ..ir.core import Model, Node
 from ..ir.errors import InvalidModel
+from ..ir.lines import split_lines
 from .base import Context, Instrument, Pass, Remark
 from .manager import BrokenPass, Repeat
 
@@ -282,3 +283,9 @@ def where(node: Node) -> str:
     if node.loc:
         return node.loc[0]
     return f"{node.op.key} %{node.outputs[0].hint}" if node.outputs else node.op.key
+
+
+def where_and_line(node: Node) -> str:
+    """The same with the line of the program that the node comes from, where that is known."""
+    lines = split_lines(node.loc)[1]
+    return f"{where(node)} ({lines[0]})" if lines else where(node)

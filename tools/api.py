@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..ir.core import Model, register_export
@@ -22,14 +22,28 @@ __all__ = ["Report", "compile", "load", "optimize", "save"]
 Names = Sequence[str]
 
 
-def load(source: Any) -> Model:
-    """A model from a path (.gir or a format that a frontend reads), bytes, a ModelProto or a graphsurgeon Graph.
+def load(
+    source: Any,
+    args: Any = None,
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    dynamic_shapes: Any = None,
+    input_names: Names | None = None,
+    output_names: Names | None = None,
+) -> Model:
+    """A model from a path (.gir or a format that a frontend reads), bytes, a ModelProto, a graphsurgeon Graph, a
+    torch.nn.Module or a torch.export.ExportedProgram.
 
-    Raises GeocError for what is no valid model, OSError for a file that cannot be read.
+    The rest is for a module: the arguments that it is called with, dimensions of theirs that are not fixed, and names
+    (`frontends.pytorch.load_module`). Raises GeocError for what is no valid model, OSError for a file that cannot be read.
     """
     from .files import load_any
 
-    return load_any(source)
+    exported = {
+        "args": args, "kwargs": kwargs, "dynamic_shapes": dynamic_shapes,
+        "input_names": input_names, "output_names": output_names,
+    }  # fmt: skip
+    return load_any(source, exported={name: value for name, value in exported.items() if value is not None})
 
 
 def save(

@@ -302,6 +302,11 @@ class Compilation:
             written += [*old_dumps(settings.dump_dir), os.path.join(settings.dump_dir, TRACE)]
         protect(written, self.inputs)
 
+    def _source_bytes(self) -> int:
+        """Bytes of the source's files; 0 for a folder, which may have the weights twice, and other things."""
+        path = self.settings.path
+        return 0 if path is not None and os.path.isdir(path) else sum(map(os.path.getsize, self.inputs))
+
     def scratch_folder(self) -> str:
         """A folder for files that go when this is done."""
         if self.scratch is None:
@@ -344,7 +349,7 @@ class Compilation:
     # Passes and comparison
 
     def _compile(self, model: Model) -> Model:
-        self.report.before = GraphSize.of(model, sum(os.path.getsize(path) for path in self.inputs))
+        self.report.before = GraphSize.of(model, self._source_bytes())
         weights = sum(self.report.before.weights.values())
         if self.settings.calib not in (None, RANDOM):
             self.samples = open_samples(str(self.settings.calib), model)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..ir.core import Model
@@ -15,8 +16,9 @@ from ..ir.tensor import MappedFile, Tensor
 SUFFIXES = {".onnx": "onnx", ".gir": "gir"}
 
 
-def load_any(source: Any, roots: Sequence[str] = ()) -> Model:
-    """A model from a path (.gir or a format that a frontend reads), bytes, a ModelProto or a graphsurgeon Graph.
+def load_any(source: Any, roots: Sequence[str] = (), exported: Mapping[str, Any] | None = None) -> Model:
+    """A model from a path (.gir or a format that a frontend reads), bytes, a ModelProto, a graphsurgeon Graph, or what
+    PyTorch exports, with the options of `load_module` in `exported`.
 
     Data files of a text lie in its folder or in one of `roots`. The model is verified: what no operator takes is an
     error here and not in the runtime. Raises GeocError or OSError.
@@ -25,7 +27,13 @@ def load_any(source: Any, roots: Sequence[str] = ()) -> Model:
     from ..ir.verify import verify
 
     path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else ""
-    if path.endswith(".gir"):
+    if not path and "torch" in sys.modules and _is_torch(source):
+        from ..frontends.pytorch import load_module
+
+        model = load_module(source, **(exported or {}))
+    elif exported:
+        raise UsageError(f"is for modules of PyTorch, not for {path or type(source).__name__}", source=next(iter(exported)))
+    elif path.endswith(".gir"):
         from ..ir.text import load_model
 
         model = load_model(path, roots=roots)
@@ -43,6 +51,12 @@ def load_any(source: Any, roots: Sequence[str] = ()) -> Model:
         error.source = error.source or path
         raise
     return model
+
+
+def _is_torch(source: Any) -> bool:
+    import torch
+
+    return isinstance(source, (torch.nn.Module, torch.export.ExportedProgram))
 
 
 def is_onnx(path: str) -> bool:

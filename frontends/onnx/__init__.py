@@ -9,6 +9,7 @@ through unread; quantization annotations, which name values that passes rename, 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from ...ir.collector import paused_collector
@@ -20,10 +21,13 @@ from .importer import Importer
 from .tensors import TensorReader
 
 
-def load_onnx(source: str | os.PathLike[str] | bytes | MappedFile | Any) -> Model:
+def load_onnx(
+    source: str | os.PathLike[str] | bytes | MappedFile | Any, memory: Mapping[str, memoryview] | None = None
+) -> Model:
     """Import a model from a path, its bytes, a mapped file, an `onnx.ModelProto` or an `onnx_graphsurgeon.Graph`.
 
-    External data is looked for beside the file and nowhere else; a model from memory cannot have any.
+    External data is looked for beside the file and nowhere else; a model from memory can have only what `memory` holds,
+    the bytes of single tensors by their location. They are not copied.
     Raises FormatError for what is not an ONNX model, InvalidModel for one that breaks ONNX's rules, OSError when
     the file cannot be read.
     """
@@ -33,23 +37,25 @@ def load_onnx(source: str | os.PathLike[str] | bytes | MappedFile | Any) -> Mode
     if isinstance(source, MappedFile):
         return _load(source, "", None)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _load(MappedFile.in_memory(bytes(source)), "", None)
+        return _load(MappedFile.in_memory(bytes(source)), "", None, memory)
     # Before the next test: a graphsurgeon Graph takes any attribute for an operator.
     if hasattr(source, "nodes") and hasattr(source, "opset"):
         import onnx_graphsurgeon
 
         return load_onnx(onnx_graphsurgeon.export_onnx(source))
     if hasattr(source, "SerializeToString"):
-        return _load(MappedFile.in_memory(source.SerializeToString()), "", None)
+        return _load(MappedFile.in_memory(source.SerializeToString()), "", None, memory)
     raise TypeError(f"cannot load a model from {type(source).__name__}")
 
 
-def _load(file: MappedFile, source: str, folder: str | None) -> Model:
+def _load(
+    file: MappedFile, source: str, folder: str | None, memory: Mapping[str, memoryview] | None = None
+) -> Model:
     if file.size == 0:
         raise FormatError("the file is empty", source=source)
     try:
         with paused_collector():
-            model = _import(file, source, folder)
+            model = _import(file, source, TensorReader(file, source, folder, memory))
     except GeocError as error:
         error.source = error.source or source
         raise
@@ -57,6 +63,6 @@ def _load(file: MappedFile, source: str, folder: str | None) -> Model:
     return model
 
 
-def _import(file: MappedFile, source: str, folder: str | None) -> Model:
+def _import(file: MappedFile, source: str, tensors: TensorReader) -> Model:
     """The model; its messages are gone on return, so that the collector never walks over them."""
-    return Importer(read_model(file.buffer, source), TensorReader(file, source, folder)).run()
+    return Importer(read_model(file.buffer, source), tensors).run()

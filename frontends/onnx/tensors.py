@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +30,17 @@ class TensorReader:
     """Reads the tensors of one model file and of the data files beside it.
 
     `folder` is the model's folder, the only place data files may be in; None when the model came from memory. Where
-    the model is a link, as in the caches of model hubs, they may also be in the folder that it leads to.
+    the model is a link, as in the caches of model hubs, they may also be in the folder that it leads to. `memory` has
+    external data that is no file at all: the bytes of one tensor by its location.
     """
 
-    def __init__(self, file: MappedFile, source: str, folder: str | None) -> None:
+    def __init__(
+        self, file: MappedFile, source: str, folder: str | None, memory: Mapping[str, memoryview] | None = None
+    ) -> None:
         self.file = file
         self.source = source
         self.folder = folder
+        self.memory = memory or {}
         self._files: dict[str, MappedFile] = {}
 
     def read(self, proto: TensorProto, where: str = "") -> Tensor:
@@ -128,6 +133,11 @@ class TensorReader:
         location = entries.get("location", "")
         if dtype is STR:
             raise self._error(f"{name} stores strings in an external file, which ONNX does not allow")
+        held = self.memory.get(location)
+        if held is not None:
+            if held.nbytes != dtype.nbytes(prod(shape)):
+                raise self._error(f"{name} has {held.nbytes} bytes, {dtype}{list(shape)} needs another number")
+            return Tensor(dtype, shape, data=held)
         file = self._open(location, name)
         offset, length = self._number(entries, "offset", name), self._number(entries, "length", name)
         tensor = Tensor(dtype, shape, file=file, offset=offset or 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ...ir.lines import split_lines
 from ..units import aligned, scaled
 
 _SHOWN = 20  # nodes, the slowest; all with -v
@@ -62,12 +63,15 @@ def estimate_text(profile: dict[str, Any]) -> str:
 
 
 def source_text(node: dict[str, Any]) -> str:
-    """The source of a node, the first of several with their number; where it is in a body, that as well."""
-    sources = node["sources"] or [node["name"]]
+    """The source of a node, the first of several with their number, and the line of a program that it comes from; where
+    it is in a body, that as well."""
+    names, lines = split_lines(node["sources"])
+    sources = names or [node["name"]]
     name = sources[0] if len(sources[0]) <= _LONGEST else f"...{sources[0][3 - _LONGEST :]}"
     more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
     inside = f" in {node['inside'].rsplit('/', 1)[-1]}" if node["inside"] else ""
-    return name + more + inside
+    line = f", {lines[0]}" if lines else ""
+    return name + more + line + inside
 
 
 def _row(node: dict[str, Any]) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ def explain_verb(arguments: Arguments) -> int:
 
 def _explain_rule(arguments: Arguments, registry: Registry, source: str, wanted: str) -> None:
     from ...ir.rewrite import explain, find_matches
-    from ...passes.instruments import where
+    from ...passes.instruments import where_and_line
 
     owner, rule = rule_called(registry, wanted, "--rule")
     model = model_before(arguments, registry, source, owner)
@@ -60,10 +60,10 @@ def _explain_rule(arguments: Arguments, registry: Registry, source: str, wanted:
         node = names[at]
     matches = [m for m in find_matches(rule, model) if node is None or node in m.nodes]
     for match in matches:
-        print(f"matches  {where(match.nodes[0])}: {', '.join(n.op.key for n in match.nodes)}")
+        print(f"matches  {where_and_line(match.nodes[0])}: {', '.join(n.op.key for n in match.nodes)}")
     misses = explain(rule, model, node)
     for miss in misses[:SHOWN]:
-        print(f"misses   {where(miss.node)}: {_reason(miss)}")
+        print(f"misses   {where_and_line(miss.node)}: {_reason(miss)}")
     if len(misses) > SHOWN:
         print(f"         {len(misses) - SHOWN} more places, less near; --node NODE shows one")
     if not matches and not misses:
@@ -154,7 +154,7 @@ def _run_twice(
 
 def _explain_all(arguments: Arguments, registry: Registry, source: str) -> None:
     from ...ir.rewrite.explain import nearest
-    from ...passes.instruments import where
+    from ...passes.instruments import where_and_line
 
     runs = _Runs()
     rows: list[tuple[float, str, str]] = []
@@ -165,7 +165,7 @@ def _explain_all(arguments: Arguments, registry: Registry, source: str) -> None:
             name = f"{step.name}.{miss.rule.name}"
             count = runs.applied[step.name, miss.rule.name]
             times = f", applied {count} {'time' if count == 1 else 'times'} elsewhere" if count else ""
-            rows.append((-miss.score, name, f"{name}{times}\n    misses {where(miss.node)}: {_reason(miss)}"))
+            rows.append((-miss.score, name, f"{name}{times}\n    misses {where_and_line(miss.node)}: {_reason(miss)}"))
 
     _run_twice(arguments, registry, source, runs, look)
     rows.sort()
@@ -188,7 +188,7 @@ def _explain_all(arguments: Arguments, registry: Registry, source: str) -> None:
 def _explain_node(arguments: Arguments, registry: Registry, source: str, at: str) -> None:
     from ...ir.rewrite.explain import nearest_at
     from ...ir.text import print_node
-    from ...passes.instruments import where
+    from ...passes.instruments import where_and_line
 
     runs = _Runs(at)
     rows: list[tuple[float, str, str]] = []
@@ -202,7 +202,7 @@ def _explain_node(arguments: Arguments, registry: Registry, source: str, at: str
         shown[print_node(node)] = None
         for miss in nearest_at(step.rules().rewriting(), node):
             name = f"{step.name}.{miss.rule.name}"
-            root = "" if miss.node is node else f" from {where(miss.node)}"
+            root = "" if miss.node is node else f" from {where_and_line(miss.node)}"
             rows.append((-miss.score, name, f"{name}{root}: {_reason(miss)}"))
 
     _run_twice(arguments, registry, source, runs, look)
@@ -263,9 +263,9 @@ def _rule_and_model(arguments: Arguments, registry: Registry, wanted: str, sourc
 
 
 def _match_lines(match: Match) -> list[str]:
-    from ...passes.instruments import where
+    from ...passes.instruments import where_and_line
 
-    lines = [f"{where(match.nodes[0])}: {', '.join(node.op.key for node in match.nodes)}"]
+    lines = [f"{where_and_line(match.nodes[0])}: {', '.join(node.op.key for node in match.nodes)}"]
     lines += [f"%{name} is {_shown(value)}" for name, value in match.values.items()]
     lines += [f"${name} is {found}" for name, found in match.captures.items()]
     lines += [f"{name} is {_plain(found)}" for name, found in match.dims.items()]

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from ...ir.core import Graph, Node
+from ...ir.lines import split_lines
 from .cycles import without_circles
 from .parts import cut
 
@@ -104,7 +105,7 @@ class Scopes:
         if fresh * 2 > len(nodes):  # a graph that nothing is known of yet
             found = cut(nodes, without_circles(nodes, _tidied(nodes, _spread(nodes, _own(nodes)))))
             for node in nodes:
-                for name in node.loc:
+                for name in _names(node):
                     self._known.setdefault(name, found[node])
                     self._named.setdefault(scope_in_name(name) or (), found[node])
             return found
@@ -112,11 +113,16 @@ class Scopes:
         return cut(nodes, without_circles(nodes, _spread(nodes, known)))
 
     def _inherited(self, node: Node) -> Path | None:
-        paths = [self._known[name] for name in node.loc if name in self._known]
+        paths = [self._known[name] for name in _names(node) if name in self._known]
         if not paths:  # a name that a pass or a writer made of another
-            scopes = [scope for name in node.loc if (scope := scope_in_name(name))]
+            scopes = [scope for name in _names(node) if (scope := scope_in_name(name))]
             paths = [self._named[scope] for scope in scopes if scope in self._named]
         return joined(paths) if paths else None
+
+
+def _names(node: Node) -> list[str]:
+    """Source names of the nodes that a node was made of; not their lines, which many scopes share."""
+    return split_lines(node.loc)[0]
 
 
 def _own(nodes: list[Node]) -> dict[Node, Path]:
