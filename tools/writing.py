@@ -53,7 +53,7 @@ def write_outputs(run: Compilation, model: Model, outputs: Sequence[Output]) -> 
             report.notes.append(f"--threads is not in what is written as {output.kind}; give it to what loads that")
         if settings.weights == "reuse" and output.kind == "onnx":
             sizes[output.kind] += _count_reused(run, model, output.path)
-    if model.beside and not outputs[0].emitter.is_folder:
+    if model.beside and not (outputs[0].emitter.is_folder or outputs[0].emitter.canonical):  # which has all of it inside
         _write_beside(run, model, outputs[0].path)
     return sizes
 
@@ -107,6 +107,7 @@ def order_of(run: Compilation, model: Model) -> Order:
         _metadata(run),
         lambda: example_feeds(run, model),
         run.fallback is None,
+        settings.tokenizer,
     )
 
 
