@@ -69,6 +69,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--opset",), "N", "int", "write this opset (default: the source's, raised where needed)"),
     Option(("--weights",), "reuse|copy|inline", "reuse|copy|inline", "large weights: refer to the source's data "
            "files (default), copy them beside the output, or put them into it"),
+    Option(("--logits",), "all|last", "all|last", "of a decoder: those of all tokens that it is given (default), or of "
+           "the last one, which is all that the next token needs; a prompt then is spared most of its largest product"),
     Option(("--tokenizer",), "FILE|DIR", "text", "where --emit gguf takes the vocabulary from: a tokenizer.json, its "
            "folder, or a .gguf (default: the source's own, or the tokenizer.json beside it)"),
     Option(("--check",), "off|end|each", "off|end|each", "compare with the unoptimized model in onnxruntime: never, "

@@ -49,6 +49,7 @@ class Settings:
     io_precision: str | None = None
     opset: int | None = None
     weights: str = "reuse"
+    logits: str = "all"  # of a decoder: those of "all" tokens that it is given, or of the "last"
     tokenizer: str | None = None  # a file or folder with the vocabulary for a form that has one inside
     dump_dir: str | None = None
     print_after: tuple[str, ...] = ()
@@ -160,6 +161,8 @@ class Settings:
             words.append(f"--weights={self.weights}")
         if self.bisect_limit is not None:
             words += ["--bisect-limit", str(self.bisect_limit)]
+        if self.logits != "all":
+            words.append(f"--logits={self.logits}")
         if self.tokenizer is not None:
             words += ["--tokenizer", self.tokenizer]
         if self.output is not None:

@@ -166,12 +166,14 @@ def floats_of(tensor: Tensor) -> Array:
     return tensor.array().astype(np.float32, copy=False)
 
 
-def stored(matrix: Matrix, order: Array | None = None) -> Stored:
-    """How a matrix is written without another rounding, with its rows in another `order`."""
+def stored(matrix: Matrix, order: Array | None = None, single: bool = False) -> Stored:
+    """How a matrix is written without another rounding, with its rows in another `order`; `single`: as floats of 32 bits."""
+    if single:
+        return _stored_floats(matrix, order, ("F32", np.float32))
     found = _as_it_lies(matrix, order)
     if found is None and isinstance(matrix.source, Blocks) and not matrix.turned:
         found = _stored_blocks(matrix.source, order)
-    return _stored_floats(matrix, order) if found is None else found
+    return _stored_floats(matrix, order, _float_kind(matrix)) if found is None else found
 
 
 def _as_it_lies(matrix: Matrix, order: Array | None) -> Stored | None:
@@ -202,8 +204,8 @@ def _same_rows(a: PackedTensor, b: PackedTensor) -> bool:
     return same_order and a.kind == b.kind and (x is y or (x.file is y.file and (x.offset, x.shape) == (y.offset, y.shape)))
 
 
-def _stored_floats(matrix: Matrix, order: Array | None) -> Stored:
-    kind, dtype = _float_kind(matrix)
+def _stored_floats(matrix: Matrix, order: Array | None, as_floats: tuple[str, type]) -> Stored:
+    kind, dtype = as_floats
 
     def make() -> Array:
         floats = matrix.floats()

@@ -39,7 +39,7 @@ def write_gguf(model: Model, path: str, order: Order) -> Written:
     """Write a decoder of the llama family, weights as exactly as the graph has them.
 
     Rows of another such file are copied, blocks of 32 stay blocks, floats become F16 or BF16 where these hold them and
-    F32 elsewhere. The vocabulary and the longest context come from the files of the source (`vocabulary`). Raises
+    F32 elsewhere; with ``--precision fp32`` all is F32. The vocabulary and the longest context come from the files of the source (`vocabulary`). Raises
     UnsupportedModel for any other graph, FormatError for files of the source that are damaged, UsageError where the
     package is missing or a tokenizer that was named does not fit, OSError.
     """
@@ -51,7 +51,7 @@ def write_gguf(model: Model, path: str, order: Order) -> Written:
     notes: list[str] = []
     writer = gguf.GGUFWriter(temporary, decoder.architecture)
     try:
-        tensors = list(_tensors(decoder))
+        tensors = list(_tensors(decoder, order.precision == "fp32"))
         sizes = Counter[str]()
         types = gguf.GGMLQuantizationType
         for label, tensor in tensors:
@@ -126,9 +126,9 @@ def _file_type(writer: Any, sizes: Counter[str], neighbours: Neighbours) -> None
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
 
 
-def _tensors(d: Decoder) -> Iterator[tuple[str, Stored]]:
-    """Every tensor by llama.cpp's name."""
-    yield "token_embd.weight", stored(d.table)
+def _tensors(d: Decoder, single: bool) -> Iterator[tuple[str, Stored]]:
+    """Every tensor by llama.cpp's name; `single`: all of them floats of 32 bits."""
+    yield "token_embd.weight", stored(d.table, None, single)
     if d.rotation.factors and not d.rotation.stretch:
         yield "rope_freqs.weight", _vector(np.array(d.rotation.factors, np.float32))
     for number, layer in enumerate(d.layers):
@@ -137,12 +137,12 @@ def _tensors(d: Decoder) -> Iterator[tuple[str, Stored]]:
         for name, product in layer.products.items():
             heads = {"attn_q": d.heads, "attn_k": d.kv_heads}.get(name)
             order = None if heads is None else _order(d, heads)
-            yield f"blk.{number}.{name}.weight", stored(product.matrix, order)
+            yield f"blk.{number}.{name}.weight", stored(product.matrix, order, single)
             if product.bias is not None:
                 yield f"blk.{number}.{name}.bias", _vector(product.bias if order is None else product.bias[order])
     yield "output_norm.weight", _vector(d.norm)
     if d.head is not None:
-        yield "output.weight", stored(d.head)
+        yield "output.weight", stored(d.head, None, single)
 
 
 def _order(d: Decoder, heads: int) -> Array | None:

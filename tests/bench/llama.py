@@ -39,7 +39,7 @@ def prompt(vocabulary: int) -> list[int]:
 class Llama:
     """llama.cpp by its C interface: all of the prompt in one batch, logits of the last token alone.
 
-    `how` is flash attention: "flash" or "plain"; what is faster here is measured, as both are in the table.
+    `how`: "flash" or "plain" attention, both of which are measured; "exact" is plain, with a cache of f32 instead of f16.
     """
 
     def __init__(self, path: str, threads: int, how: str) -> None:
@@ -59,9 +59,23 @@ class Llama:
         params.n_threads = params.n_threads_batch = threads
         params.flash_attn_type = 1 if how == "flash" else 0
         params.no_perf = True
+        if how == "exact":
+            params.type_k = params.type_v = 0  # GGML_TYPE_F32
         self.context = api.llama_init_from_model(self.model, params)
         self.version = f"llama-cpp-python {api.__version__}"
-        self.size = api.llama_vocab_n_tokens(api.llama_model_get_vocab(self.model))
+        self.vocabulary = api.llama_model_get_vocab(self.model)
+        self.size = api.llama_vocab_n_tokens(self.vocabulary)
+
+    @property
+    def has_vocabulary(self) -> bool:
+        return bool(self.api.llama_vocab_type(self.vocabulary))
+
+    def tokens_of(self, text: str) -> list[int]:
+        """By llama.cpp's own tokenizer."""
+        data = text.encode()
+        room = (self.api.llama_token * (len(data) + 8))()
+        count = self.api.llama_tokenize(self.vocabulary, data, len(data), room, len(room), True, False)
+        return list(room[:count])
 
     def begin(self) -> None:
         self.api.llama_memory_clear(self.api.llama_get_memory(self.context), True)

@@ -111,6 +111,15 @@ def test_weights_in_blocks_are_written_as_they_are_in_the_graph(precision: str |
     np.testing.assert_allclose(Running(geoc.load(tmp_path / "b.gguf"))(IDS), Running(report.model)(IDS), **TOLERANCE)
 
 
+def test_an_order_of_fp32_writes_floats_of_32_bits(tmp_path: Path) -> None:
+    """Without it the smallest type that holds the numbers is written, and llama.cpp takes what it multiplies F16 with to F16."""
+    write(tmp_path / "a.gguf", CASES["qwen2"], {"ffn_up.weight": "Q4_1", "attn_q.weight": "F16"})
+    geoc.compile(tmp_path / "a.gguf", tmp_path / "b.gguf", precision="fp32")
+    assert {kind for kind, _ in tensors(tmp_path / "b.gguf").values()} == {"F32"}
+    exact, found = (Running(geoc.load(tmp_path / f"{name}.gguf"))(IDS) for name in "ab")
+    np.testing.assert_allclose(found, exact, **TOLERANCE)
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
