@@ -49,7 +49,8 @@ class Format(NamedTuple):
 
     def about(self, path: str) -> About:
         """What a file or folder that `load` took says of itself and its model does not. Raises OSError, GeocError."""
-        return _called(self.facts, path) if self.facts else About()  # type: ignore[no-any-return]
+        found: About = _called(self.facts, path) if self.facts else About()
+        return found
 
     def _read(self, path: str) -> Model:
         model: Model = _called(self.loader, path)

@@ -28,8 +28,9 @@ def weights_of(model: Model) -> dict[str, Any]:
 
     Data that several constants refer to counts once. `bytes` are those of the elements, packed; a splat's are all of
     them, though a file holds one. `parameters` are the elements of floats and of codes of 8 bits and less, the codes of
-    MatMulNBits one by one; scales, zero points and minima of codes are none. `duplicates` are groups of names of constants from 1,024 bytes on with equal type, shape and
-    elements in different places; `splats` are constants of that size with one element over and over.
+    MatMulNBits one by one; scales, zero points and minima of codes are none. `duplicates` are groups of names of
+    constants from 1,024 bytes on with equal type, shape and elements in different places; `splats` are constants of
+    that size with one element over and over.
     """
     values = _distinct(model)
     scales = set(map(id, _scales(model)))

@@ -97,7 +97,7 @@ def fastest_within(run: Compilation, judge: Judge, model: Model) -> Candidate | 
         taken = _weighed(run, small, taken)
     if taken is not None:
         return taken
-    if failed and not failed[0].attempt.precision and len(run.attempts) == 1:  # --passes says what to run: there is no other form
+    if failed and len(run.attempts) == 1 and not run.attempts[0].precision:  # --passes says what to run: nothing else
         return Candidate.of(run, failed[0])
     run.kept = dict(run.slow)
     run.report.stays = None
