@@ -32,7 +32,8 @@ def load_any(source: Any, roots: Sequence[str] = (), exported: Mapping[str, Any]
 
         model = load_module(source, **(exported or {}))
     elif exported:
-        raise UsageError(f"is for modules of PyTorch, not for {path or type(source).__name__}", source=next(iter(exported)))
+        what = path or type(source).__name__
+        raise UsageError(f"is for modules of PyTorch, not for {what}", source=next(iter(exported)))
     elif path.endswith(".gir"):
         from ..ir.text import load_model
 

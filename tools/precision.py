@@ -92,7 +92,8 @@ def for_blocks(found: list[Attempt], target: Target, precision: str | None, goal
 
 def _in_blocks(attempt: Attempt, passes: str) -> Attempt:
     rows = "rows of its products are taken to 8 bits; --precision fp32 has floats" if "nbits-rows" in passes else ""
-    return attempt._replace(items=parse(passes), note=f"weights stay in the blocks of the source: {rows}" if rows else "")
+    note = f"weights stay in the blocks of the source: {rows}" if rows else ""
+    return attempt._replace(items=parse(passes), note=note)
 
 
 def canonical_attempts(precision: str | None, calib: str | None) -> list[Attempt]:
@@ -105,7 +106,8 @@ def canonical_attempts(precision: str | None, calib: str | None) -> list[Attempt
         return [Attempt("", ())]
     chosen = weights_alone(precision, calib is not None, "")
     if chosen is None:
-        raise UsageError(f"what is written for llama.cpp has weights in fp32, w8a16 or w4a16, not {precision}", source="--precision")
+        known = "what is written for llama.cpp has weights in fp32, w8a16 or w4a16"
+        raise UsageError(f"{known}, not {precision}", source="--precision")
     return [Attempt(precision, (), first=parse(chosen.first))]
 
 

@@ -62,7 +62,8 @@ def write_outputs(run: Compilation, model: Model, outputs: Sequence[Output]) -> 
 def _write_beside(run: Compilation, model: Model, path: str) -> None:
     """The files that belong beside the model. What is there already may be another model's, and is left alone."""
     folder, name = os.path.split(path)
-    written, other = [], []
+    written: list[str] = []
+    other: list[str] = []
     for member, content in model.beside.items():
         place, data = os.path.join(folder, member), content(name)
         try:

@@ -123,7 +123,7 @@ class Weights:
         return DeferredTensor(F32, stored.shape, source, recipe, made)
 
     def _dequantized(self, stored: Stored) -> Callable[[Array], Array]:
-        """Types that no operator takes in their blocks, by ggml's own package. Raises UsageError where it is missing."""
+        """Types that no operator takes in blocks, by ggml's own package. Raises UsageError where it is missing."""
         gguf: Any = needed("gguf", "gguf", self.gguf.file.path)
         kind = gguf.GGMLQuantizationType[stored.kind.name]
         return lambda data: gguf.dequantize(np.ascontiguousarray(data), kind).astype(np.float32)
