@@ -17,11 +17,7 @@ from . import tokens  # noqa: F401 (its natives)
 
 @native
 def middle_code(q: Value) -> Tensor | None:
-<<<<<<< HEAD
-    """Half of the codes from 0 on that a matrix has, as f32: with bytes for 5 bits that is 16. None if not constant."""
-=======
     """Half of the codes from 0 on that a matrix has, as f32: with bytes for 5 bits 16. None where q is not constant."""
->>>>>>> main
     return None if q.const is None else Tensor.of(_half_of_codes(q.const), F32)
 
 
