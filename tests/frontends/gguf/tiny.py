@@ -266,8 +266,11 @@ def converted(case: Case) -> dict[str, np.ndarray]:
     return found | {f"{name}.weight": np.array(numbers, np.float32) for name, numbers in case.factors.items()}
 
 
-def write(path: str | os.PathLike[str], case: Case, kinds: dict[str, str] | None = None, **metadata: Any) -> None:
-    """The GGUF file of a case. `kinds`: what matrices are quantized to, by the end of their names; `metadata` replaces or adds."""
+def write(
+    path: str | os.PathLike[str], case: Case, kinds: dict[str, str] | None = None, vocabulary: dict[str, Any] | None = None, **metadata: Any
+) -> None:
+    """The GGUF file of a case. `kinds`: what matrices are quantized to, by the end of their names; `vocabulary`: metadata of
+    the tokenizer; `metadata` of the architecture replaces or adds."""
     import gguf
 
     writer = gguf.GGUFWriter(path, case.arch)
@@ -275,8 +278,9 @@ def write(path: str | os.PathLike[str], case: Case, kinds: dict[str, str] | None
         "block_count": LAYERS, "context_length": CONTEXT, "embedding_length": WIDTH, "feed_forward_length": case.inner,
         "attention.head_count": case.heads, "attention.head_count_kv": case.kv_heads,
     }  # fmt: skip
-    for key, value in {**sizes, **case.metadata, **metadata}.items():
-        name = f"{case.arch}.{key}"
+    values = {f"{case.arch}.{key}": value for key, value in {**sizes, **case.metadata, **metadata}.items()}
+    values |= {f"tokenizer.{'' if key == 'chat_template' else 'ggml.'}{key}": value for key, value in (vocabulary or {}).items()}
+    for name, value in values.items():
         if isinstance(value, bool):
             writer.add_bool(name, value)
         elif isinstance(value, str):
