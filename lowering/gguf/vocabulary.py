@@ -1,4 +1,4 @@
-"""What a graph does not say and GGUF wants: the vocabulary, the longest context and names, from the files of the source.
+"""What a graph does not say and GGUF wants, from the files of the source: vocabulary, longest context, names.
 
 The vocabulary is that of the file that ``--tokenizer`` names, else of the source where that is a .gguf, else of the
 tokenizer.json beside it. Nothing else is looked for: a file that merely fits could be another model's.
@@ -87,7 +87,8 @@ class Neighbours:
             except (FormatError, UnsupportedModel) as error:
                 why = f"{os.path.basename(path)}: {error.message}"
         writer.add_tokenizer_model("none")
-        return f"gguf: no vocabulary is written, so that tokens go in and out by number: {why}; --tokenizer FILE names another"
+        said = "no vocabulary is written, so that tokens go in and out by number"
+        return f"gguf: {said}: {why}; --tokenizer FILE names another"
 
     def _add(self, writer: Any, path: str) -> None:
         """Raises FormatError or UnsupportedModel before anything is written."""
@@ -98,8 +99,9 @@ class Neighbours:
         found = entries.get("tokenizer.ggml.tokens")
         if found is None:
             raise UnsupportedModel("it has no vocabulary")
-        if len(found.data) != self.size:
-            raise UnsupportedModel(f"its vocabulary has {len(found.data)} tokens, the table of the model {self.size} rows")
+        count = len(found.data)
+        if count != self.size:
+            raise UnsupportedModel(f"its vocabulary has {count} tokens, the table of the model {self.size} rows")
         for name, entry in entries.items():
             if name.startswith("tokenizer."):
                 _copy(writer, name, entry)
