@@ -274,6 +274,7 @@ def _sizes(node: Node, out: Product) -> tuple[int, int, int, int]:
     q, k, v = (node.inputs[i] for i in range(3))
     if q is None or k is None or v is None or not (q.shape and k.shape and v.shape):
         raise missing("attention of unknown shape", node)
+    found: list[object]
     if len(q.shape) == 4:
         found = [q.shape[1], k.shape[1], q.shape[3], v.shape[3]]
     else:
