@@ -161,6 +161,14 @@ def _inside(folder: str) -> list[str]:
     return format_of_file(folder).files(folder)
 
 
+def is_other_folder(path: str) -> bool:
+    """True for a folder that is no model, which may be one of dumps."""
+    from ..frontends.formats import ONNX
+    from ..frontends.formats import format_of as format_of_file
+
+    return os.path.isdir(path) and format_of_file(path) is ONNX
+
+
 def stem_of(source: str) -> str:
     """The path of a source without its suffix; that of a folder has none, and "." is what it is called from outside."""
     return os.path.abspath(source) if os.path.isdir(source) else os.path.splitext(source)[0]
