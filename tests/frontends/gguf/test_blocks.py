@@ -149,6 +149,16 @@ def test_products_read_the_blocks(kind: str, tmp_path: Path, monkeypatch: pytest
     assert not np.array_equal(found["blocks"], found["exact"])
 
 
+def test_a_tied_head_and_the_table_share_their_codes(tmp_path: Path) -> None:
+    write(tmp_path / "tiny.gguf", CASES["qwen2"], {"token_embd.weight": "Q8_0", "weight": "Q4_1"})
+    assert geoc.compile(tmp_path / "tiny.gguf", tmp_path / "out.onnx", target="cpu").ok
+    graph = geoc.load(tmp_path / "out.onnx").graph
+    table = next(node for node in graph if node.op.key == "com.microsoft::GatherBlockQuantized")
+    head = next(node for node in graph if node.op.key == "com.microsoft::MatMulNBits" and node.attr("N") == tiny.TOKENS)
+    assert head.attr("bits") == table.attr("bits") == 8
+    assert table.inputs[0] is head.inputs[1]
+
+
 def test_floats_without_another_order_stay_in_the_file(tmp_path: Path) -> None:
     write(tmp_path / "tiny.gguf", CASES["qwen2"])
     model = geoc.load(tmp_path / "tiny.gguf")
