@@ -53,6 +53,7 @@ def write_outputs(run: Compilation, model: Model, outputs: Sequence[Output]) -> 
             report.notes.append(f"--threads is not in what is written as {output.kind}; give it to what loads that")
         if settings.weights == "reuse" and output.kind == "onnx":
             sizes[output.kind] += _count_reused(run, model, output.path)
+    report.notes += model.notes
     if model.beside and not outputs[0].emitter.is_folder:
         _write_beside(run, model, outputs[0].path)
     return sizes
