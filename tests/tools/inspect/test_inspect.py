@@ -292,7 +292,7 @@ def test_a_folder_has_the_size_of_its_files(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [([], "give one model: geoc inspect MODEL"), (["no.onnx"], "no.onnx: No such file"), (["bad.onnx"], "bad.onnx: "), (["."], ".: Is a directory"), (["m.onnx", "m.onnx"], "give one model")],
+    [([], "give one model: geoc inspect MODEL"), (["no.onnx"], "no.onnx: No such file"), (["bad.onnx"], "bad.onnx: "), (["."], ".: a folder that is no model: there is no config.json (Hugging Face folder) or saved_model.pb (TensorFlow SavedModel) in it"), (["m.onnx", "m.onnx"], "give one model")],
 )
 def test_errors_are_one_line(words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
