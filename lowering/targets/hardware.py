@@ -24,7 +24,8 @@ _SHORT = {
     "cpu-arm-dotprod": "dotprod",
 }  # fmt: skip
 
-# Features of processors that add products of u8 and i8 in 32 bits. Others add two in 16 bits first (VPMADDUBSW), which saturates.
+# Features of processors that add products of u8 and i8 in 32 bits. Others add two in 16 bits first (VPMADDUBSW),
+# which saturates.
 _EXACT = frozenset(("vnni", "amx", "dotprod"))
 
 
