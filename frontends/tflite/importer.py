@@ -9,6 +9,7 @@ from ...ir.core import Graph, Model, Value, constant
 from ...ir.errors import FormatError, GeocError, InvalidModel, UnsupportedModel
 from ...ir.tensor import Array, MappedFile
 from ...ir.types import tensor_type
+from ..reading import refuse_operators
 from . import activations, arithmetic, custom, images, movement, reductions, slicing  # noqa: F401  (their converters)
 from .call import CONVERTERS, Call
 from .flatbuffer import Table
@@ -104,10 +105,7 @@ class Importer:
 
     def _refuse(self, names: list[str]) -> None:
         """Raise UnsupportedModel with every operator that has no converter."""
-        missing = Counter(n for n in names if n not in CONVERTERS and n not in VARIABLE_OPERATORS)
-        if missing:
-            listed = ", ".join(f"{name} ({count})" for name, count in missing.most_common())
-            raise UnsupportedModel(f"operators that cannot be imported: {listed}")
+        refuse_operators(Counter(n for n in names if n not in CONVERTERS and n not in VARIABLE_OPERATORS))
 
     def _indices(self, found: Array | None, infos: list[TensorInfo], what: str) -> list[int]:
         """Indices of tensors; those of operands may be -1, for absent."""
