@@ -22,6 +22,7 @@ from . import (  # noqa: F401  each fills the table
     quantized,
     recurrent,
     selecting,
+    spectral,
 )
 from .table import TABLE, Reading, Weights, outputs
 from .xml import Layer, Net, split_names
