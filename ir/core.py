@@ -443,7 +443,7 @@ class Model:
 
     __slots__ = (
         "graph", "functions", "opsets", "ir_version", "typed", "metadata", "info", "opaque", "source",
-        "beside",
+        "beside", "notes",
     )  # fmt: skip
 
     def __init__(self, graph: Graph) -> None:
@@ -460,6 +460,8 @@ class Model:
         self.source = ""
         # files that belong beside the model, such as a tokenizer's: name -> content, given the name of the model's file
         self.beside: dict[str, Callable[[str], bytes]] = {}
+        # what users should know of how the source was read, for the summary
+        self.notes: list[str] = []
 
     def roots(self) -> list[Graph]:
         """The main graph and the body of every function."""

@@ -35,7 +35,8 @@ def load(
     torch.nn.Module or a torch.export.ExportedProgram.
 
     The rest is for a module: the arguments that it is called with, dimensions of theirs that are not fixed, and names
-    (`frontends.pytorch.load_module`). Raises GeocError for what is no valid model, OSError for a file that cannot be read.
+    (`frontends.pytorch.load_module`). Raises GeocError for what is no valid model, OSError for a file that cannot be
+    read.
     """
     from .files import load_any
 

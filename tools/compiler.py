@@ -216,7 +216,8 @@ class Compilation:
         settings = self.settings
         if settings.passes is not None or settings.level < 2 or self.plan.kind or self.canonical:
             return []
-        return for_blocks(self.attempts, self.target, settings.precision, settings.goal)
+        has_budget = settings.max_error is not None or settings.max_drop is not None or len(self.attempts) > 1
+        return for_blocks(self.attempts, self.target, settings.precision, settings.goal, has_budget)
 
     def _plan_metric(self) -> None:
         settings = self.settings

@@ -1,7 +1,7 @@
-"""Tensors of a GGUF file as values of a graph: floats as spans of the file, matrices in blocks dequantized in the graph.
+"""Tensors of a GGUF file as values of a graph: floats as spans of the file, matrices in blocks dequantized there.
 
-A matrix is `DequantizeLinear(codes [outputs, inputs], scales) {axis=1, block_size}`, with `Reshape, Add, Reshape` behind
-it where its blocks have minima (docs/weights.md). Nothing of it is read before somebody asks for the numbers.
+A matrix is `DequantizeLinear(codes [outputs, inputs], scales) {axis=1, block_size}`, with `Reshape, Add, Reshape`
+behind it where its blocks have minima (docs/weights.md). Nothing of it is read before somebody asks for the numbers.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Weights:
         return DeferredTensor(F32, stored.shape, source, recipe, made)
 
     def _dequantized(self, stored: Stored) -> Callable[[Array], Array]:
-        """Of types that no operator takes in their blocks: by ggml's own package. Raises UsageError where it is missing."""
+        """Types that no operator takes in blocks, by ggml's own package. Raises UsageError where it is missing."""
         gguf: Any = needed("gguf", "gguf", self.gguf.file.path)
         kind = gguf.GGMLQuantizationType[stored.kind.name]
         return lambda data: gguf.dequantize(np.ascontiguousarray(data), kind).astype(np.float32)

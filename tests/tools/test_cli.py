@@ -288,7 +288,7 @@ def test_lists(run_geoc: Run) -> None:
     assert "Options:" in run_geoc("passes", "fold").stdout
     assert re.search(r"^cpu +onnxruntime +\w", run_geoc("targets").stdout, re.M)
     assert re.search(r"^fastest-cpu +either +\w", run_geoc("targets").stdout, re.M)
-    assert re.search(r"^ +writes +onnx, gir, ort, run, triton; ONNX up to opset \d+", run_geoc("targets", "cpu").stdout, re.M)
+    assert re.search(r"^ +writes +onnx, gir, gguf, ort, run, triton; ONNX up to opset \d+", run_geoc("targets", "cpu").stdout, re.M)
 
 
 RULES = '''

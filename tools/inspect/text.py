@@ -30,6 +30,7 @@ def text_of(found: dict[str, Any], colour: bool = False, verbose: bool = False) 
         *_values("outputs", found["outputs"], most),
         *_open(found),
         f"weights   {weights['count']:,} constants, {megabytes(weights['bytes'])} MB; {parameters} parameters",
+        *_stored(found["stored"]),
         f"work      {_work(found)}",
         *_forms(found),
         *_repeated(weights),
@@ -55,8 +56,9 @@ def _more(entries: Any, most: int) -> str:
 def _title(found: dict[str, Any], paint: Paint) -> str:
     parts = [" ".join(part for part in (found["format"], found["version"]) if part)]
     opsets = ", ".join(f"{domain or 'opset'} {number}" for domain, number in found["opsets"].items())
+    # Formats that have one producer say its name again.
     maker = " ".join(str(found["info"][key]) for key in ("producer_name", "producer_version") if key in found["info"])
-    parts += [part for part in (opsets, f"made by {maker}" if maker else "") if part]
+    parts += [part for part in (opsets, f"made by {maker}" if maker and maker != found["format"] else "") if part]
     return f"{paint(found['source'], 'bold')}   {'   '.join(parts)}"
 
 
@@ -67,6 +69,11 @@ def _size(found: dict[str, Any]) -> str:
         return text
     listed = [f"{os.path.basename(path)} {megabytes(size)}" for path, size in files[:4]]
     return f"{text} in {', '.join(listed)}{_more(files, 4)}"
+
+
+def _stored(kinds: dict[str, dict[str, int]]) -> list[str]:
+    said = [f"{kind} ({row['count']}, {megabytes(row['bytes'])} MB)" for kind, row in kinds.items()]
+    return [f"stored    {', '.join(said)}"] if said else []
 
 
 def _values(title: str, values: list[dict[str, Any]], most: int) -> list[str]:

@@ -15,12 +15,11 @@ from geoc.ir.evaluate import DeferredTensor
 from geoc.ir.tensor import MappedFile
 from geoc.passes.quantize.dequantize import blocks_of
 
-gguf = pytest.importorskip("gguf")
-
 from . import tiny
 from .running import Running
 from .tiny import CASES, IDS, write
 
+gguf = pytest.importorskip("gguf")
 ALL = [kind.name for kind in KINDS.values() if kind.elements > 1]
 
 
@@ -85,7 +84,7 @@ def file_of(
         if array.ndim == 1:
             writer.add_tensor(name, array)
             continue
-        elements, size = gguf.GGML_QUANT_SIZES[of]
+        elements, _ = gguf.GGML_QUANT_SIZES[of]
         blocks = made_up(kind, array.size // elements, scale)
         numbers = gguf.dequantize(blocks.reshape(len(array), -1), of)
         writer.add_tensor(name, blocks.reshape(len(array), -1), raw_dtype=of)

@@ -19,7 +19,6 @@ from geoc.frontends import formats
 from geoc.frontends.formats import ONNX, Format
 from geoc.frontends.onnx import load_onnx
 from geoc.tools.cli import main
-from geoc.tools.inspect import facts
 from geoc.tools.inspect.facts import TARGETS, facts_of
 
 MODELS = Path.home() / ".cache" / "geoc-models"
@@ -171,7 +170,7 @@ def test_forms_of_quantization(tmp_path: Path) -> None:
     )  # fmt: skip
     found = inspected(path)
     assert found["quantized"] == {"qdq": 1, "weights": 1, "dynamic": 1, "integer operators": 1}
-    assert found["weights"]["parameters"] == 16 * 16 + 2
+    assert found["weights"]["parameters"] == 16 * 16
     assert found["macs"] == 2 * (2 * 16 * 16)
 
 
@@ -185,7 +184,7 @@ def test_codes_in_blocks_are_parameters_one_by_one(tmp_path: Path) -> None:
     path = save(tmp_path / "m.onnx", [one, two], [value("x", F, ["N", k])], outputs, weights, domains={"": 17, "com.microsoft": 1})
     found = inspected(path)
     assert found["quantized"] == {"blocks": 2}
-    assert found["weights"]["parameters"] == n * k + n * k // block
+    assert found["weights"]["parameters"] == n * k
     assert found["weights"]["bytes"] == n * k // 2 + 4 * n * k // block
 
 
@@ -244,15 +243,6 @@ def test_a_folder_has_the_size_of_its_files(tmp_path: Path, monkeypatch: pytest.
     (folder / "inside" / "w.bin").write_bytes(bytes(100))
     found = inspected(folder)
     assert found["format"] == "made up" and found["bytes"] == 110 and len(found["files"]) == 2
-
-
-@pytest.mark.parametrize(
-    ("start", "version"),
-    [(b"GGUF\x03\0\0\0", "version 3"), (b"\x1c\0\0\0TFL3", "schema 3"), (b'<?xml version="1.0"?>\n<net name="n" version="11">', "IR version 11"), (b"?", "")],
-)
-def test_versions_in_files(start: bytes, version: str, tmp_path: Path) -> None:
-    (tmp_path / "m").write_bytes(start)
-    assert facts._version_in(str(tmp_path / "m")) == version
 
 
 @pytest.mark.parametrize(
