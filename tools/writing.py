@@ -54,7 +54,7 @@ def write_outputs(run: Compilation, model: Model, outputs: Sequence[Output]) -> 
         if settings.weights == "reuse" and output.kind == "onnx":
             sizes[output.kind] += _count_reused(run, model, output.path)
     report.notes += model.notes
-    if model.beside and not outputs[0].emitter.is_folder:
+    if model.beside and not (outputs[0].emitter.is_folder or outputs[0].emitter.canonical):  # that has them inside
         _write_beside(run, model, outputs[0].path)
     return sizes
 
@@ -111,6 +111,7 @@ def order_of(run: Compilation, model: Model) -> Order:
         _metadata(run),
         lambda: example_feeds(run, model),
         run.fallback is None,
+        settings.tokenizer,
     )
 
 
