@@ -139,7 +139,7 @@ class _Metadata:
         """Files that hold no whole model."""
         count = self.gguf.metadata.get("split.count", 1)
         if isinstance(count, int) and count > 1:
-            raise self.unsupported(f"it is one of {count} parts of a model; `llama-gguf-split --merge` makes one of them")
+            raise self.unsupported(f"it is one of {count} parts of a model; llama-gguf-split --merge makes one of them")
         kind = self.gguf.metadata.get("general.type", b"model")
         if isinstance(kind, bytes) and kind != b"model":
             raise self.unsupported(f"it is of the type {kind.decode('utf-8', 'replace')[:40]!r}, not a model")
