@@ -59,8 +59,8 @@ OPTIONS: tuple[Option, ...] = (
            "result compared on it (default: random, made-up inputs)"),
     Option(("--cache",), "DIR|off", "text", "where what was measured on samples is kept for the next run, or to go on "
            "after an interruption (default: $GEOC_CACHE_DIR, or geoc/statistics in the platform's folder for caches)"),
-    Option(("--emit",), "KINDS", "list", "what to write, with commas: onnx, gir, gguf, ort, run, triton, and what else the "
-           "target has (default: what -o ends in, or the target's own); several go into the folder -o"),
+    Option(("--emit",), "KINDS", "list", "what to write, with commas: onnx, gir, gguf, ort, run, triton, and what else "
+           "the target has (default: what -o ends in, or the target's own); several go into the folder -o"),
     Option(("--io-precision",), "fp32|fp16|bf16", "fp32|fp16|bf16", "what float inputs and outputs are declared as "
            "(default: as in the source)"),
     Option(("--threads",), "N", "ints", "how many threads the runtime is to use; written into what is emitted "
