@@ -9,7 +9,7 @@ import zipfile
 from ...ir.proto.wire import WireReader
 from ..about import About
 
-# Numbers of fields, tensorflow/core/protobuf: SavedModel.meta_graphs, MetaGraphDef.meta_info_def, its tensorflow_version.
+# Numbers of fields (tensorflow/core/protobuf): SavedModel.meta_graphs, its meta_info_def, its tensorflow_version.
 _VERSION = (2, 1, 5)
 
 
