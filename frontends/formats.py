@@ -78,11 +78,12 @@ FORMATS: tuple[Format, ...] = (
         facts="huggingface.about:about", is_slow=True,
     ),
     Format(
-        "saved-model", "TensorFlow SavedModel", "tensorflow:load_tensorflow", member="saved_model.pb", is_slow=True
+        "saved-model", "TensorFlow SavedModel", "tensorflow:load_tensorflow", member="saved_model.pb",
+        facts="tensorflow.about:about", is_slow=True,
     ),
     Format(
         "keras", "Keras", "tensorflow:load_tensorflow", (".keras", ".h5", ".hdf5"), (0, b"\x89HDF\r\n\x1a\n"),
-        is_slow=True,
+        facts="tensorflow.about:about", is_slow=True,
     ),
     Format("openvino", "OpenVINO IR", "openvino:load_openvino", (".xml",), facts="openvino.about:about"),
 )  # fmt: skip

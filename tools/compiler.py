@@ -170,7 +170,8 @@ class Compilation:
         self.written = outputs_of(self.target.backend, settings.emit, settings.output, settings.path)
         self.canonical = is_canonical(self.written)
         if self.canonical and settings.logits == "last":
-            raise UsageError("llama.cpp makes the logits that it is asked for: nothing is written of that", source="--logits")
+            said = "llama.cpp makes the logits that it is asked for: nothing is written of that"
+            raise UsageError(said, source="--logits")
         self.registry = Registry(self.target.rule_sets)
         self.registry.add_user_code(settings.plugin, settings.rules)
         level = None if settings.passes else settings.level

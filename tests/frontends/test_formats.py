@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import onnx
@@ -94,3 +95,28 @@ def test_what_a_package_lacks_itself_is_its_own_error(tmp_path: Path, monkeypatc
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="no_such_package"):
         needed("halfpackage", "extra", "m.bin")
+
+
+def test_versions_that_files_name(tmp_path: Path) -> None:
+    """Each by the layout that its format documents, written by hand."""
+    by_name = {each.name: each for each in _FORMATS}
+    xml = tmp_path / "m.xml"
+    xml.write_text("<?xml version='1.0'?>\n<net name='n' version=\"11\">\n</net>")
+    assert by_name["openvino"].about(str(xml)).version == "version 11"
+    saved = tmp_path / "saved_model.pb"
+    text = b"\x2a\x062.21.0"  # MetaInfoDef.tensorflow_version, field 5
+    info = b"\x12\x02ab" + text  # behind another field
+    meta = b"\x0a" + bytes([len(info)]) + info
+    saved.write_bytes(b"\x08\x01\x12" + bytes([len(meta)]) + meta)
+    assert by_name["saved-model"].about(str(tmp_path)).version == "written by TensorFlow 2.21.0"
+    saved.write_bytes(b"\x08\x01")
+    assert by_name["saved-model"].about(str(tmp_path)).version == ""
+    with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
+        archive.writestr("metadata.json", '{"keras_version": "3.15.1"}')
+    assert by_name["keras"].about(str(tmp_path / "m.keras")).version == "version 3.15.1"
+    with zipfile.ZipFile(tmp_path / "m.pt2", "w") as archive:
+        archive.writestr("m/models/model.json", '{"schema_version": {"major": 8, "minor": 20}, "torch_version": "2.13.0"}')
+    assert by_name["pytorch"].about(str(tmp_path / "m.pt2")).version == "schema 8.20, torch 2.13.0"
+    (tmp_path / "config.json").write_text('{"architectures": ["BertModel"], "transformers_version": "4.8.2"}')
+    (tmp_path / "model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
+    assert by_name["huggingface"].about(str(tmp_path)).version == "BertModel, transformers 4.8.2"

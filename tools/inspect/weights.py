@@ -27,13 +27,11 @@ def weights_of(model: Model) -> dict[str, Any]:
     """For the facts: `count`, `bytes`, `parameters`, `by_dtype`, `duplicates` and `splats`.
 
     Data that several constants refer to counts once. `bytes` are those of the elements, packed; a splat's are all of
-    them, though a file holds one. `parameters` are the elements of floats and of codes of 8 bits and less, the codes of
-    MatMulNBits one by one; scales, zero points and minima of codes are none. `duplicates` are groups of names of
+    them, though a file holds one. `parameters` as `parameters_of` counts them. `duplicates` are groups of names of
     constants from 1,024 bytes on with equal type, shape and elements in different places; `splats` are constants of
     that size with one element over and over.
     """
     values = _distinct(model)
-    scales = set(map(id, _scales(model)))
     rows: dict[str, dict[str, Any]] = {}
     for _, tensor in values:
         name = tensor.dtype.name
@@ -58,11 +56,19 @@ def weights_of(model: Model) -> dict[str, Any]:
     return {
         "count": len(values),
         "bytes": total,
-        "parameters": sum(t.size for _, t in values if _is_parameter(t) and id(t) not in scales) + _packed(model),
+        "parameters": parameters_of(model),
         "by_dtype": sorted(rows.values(), key=lambda row: -row["bytes"]),
         "duplicates": [_group(group) for group in groups],
         "splats": splats,
     }
+
+
+def parameters_of(model: Model) -> int:
+    """Elements of floats and of codes of 8 bits and less, the codes of MatMulNBits one by one; scales, zero points and
+    minima of codes are none. Data that several constants refer to counts once."""
+    scales = set(map(id, _scales(model)))
+    plain = sum(tensor.size for _, tensor in _distinct(model) if _is_parameter(tensor) and id(tensor) not in scales)
+    return plain + _packed(model)
 
 
 def _distinct(model: Model) -> list[tuple[Value, Tensor]]:

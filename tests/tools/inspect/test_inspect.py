@@ -174,6 +174,21 @@ def test_forms_of_quantization(tmp_path: Path) -> None:
     assert found["macs"] == 2 * (2 * 16 * 16)
 
 
+def test_integers_that_come_from_elsewhere_are_of_a_pair(tmp_path: Path) -> None:
+    scale, zero, I8 = np.array(np.float32(0.1)), np.array(np.int8(3)), TensorProto.INT8
+    path = save(
+        tmp_path / "m.onnx",
+        [
+            node("Reshape", ["x", "flat"], ["r"]), node("DequantizeLinear", ["r", "s", "z"], ["f"]), node("Relu", ["f"], ["h"]),
+            node("QuantizeLinear", ["h", "s", "z"], ["q"]), node("QLinearMatMul", ["q", "s", "z", "w", "s", "z", "s", "z"], ["m"]),
+            node("DequantizeLinear", ["m", "s", "z"], ["y"]),
+        ],
+        [value("x", I8, [2, 2, 8])], [value("y", F, [2, 16])],
+        {"s": scale, "z": zero, "flat": np.array([2, 16]), "w": np.ones((16, 16), np.int8)},
+    )  # fmt: skip
+    assert inspected(path)["quantized"] == {"qdq": 1, "integer operators": 1}
+
+
 def test_codes_in_blocks_are_parameters_one_by_one(tmp_path: Path) -> None:
     n, k, block = 8, 64, 32
     rng = np.random.default_rng(0)
