@@ -91,7 +91,7 @@ def _crop(call: Call) -> None:
         raise UnsupportedModel("crops images of open size")
     y, x = np.mgrid[0:height, 0:width]
     centers = np.stack([x, y], -1).reshape(1, -1, 2) + np.float32(0.5)
-    places = b.op("Sub", _affine(call, b.const(centers.astype(np.float32))), b.const(0.5, F32))  # [1, pixels, 2], from 0 to size - 1
+    places = b.op("Sub", _affine(call, b.const(centers.astype(np.float32))), b.const(0.5, F32))  # 0 to size - 1
     last = b.const([float((s or 0) - 1) for s in size], F32)
     grid = b.op("Sub", b.op("Div", b.op("Mul", places, b.const(2.0, F32)), last), b.const(1.0, F32))
     grid = b.op("Reshape", grid, b.ints([1, height, width, 2]))
