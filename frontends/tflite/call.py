@@ -75,7 +75,12 @@ class Call:
     """An operator, the values of its operands, and the values that it gives."""
 
     def __init__(
-        self, name: str, builder: Builder, inputs: Sequence[TensorInfo | None], outputs: Sequence[TensorInfo], scope: Scope
+        self,
+        name: str,
+        builder: Builder,
+        inputs: Sequence[TensorInfo | None],
+        outputs: Sequence[TensorInfo],
+        scope: Scope,
     ) -> None:
         self.name = name
         self.builder = builder

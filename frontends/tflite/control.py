@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ...ir.builder import Builder
 from ...ir.core import Graph, Value
-from ...ir.infer import infer_nodes
 from ...ir.errors import FormatError, InvalidModel
+from ...ir.infer import infer_nodes
 from ...ir.types import BOOL, I64, tensor_type
 from .call import Call, converts
 

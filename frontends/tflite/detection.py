@@ -37,7 +37,8 @@ def _post_process(call: Call) -> None:
     limits = [b.const(_number(options, "nms_iou_threshold"), F32), b.const(float(limit), F32)]
     most = _count(options, "detections_per_class", 100) if regular else wanted
     if regular:
-        chosen = b.op("NonMaxSuppression", boxes, b.op("Transpose", scores, perm=(0, 2, 1)), b.const(most, I64), *limits)
+        by_class = b.op("Transpose", scores, perm=(0, 2, 1))
+        chosen = b.op("NonMaxSuppression", boxes, by_class, b.const(most, I64), *limits)
         places, of_class = _column(call, chosen, 2), _column(call, chosen, 1)
         cells = b.op("Concat", b.op("Unsqueeze", places, b.ints([1])), b.op("Unsqueeze", of_class, b.ints([1])), axis=1)
         found = b.op("GatherND", b.op("Squeeze", scores, b.ints([0])), cells)
@@ -52,7 +53,8 @@ def _post_process(call: Call) -> None:
     count = b.op("Shape", places)
     rest = b.op("Sub", b.ints([wanted]), count)
     lead = b.ints([0])
-    rows = b.op("Pad", b.op("Gather", b.op("Squeeze", boxes, lead), places), b.op("Concat", b.ints([0, 0]), rest, lead, axis=0))
+    rows = b.op("Gather", b.op("Squeeze", boxes, lead), places)
+    rows = b.op("Pad", rows, b.op("Concat", b.ints([0, 0]), rest, lead, axis=0))
     ends = b.op("Concat", lead, rest, axis=0)
     results = [rows, b.op("Pad", b.op("Cast", of_class, to=F32.onnx), ends), b.op("Pad", found, ends)]
     for index, value in enumerate(results):

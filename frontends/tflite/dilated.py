@@ -36,12 +36,16 @@ def dilated(operators: Sequence[Operator], outputs: Sequence[int]) -> dict[int, 
     makers = {i: number for number, (_, _, results, *_) in enumerate(operators) for i in results}
     found: dict[int, Dilation | None] = {}
     for last, (name, inputs, results, _, infos) in enumerate(operators):
-        middle = makers.get(inputs[0]) if name == "BATCH_TO_SPACE_ND" and len(inputs) == 3 and len(results) == 1 else None
+        if name != "BATCH_TO_SPACE_ND" or len(inputs) != 3 or len(results) != 1:
+            continue
+        middle = makers.get(inputs[0])
         if middle is None or operators[middle][0] not in _CONVOLUTIONS or not operators[middle][1]:
             continue
         image, options = operators[middle][1][0], operators[middle][3]
         first = makers.get(image)
-        if first is None or operators[first][0] != "SPACE_TO_BATCH_ND" or len(operators[first][1]) != 3 or options is None:
+        if first is None or options is None:
+            continue
+        if operators[first][0] != "SPACE_TO_BATCH_ND" or len(operators[first][1]) != 3:
             continue
         simple = all(options[f"{what}_{axis}"] == 1 for what in ("stride", "dilation") for axis in "hw")
         if not simple or options["padding"] != _VALID or uses[image] != 1 or uses[inputs[0]] != 1:
@@ -61,4 +65,6 @@ def dilated(operators: Sequence[Operator], outputs: Sequence[int]) -> dict[int, 
 
 def _ints(info: TensorInfo) -> list[int]:
     const = constant_of(info)
-    return const.ints() if const is not None and const.size <= 4 and const.dtype.is_int and info.sparsity is None else []
+    if const is None or const.size > 4 or not const.dtype.is_int or info.sparsity is not None:
+        return []
+    return list(const.ints())

@@ -1,4 +1,4 @@
-"""A bounded reader of flexbuffers (https://flatbuffers.dev/flatbuffers_internals/#flexbuffers): options of custom operators.
+"""A bounded reader of flexbuffers (https://flatbuffers.dev/flexbuffers): options of custom operators.
 
     options = read_map(call.payload()); options["max_detections"]
 

@@ -13,7 +13,7 @@ from ...ir.types import BOOL, F32, I64, tensor_type
 from .call import Call, converts
 
 _TANH = 4
-# Operands of UNIDIRECTIONAL_SEQUENCE_LSTM (tensorflow/lite/kernels/lstm_shared.h), of four gates in the order i, f, c, o.
+# Operands of UNIDIRECTIONAL_SEQUENCE_LSTM (tensorflow/lite/kernels/lstm_shared.h), of gates in the order i, f, c, o.
 _WEIGHTS, _RECURRENT, _PEEPHOLES, _BIASES = (1, 2, 3, 4), (5, 6, 7, 8), (9, 10, None, 11), (12, 13, 14, 15)
 _PROJECTION, _STATES, _NORMS = (16, 17), (18, 19), (20, 21, 22, 23)
 # The activations of ONNX's RNN by numbers of ActivationFunctionType; none is the line through zero.
@@ -23,7 +23,7 @@ _ACTIVATIONS = {0: "Affine", 1: "Relu", _TANH: "Tanh"}
 @converts("UNIDIRECTIONAL_SEQUENCE_LSTM")
 def _lstm(call: Call) -> None:
     """LSTM, where cells are cut off at `cell_clip` a loop: ONNX's operator cuts what enters the gates instead."""
-    if any(map(call.has, (*_PROJECTION, *_NORMS))) or call.option("proj_clip") or call.option("diagonal_recurrent_tensors"):
+    if any(map(call.has, (*_PROJECTION, *_NORMS))) or call.option("diagonal_recurrent_tensors"):
         raise UnsupportedModel("has a projection, or normalizes its layers")
     if call.option("activation") != _TANH:
         raise UnsupportedModel(f"has activation {call.option('activation')}")
@@ -85,7 +85,7 @@ def _joined(b: Builder, parts: Sequence[Value]) -> Value:
 
 
 def _by_operator(b: Builder, gates: _Gates, x: Value, states: list[Value]) -> tuple[Value, Value, Value]:
-    """All outputs [steps, batch, hidden] and the last states, by ONNX's LSTM, whose gates are in the order i, o, f, c."""
+    """All outputs [steps, batch, hidden] and the last states, by ONNX's LSTM, whose gates are i, o, f, c."""
 
     def ordered(parts: list[Value]) -> list[Value]:
         i, f, c, o = parts

@@ -5,7 +5,28 @@ A line of `_TABLES` names a table and its fields by slot, ``name:kind`` or ``nam
 
 from __future__ import annotations
 
-from ...ir.types import BF16, BOOL, C64, C128, F16, F32, F64, I2, I4, I8, I16, I32, I64, STR, U4, U8, U16, U32, U64, DType
+from ...ir.types import (
+    BF16,
+    BOOL,
+    C64,
+    C128,
+    F16,
+    F32,
+    F64,
+    I2,
+    I4,
+    I8,
+    I16,
+    I32,
+    I64,
+    STR,
+    U4,
+    U8,
+    U16,
+    U32,
+    U64,
+    DType,
+)
 from .flatbuffer import Field
 
 _TABLES = """
@@ -99,7 +120,8 @@ OPTIONS: dict[str, tuple[int, str]] = {
     "ARG_MAX": (40, "TypeOptions"), "ARG_MIN": (57, "TypeOptions"), "SHAPE": (55, "TypeOptions"),
     "CAST": (37, "CastOptions"), "RESHAPE": (17, "ReshapeOptions"), "CALL_ONCE": (103, "CallOnceOptions"),
     "VAR_HANDLE": (111, "VarHandleOptions"), "GELU": (116, "GeluOptions"), "CUMSUM": (102, "CumsumOptions"),
-    "ONE_HOT": (61, "OneHotOptions"), "IF": (92, "IfOptions"), "WHILE": (93, "WhileOptions"), "SVDF": (6, "SVDFOptions"),
+    "ONE_HOT": (61, "OneHotOptions"), "IF": (92, "IfOptions"), "WHILE": (93, "WhileOptions"),
+    "SVDF": (6, "SVDFOptions"),
     "UNIDIRECTIONAL_SEQUENCE_RNN": (31, "SequenceRNNOptions"),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": (71, "UnidirectionalSequenceLSTMOptions"),
     "FAKE_QUANT": (58, "FakeQuantOptions"), "L2_POOL_2D": (5, "Pool2DOptions"),

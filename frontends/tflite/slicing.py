@@ -92,11 +92,13 @@ def _computed_strides(call: Call) -> None:
     if call.option("offset"):
         ends = b.op("Add", begins, ends)
     if any(shrink):
-        one_more = b.op("Where", b.op("Equal", begins, b.const(-1, I64)), b.const(_END, I64), b.op("Add", begins, b.const(1, I64)))
+        is_last = b.op("Equal", begins, b.const(-1, I64))
+        one_more = b.op("Where", is_last, b.const(_END, I64), b.op("Add", begins, b.const(1, I64)))
         ends = b.op("Where", b.const(shrink, BOOL), one_more, ends)
     begins = b.op("Where", b.const([bit and not s for bit, s in zip(begin, shrink)], BOOL), b.ints(left), begins)
     ends = b.op("Where", b.const([bit and not s for bit, s in zip(end, shrink)], BOOL), b.ints(right), ends)
-    x = b.op("Slice", moved(call), begins, ends, b.ints(range(count)), b.ints([1 if s else step for s, step in zip(shrink, steps)]))
+    steps = [1 if bit else step for bit, step in zip(shrink, steps)]
+    x = b.op("Slice", moved(call), begins, ends, b.ints(range(count)), b.ints(steps))
     dropped = [i for i, s in enumerate(shrink) if s]
     give_moved(call, b.op("Squeeze", x, b.ints(dropped)) if dropped else x)
 

@@ -35,8 +35,11 @@ VARIABLE_OPERATORS = frozenset({"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"
 _IMAGES = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D"})
 # Operators that work on whatever order an image has.
 _PASSING = frozenset(
-    {"CONCATENATION", "STRIDED_SLICE", "SLICE", "SPLIT", "SPLIT_V", "PAD", "QUANTIZE", "DEQUANTIZE", "ADD", "MUL", "RELU"}
-)
+    {
+        "CONCATENATION", "STRIDED_SLICE", "SLICE", "SPLIT", "SPLIT_V", "PAD", "QUANTIZE", "DEQUANTIZE", "ADD", "MUL",
+        "RELU",
+    }
+)  # fmt: skip
 
 
 def seen_as_images(operators: Iterable[tuple[str, list[int], list[int]]]) -> set[int]:

@@ -18,7 +18,8 @@ def _convolution(call: Call) -> None:
     if call.rank(place) != 5 or len(shape) != 5 or min(shape) < 1:
         raise InvalidModel(f"has weights of {list(shape)}")
     strides, dilations = (
-        tuple(amount(call.option(f"{what}_{axis}"), f"{what}_{axis}") for axis in "dhw") for what in ("stride", "dilation")
+        tuple(amount(call.option(f"{what}_{axis}"), f"{what}_{axis}") for axis in "dhw")
+        for what in ("stride", "dilation")
     )
     x, windows, same = call.real(place), shape[:3], call.option("padding") == 0
     extents = [call.extent(x, axis) for axis in (1, 2, 3)]

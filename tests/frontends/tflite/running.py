@@ -18,7 +18,6 @@ from geoc.ir.core import Model
 from geoc.ir.verify import verify
 from geoc.lowering.onnx import model_bytes
 
-
 _DTYPES = {"tensor(float)": np.float32, "tensor(int8)": np.int8, "tensor(int16)": np.int16}
 
 
