@@ -54,7 +54,7 @@ def write_outputs(run: Compilation, model: Model, outputs: Sequence[Output]) -> 
         if settings.weights == "reuse" and output.kind == "onnx":
             sizes[output.kind] += _count_reused(run, model, output.path)
     report.notes += model.notes
-    if model.beside and not outputs[0].emitter.is_folder:
+    if model.beside and not (outputs[0].emitter.is_folder or outputs[0].emitter.canonical):  # that has them inside
         _write_beside(run, model, outputs[0].path)
     return sizes
 
@@ -66,6 +66,8 @@ def _write_beside(run: Compilation, model: Model, path: str) -> None:
     other: list[str] = []
     for member, content in model.beside.items():
         place, data = os.path.join(folder, member), content(name)
+        if data is None:
+            continue
         try:
             with open(place, "xb") as file:
                 file.write(data)
@@ -109,6 +111,7 @@ def order_of(run: Compilation, model: Model) -> Order:
         _metadata(run),
         lambda: example_feeds(run, model),
         run.fallback is None,
+        settings.tokenizer,
     )
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from ...ir.core import Model, Node, Value
 from ...ir.errors import UnsupportedModel
 from ...ir.tensor import Array
-from .masks import check_mask
+from .masks import window_of
 from .rotary import Rotation, rotation_of
 from .weights import Matrix, matrix_of
 
@@ -57,6 +57,16 @@ class Decoder:
     value_size: int
     inner: int
     rotation: Rotation
+    window: int  # tokens that attention sees at the most, 0 where there is no limit
+
+    @property
+    def architecture(self) -> str:
+        """What llama.cpp calls it: ``qwen2`` has biases of queries, keys and values alone and turns halves of heads, which
+        leaves their rows where they are; it has no factors, and heads as wide as the model."""
+        biased = {name for layer in self.layers for name, product in layer.products.items() if product.bias is not None}
+        turns_halves = not self.rotation.interleaved and (not self.rotation.factors or self.rotation.stretch)
+        is_qwen = biased == {"attn_q", "attn_k", "attn_v"} and turns_halves and self.heads * self.key_size == self.width
+        return "qwen2" if is_qwen else "llama"
 
     @property
     def width(self) -> int:
@@ -85,7 +95,8 @@ class _Reader:
         self.epsilon: float | None = None
         self.sizes: tuple[int, int, int, int] | None = None  # heads, kv_heads, key_size, value_size
         self.rotation: Rotation | None = None
-        self.checked: set[Value] = set()  # masks
+        self.windows: list[int] = []
+        self.checked: dict[Value, int] = {}  # masks, with the tokens that they let a query see
 
     def read(self, logits: Value) -> Decoder:
         head = product_of(logits)
@@ -110,7 +121,9 @@ class _Reader:
             raise missing(f"MLPs of different sizes: {sorted(inner)}")
         same = head.matrix.source is table.source or _same(head.matrix, table)
         found = None if same else head.matrix
-        return Decoder(table, layers, norm, found, self.epsilon, *self.sizes, inner.pop(), self.rotation)
+        windows = [window for window in self.windows if window]
+        window = min(windows, default=0)
+        return Decoder(table, layers, norm, found, self.epsilon, *self.sizes, inner.pop(), self.rotation, window)
 
     # Layers, from their end
 
@@ -166,6 +179,8 @@ class _Reader:
         if node is None or node.op.key != "Attention":
             raise missing("no Attention before the product of the residual", out.node)
         heads, kv_heads, key_size, value_size = sizes = _sizes(node, out)
+        if key_size != value_size:
+            raise missing(f"keys of {key_size} elements and values of {value_size}, which llama.cpp has of one size", node)
         if self.sizes not in (None, sizes):
             raise missing("layers with heads of other numbers or sizes", node)
         self.sizes = sizes
@@ -174,7 +189,7 @@ class _Reader:
             raise missing(f"scores times {scale}, not 1 / sqrt({key_size})", node)
         if node.attr("softcap"):
             raise missing("scores with a limit", node)
-        check_mask(node, self.checked)
+        self.windows.append(window_of(node, self.checked))
         reads: dict[str, Product] = {}
         for name, index, count, size in (("q", 0, heads, key_size), ("k", 1, kv_heads, key_size), ("v", 2, kv_heads, value_size)):
             value = node.inputs[index]
@@ -188,6 +203,9 @@ class _Reader:
                 raise missing(f"{'no' if index < 2 else 'a'} rotary embedding of {name}", node)
             if turned is not None:
                 rotation = rotation_of(turned, key_size)
+                if rotation.size != key_size:
+                    said = f"a rotary embedding of {rotation.size} of {key_size} elements, where llama.cpp turns whole heads"
+                    raise missing(said, turned)
                 if self.rotation not in (None, rotation):
                     raise missing("rotary embeddings that differ", turned)
                 self.rotation = rotation
@@ -255,15 +273,15 @@ def _sizes(node: Node, out: Product) -> tuple[int, int, int, int]:
     if q is None or k is None or v is None or not (q.shape and k.shape and v.shape):
         raise missing("attention of unknown shape", node)
     if len(q.shape) == 4:
-        found = (q.shape[1], k.shape[1], q.shape[3], v.shape[3])
+        found = [q.shape[1], k.shape[1], q.shape[3], v.shape[3]]
     else:
         heads, kv_heads = node.attr("q_num_heads"), node.attr("kv_num_heads")
         sizes = [d // n if isinstance(d, int) and n else None for d, n in ((q.shape[2], heads), (v.shape[2], kv_heads))]
-        found = (heads, kv_heads, *sizes)  # type: ignore[assignment]
-    heads, kv_heads, key_size, value_size = found
-    if not all(isinstance(n, int) for n in found) or out.matrix.shape[1] != heads * value_size:  # type: ignore[operator]
+        found = [heads, kv_heads, *sizes]
+    known = [number for number in found if isinstance(number, int)]
+    if len(known) < len(found) or out.matrix.shape[1] != known[0] * known[3]:
         raise missing("attention with numbers or sizes of heads that are not known", node)
-    return int(heads), int(kv_heads), int(key_size), int(value_size)
+    return known[0], known[1], known[2], known[3]
 
 
 def _without_past(value: Value) -> Value:

@@ -14,6 +14,8 @@ from geoc.frontends.needed import needed
 from geoc.ir.errors import FormatError, UsageError
 from geoc.tools.files import is_onnx
 
+ROOT = Path(__file__).parents[2]
+_FORMATS = formats.FORMATS
 MADE_UP = Format("made-up", "made up", "onnx:load_onnx", (".made",), (2, b"MADE"), "made.txt")
 
 
@@ -47,6 +49,34 @@ def test_the_frontend_of_a_format_reads_it(tmp_path: Path) -> None:
     (tmp_path / "b.made").write_bytes(b"..MADE")
     with pytest.raises(FormatError):
         geoc.load(tmp_path / "b.made")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("w.safetensors", "w.safetensors: weights without a graph: give the folder"), ("m.pth", "torch.export.save writes a .pt2"),
+        ("m.unheard", "of no format that is read; as ONNX: byte 2: no field begins with the tag"), ("m.onnx", "m.onnx:byte 2: no field begins"),
+        ("folder", "folder: a folder that is no model: there is no made.txt (made up) in it"),
+    ],
+)  # fmt: skip
+def test_what_is_not_read_has_a_hint(name: str, said: str, tmp_path: Path) -> None:
+    if name == "folder":
+        (tmp_path / name).mkdir()
+    else:
+        (tmp_path / name).write_bytes(b"hello")
+    with pytest.raises(FormatError) as caught:
+        geoc.load(tmp_path / name)
+    assert said in str(caught.value) and str(tmp_path / name) in str(caught.value)
+
+
+def test_help_names_every_format() -> None:
+    help_text = (Path(geoc.tools.__file__).parent / "help" / "texts" / "compile.txt").read_text()
+    readme, page = ((ROOT / name).read_text() for name in ("README.md", "docs/formats.md"))
+    for each in _FORMATS:
+        for text in (help_text, readme, page):
+            assert each.title.split()[0] in text, each.title
+        for suffix in (".xml", ".pt2", ".keras", ".gir"):
+            assert suffix in help_text and suffix in readme
 
 
 def test_a_text_of_the_ir_is_none_of_them(tmp_path: Path) -> None:

@@ -91,6 +91,8 @@ def _open(found: dict[str, Any]) -> list[str]:
 
 
 def _work(found: dict[str, Any]) -> str:
+    if found["macs"] is None:
+        return f"not known: {found['no_work']}"
     text = f"{scaled(found['macs'], 'MAC')} a run, ESTIMATED"
     if found["assumed"]:
         text += f" for {'; '.join(found['assumed'])}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir.core import Model, Value
+from ...ir.core import Model, Value, constant
 from ...ir.tensor import Tensor
 from ...ir.types import STR
 from ...passes.clean.equal_constants import equal_groups
@@ -77,7 +77,7 @@ def _distinct(model: Model) -> list[tuple[Value, Tensor]]:
 
 def _all(model: Model) -> Iterator[tuple[Value, Tensor]]:
     for graph in model.graphs():
-        yield from graph.defaults.items()
+        yield from ((constant(tensor, value.hint), tensor) for value, tensor in graph.defaults.items())
     for value in chain.from_iterable(map(constants, model.roots())):
         assert value.const is not None
         yield value, value.const
