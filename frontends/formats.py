@@ -74,7 +74,7 @@ FORMATS: tuple[Format, ...] = (
     Format("pytorch", "PyTorch", "pytorch:load_program", (".pt2",), facts="pytorch.about:about", is_slow=True),
     Format(
         "huggingface", "Hugging Face folder", "huggingface:load_folder", member="config.json",
-        parts=("config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*"),
+        parts=("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*"),
         facts="huggingface.about:about", is_slow=True,
     ),
     Format(
