@@ -8,13 +8,12 @@ from ..ir.errors import UnsupportedModel
 from .caches import caches
 
 _ONE_BY_ONE = frozenset(("Add", "Cast", "Div", "Mul", "Sub", "Tanh"))
-_END = (1 << 63) - 1
 
 
 def keep_last_logits(model: Model) -> bool:
     """Let the logits of a decoder, f[batch, tokens, vocabulary], be those of the last token, f[batch, 1, vocabulary].
 
-    The rows before it are cut off in front of the product that makes them. False where there is one row already.
+    The rows before it are left out in front of the product that makes them. False where there is one row already.
     Raises UnsupportedModel for a model whose logits are made in another way.
     """
     graph = model.graph
@@ -27,7 +26,7 @@ def keep_last_logits(model: Model) -> bool:
     rows = product.inputs[operand]
     assert rows is not None
     b = Builder(graph, product, product.loc)
-    last = b.op("Slice", rows, b.ints([-1]), b.ints([_END]), b.ints([1]))
+    last = b.op("Gather", rows, b.ints([-1]), axis=1)
     before = rows
     for node in chain:
         again = Builder(graph, node, node.loc)

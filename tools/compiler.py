@@ -170,8 +170,7 @@ class Compilation:
         self.written = outputs_of(self.target.backend, settings.emit, settings.output, settings.path)
         self.canonical = is_canonical(self.written)
         if self.canonical and settings.logits == "last":
-            said = "llama.cpp makes the logits that it is asked for: nothing is written of that"
-            raise UsageError(said, source="--logits")
+            raise UsageError("llama.cpp makes those that it is asked for; nothing says so in GGUF", source="--logits")
         self.registry = Registry(self.target.rule_sets)
         self.registry.add_user_code(settings.plugin, settings.rules)
         level = None if settings.passes else settings.level

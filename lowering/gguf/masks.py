@@ -12,7 +12,9 @@ from ...passes.fuse.masks import hides
 # What a form says of positions and of what the graph is given (`mask_forms`), with the past as an offset.
 _GIVEN = r"(?:True|\(\w+\([^()]*\[b,j\],0\)(?::\w+)? \? False : True\)|\(?[^()?]*\[b,j\](?:>=\d+| \? True : False\)?))"
 _CAUSAL = re.compile(r"hidden \S* ?unless \(i-j(?P<past>(?:\+\w+)?)>=0 \? " + _GIVEN + r" : False\)")
-_WINDOW = re.compile(r"unless \(i-j(?P<past>(?:\+\w+)?)-(?P<window>\d+)(?P<behind>(?:\+\w+)?)>=0 \? False : (?P<rest>.*)\)")
+_WINDOW = re.compile(
+    r"unless \(i-j(?P<past>(?:\+\w+)?)-(?P<window>\d+)(?P<behind>(?:\+\w+)?)>=0 \? False : (?P<rest>.*)\)"
+)
 
 
 def window_of(node: Node, checked: dict[Value, int]) -> int:
@@ -48,7 +50,8 @@ def _window_of_mask(node: Node, mask: Value, where: str) -> int:
         raise UnsupportedModel(f"gguf: no decoder of the llama family: a mask that is not causal alone{where}{said}")
     hidden = found[0].hidden if found is not None else None
     if hidden is not None and hidden > hides(mask.dtype):
-        raise UnsupportedModel(f"gguf: no decoder of the llama family: a mask that adds {hidden}, which hides little{where}")
+        said = f"a mask that adds {hidden}, which hides little"
+        raise UnsupportedModel(f"gguf: no decoder of the llama family: {said}{where}")
     return window
 
 

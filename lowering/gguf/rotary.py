@@ -112,7 +112,7 @@ def _check_places(value: Value, node: Node) -> None:
         graph = made.graph
         assert graph is not None
         pasts = {v.shape[2] for v in graph.inputs if v.shape is not None and len(v.shape) == 4}
-        if start is not None and (start == (0,) and not pasts or start[0] in pasts):
+        if start is not None and ((start == (0,) and not pasts) or start[0] in pasts):
             return
     raise _unknown("positions that are neither an input nor counted from the past on", node)
 

@@ -1,13 +1,14 @@
 """A tokenizer.json, of the package tokenizers, as GGUF's vocabulary: byte-level BPE, or the BPE of SentencePiece.
 
-llama.cpp knows ways of parting text by name (llama-vocab.cpp). A tokenizer whose way is not listed here is refused: with
-another one it would give other tokens, and nothing would say so.
+llama.cpp knows ways of parting text by name (llama-vocab.cpp). A tokenizer whose way is not listed here is refused:
+with another one it would give other tokens, and nothing would say so.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from typing import Any, NamedTuple
 
 from ...ir.errors import FormatError, UnsupportedModel
@@ -19,6 +20,7 @@ _WORDS = (
 )
 # By the expression that parts text; the order of the alternatives is that of the tokenizers.json of these models.
 _BY_WORDS = {_WORDS % "{1,3}": "llama-bpe", _WORDS % "": "qwen2"}
+_A_BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")
 Json = dict[str, Any]
 
 
@@ -89,8 +91,7 @@ def _vocabulary(said: Json, size: int) -> Vocabulary:
             return _UNKNOWN
         if number in added:
             return _CONTROL if added[number].get("special") else _OWN
-        is_byte = of_pieces and len(words[number]) == 6 and words[number].startswith("<0x") and words[number].endswith(">")
-        return _BYTE if is_byte else _NORMAL
+        return _BYTE if of_pieces and _A_BYTE.fullmatch(words[number]) else _NORMAL
 
     types = [kind(i) for i in range(size)]
     if not of_pieces:
@@ -113,7 +114,8 @@ def _parts(said: Json) -> str:
         name = None if steps[1].get("use_regex", True) else name
     normalized = None if normalizer is None else normalizer.get("type")
     if name is None or normalized not in (None, "NFC"):
-        raise UnsupportedModel(f"a way of parting text ({', '.join(map(str, kinds))}) that geoc knows no name of llama.cpp for")
+        how = ", ".join(map(str, kinds))
+        raise UnsupportedModel(f"a way of parting text ({how}) that geoc knows no name of llama.cpp for")
     return name
 
 

@@ -1,4 +1,4 @@
-"""What a graph does not say and GGUF wants: the vocabulary, the longest context and names, from the files of the source.
+"""What a graph does not say and GGUF wants, from the files of the source: vocabulary, longest context, names.
 
 The vocabulary is that of the file that ``--tokenizer`` names, else of the source where that is a .gguf, else of the
 tokenizer.json beside it. Nothing else is looked for: a file that merely fits could be another model's.
@@ -27,17 +27,27 @@ class Neighbours:
     def __init__(self, source: str, tokenizer: str | None, size: int) -> None:
         self.source, self.size, self.given = source, size, tokenizer
         self.folder = source if os.path.isdir(source) else os.path.dirname(os.path.abspath(source)) if source else ""
-        is_own = bool(source) and source.lower().endswith(".gguf") and os.path.isfile(source)
+        is_own = _is_gguf(source) and os.path.isfile(source)
         self.own = source if is_own else ""
         self.entries: dict[str, Any] = _read(source) if is_own else {}
+        self.given_entries = _read(tokenizer) if tokenizer is not None and _is_gguf(tokenizer) else {}
         self.context = self._context()
 
     def _context(self) -> int:
-        if self.entries:
-            found = self.entries.get(f"{self._content('general.architecture')}.context_length")
-            return 0 if found is None else int(found.contents())
-        config = os.path.join(self.folder, "config.json")
-        if not self.folder or not os.path.isfile(config):
+        """By the source, then by what ``--tokenizer`` names, which is the same model's."""
+        for entries in filter(None, (self.entries, self.given_entries)):
+            name = entries.get("general.architecture")
+            found = None if name is None else entries.get(f"{name.contents()}.context_length")
+            if found is not None:
+                return int(found.contents())
+        given = self.given or ""
+        named = given if os.path.isdir(given) else os.path.dirname(os.path.abspath(given)) if given else ""
+        return next(filter(None, map(self._configured, filter(None, (self.folder, named)))), 0)
+
+    def _configured(self, folder: str) -> int:
+        """What config.json says, if it is there and is of a model with so many tokens."""
+        config = os.path.join(folder, "config.json")
+        if not os.path.isfile(config):
             return 0
         try:
             with open(config, encoding="utf-8") as file:
@@ -48,14 +58,11 @@ class Neighbours:
         found = said.get("max_position_embeddings") if fits else None
         return found if isinstance(found, int) and 0 < found < 1 << 31 else 0
 
-    def _content(self, name: str) -> Any:
-        entry = self.entries.get(name)
-        return None if entry is None else entry.contents()
-
     @property
     def file_type(self) -> int | None:
         """What the source calls the types of its weights as a whole."""
-        found = self._content("general.file_type")
+        entry = self.entries.get("general.file_type")
+        found = None if entry is None else entry.contents()
         return found if isinstance(found, int) else None
 
     def add_general(self, writer: Any) -> bool:
@@ -87,22 +94,28 @@ class Neighbours:
             except (FormatError, UnsupportedModel) as error:
                 why = f"{os.path.basename(path)}: {error.message}"
         writer.add_tokenizer_model("none")
-        return f"gguf: no vocabulary is written, so that tokens go in and out by number: {why}; --tokenizer FILE names another"
+        said = "no vocabulary is written, so that tokens go in and out by number"
+        return f"gguf: {said}: {why}; --tokenizer FILE names another"
 
     def _add(self, writer: Any, path: str) -> None:
         """Raises FormatError or UnsupportedModel before anything is written."""
-        if not path.lower().endswith(".gguf"):
+        if not _is_gguf(path):
             add_tokenizer(writer, os.path.join(path, TOKENIZER) if os.path.isdir(path) else path, self.size)
             return
-        entries = self.entries if path == self.own else _read(path)
+        entries = self.entries if path == self.own else self.given_entries
         found = entries.get("tokenizer.ggml.tokens")
         if found is None:
             raise UnsupportedModel("it has no vocabulary")
-        if len(found.data) != self.size:
-            raise UnsupportedModel(f"its vocabulary has {len(found.data)} tokens, the table of the model {self.size} rows")
+        count = len(found.data)
+        if count != self.size:
+            raise UnsupportedModel(f"its vocabulary has {count} tokens, the table of the model {self.size} rows")
         for name, entry in entries.items():
             if name.startswith("tokenizer."):
                 _copy(writer, name, entry)
+
+
+def _is_gguf(path: str) -> bool:
+    return path.lower().endswith(".gguf")
 
 
 def _copy(writer: Any, name: str, entry: Any) -> None:

@@ -124,7 +124,7 @@ def matrix_of(value: Value, turned: bool = False) -> Matrix | None:
 def _constant(tensor: Tensor, turned: bool) -> Matrix | None:
     if tensor.dtype not in (F32, F16, BF16) or len(tensor.shape) != 2:
         return None
-    if isinstance(tensor, DeferredTensor) and tensor.recipe == "transpose (1, 0)":  # large ones are, when they are folded
+    if isinstance(tensor, DeferredTensor) and tensor.recipe == "transpose (1, 0)":  # as large ones are folded
         return _constant(tensor.source, not turned)
     return Matrix(tensor, turned)
 
@@ -149,7 +149,7 @@ def _blocks(node: Node) -> Blocks | None:
         return None
     codes, scale, *rest = (None if v is None else v.const for v in node.inputs)
     zero = rest[0] if rest else None
-    if codes is None or scale is None or len(codes.shape) != 2 or (len(node.inputs) > 2 and node.inputs[2] and zero is None):
+    if codes is None or scale is None or len(codes.shape) != 2 or (node.input(2) is not None and zero is None):
         return None
     return Blocks(codes, scale, int(node.attr("block_size")), zero)
 
@@ -167,7 +167,7 @@ def floats_of(tensor: Tensor) -> Array:
 
 
 def stored(matrix: Matrix, order: Array | None = None, single: bool = False) -> Stored:
-    """How a matrix is written without another rounding, with its rows in another `order`; `single`: as floats of 32 bits."""
+    """How a matrix is written without another rounding, with its rows in another `order`; `single`: as f32."""
     if single:
         return _stored_floats(matrix, order, ("F32", np.float32))
     found = _as_it_lies(matrix, order)
@@ -199,9 +199,10 @@ def _as_it_lies(matrix: Matrix, order: Array | None) -> Stored | None:
 
 
 def _same_rows(a: PackedTensor, b: PackedTensor) -> bool:
-    same_order = a.order is b.order or (a.order is not None and b.order is not None and np.array_equal(a.order, b.order))
+    if a.order is not b.order and (a.order is None or b.order is None or not np.array_equal(a.order, b.order)):
+        return False
     x, y = a.source, b.source
-    return same_order and a.kind == b.kind and (x is y or (x.file is y.file and (x.offset, x.shape) == (y.offset, y.shape)))
+    return a.kind == b.kind and x.file is y.file and (x.offset, x.shape) == (y.offset, y.shape)
 
 
 def _stored_floats(matrix: Matrix, order: Array | None, as_floats: tuple[str, type]) -> Stored:
@@ -211,11 +212,13 @@ def _stored_floats(matrix: Matrix, order: Array | None, as_floats: tuple[str, ty
         floats = matrix.floats()
         floats = floats if order is None else floats[order]
         if kind == "BF16":
-            return np.ascontiguousarray((np.ascontiguousarray(floats).view(np.uint32) >> 16).astype(np.uint16)).view(np.uint8)
+            return (np.ascontiguousarray(floats).view(np.uint32) >> 16).astype(np.uint16).view(np.uint8)
         return np.ascontiguousarray(floats, dtype)
 
     rows, columns = matrix.shape
-    return Stored(kind, (rows, 2 * columns) if kind == "BF16" else (rows, columns), np.uint8 if kind == "BF16" else dtype, make)
+    if kind == "BF16":  # numpy has none
+        return Stored(kind, (rows, 2 * columns), np.uint8, make)
+    return Stored(kind, (rows, columns), dtype, make)
 
 
 def _float_kind(matrix: Matrix) -> tuple[str, type]:

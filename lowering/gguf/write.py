@@ -39,9 +39,9 @@ def write_gguf(model: Model, path: str, order: Order) -> Written:
     """Write a decoder of the llama family, weights as exactly as the graph has them.
 
     Rows of another such file are copied, blocks of 32 stay blocks, floats become F16 or BF16 where these hold them and
-    F32 elsewhere; with ``--precision fp32`` all is F32. The vocabulary and the longest context come from the files of the source (`vocabulary`). Raises
-    UnsupportedModel for any other graph, FormatError for files of the source that are damaged, UsageError where the
-    package is missing or a tokenizer that was named does not fit, OSError.
+    F32 elsewhere; with ``--precision fp32`` all is F32. The vocabulary and the longest context come from the files of
+    the source (`vocabulary`). Raises UnsupportedModel for any other graph, FormatError for files of the source that are
+    damaged, UsageError where the package is missing or a tokenizer that was named does not fit, OSError.
     """
     gguf = package()
     decoder = read_decoder(model)

@@ -33,7 +33,7 @@ def in_llama(path: str, tokens: int, folder: Path) -> None:
     """Under llama.cpp's Python: prompts where there are none yet, else continuations and logits behind given tokens."""
     from llama import Llama
 
-    model: Any = Llama(path, 2, "exact")
+    model: Any = Llama(path, 1, "exact")
     asked = folder / "asked.json"
     if not asked.exists():
         prompts = [model.tokens_of(text) for text in TEXTS] if model.has_vocabulary else []
@@ -59,7 +59,7 @@ class Whole:
     def __init__(self, path: Path) -> None:
         from geoc.tools.running.sessions import fast_session
 
-        self.session = fast_session(str(path), 2)
+        self.session = fast_session(str(path), 1)
         self.names = {entry.name for entry in self.session.get_inputs()}
 
     def begin(self) -> None:
@@ -76,7 +76,7 @@ class Whole:
 def in_onnxruntime(path: Path) -> Any:
     from llama import Onnx
 
-    model = Onnx(str(path), 2, "")
+    model = Onnx(str(path), 1, "")
     return model if any("past" in name for name in model.running.inputs) else Whole(path)
 
 

@@ -4,8 +4,9 @@
 
 A prompt of 128 tokens, then 64 more, greedily, batch 1. Each model is loaded in a process of its own, that of llama.cpp under the
 Python of `--llama`, which has llama-cpp-python; in each round every process does it once, in another order, and the others wait.
-Times are from the clock on the wall: the median over rounds. The ONNX models are made by `geoc SOURCE.onnx ... -o MODEL.onnx`, or are a
-source itself. The caches are handed from step to step without a copy in Python. `--docs`: the page whose table between the marks of this
+The median over rounds counts. With one thread its own time is taken, which other work on the machine hardly moves; with more the clock on the
+wall, which needs a machine with nothing else to do. The ONNX models are made by `geoc SOURCE.onnx ... -o MODEL.onnx`, or are a
+source itself. Rounds end with `--seconds` at the latest. `--docs`: the page whose table between the marks of this
 script is written anew.
 """
 
@@ -136,14 +137,18 @@ def work(kind: str, path: str, threads: int) -> None:
     model: Any = (Llama if name == "llama" else Onnx)(path, threads, how)
     say({"load": time.perf_counter() - begun, "version": model.version})
     ids = prompt(model.size)
+    clock = time.thread_time if threads == 1 else time.perf_counter
     for _ in sys.stdin:
         model.begin()
-        begun = time.perf_counter()
+        begun = clock()
         tokens = [model.step(ids)]
-        first = time.perf_counter()
-        while len(tokens) <= NEW:
+        first = clock() - begun
+        each = []
+        while len(tokens) < NEW:
+            begun = clock()
             tokens.append(model.step(tokens[-1:]))
-        say({"first": first - begun, "each": (time.perf_counter() - first) / NEW, "tokens": tokens})
+            each.append(clock() - begun)
+        say({"first": first, "each": sum(each) / len(each), "middle": median(each), "tokens": tokens})
 
 
 def say(record: Record) -> None:
@@ -185,11 +190,14 @@ class Worker:
         return median(record[key] for record in self.records)
 
 
-def measured(models: dict[str, tuple[str, str, Path]], threads: int, rounds: int) -> dict[str, Worker]:
+def measured(models: dict[str, tuple[str, str, Path]], threads: int, rounds: int, seconds: float) -> dict[str, Worker]:
     """Every model in turn, `rounds` times behind one that does not count; models as (python, kind, path)."""
+    begun = time.perf_counter()
     workers = {name: Worker(python, kind, path, threads) for name, (python, kind, path) in models.items()}
     random = np.random.default_rng(0)
     for number in range(rounds + 1):
+        if number > 1 and (time.perf_counter() - begun) * (number + 1) / number > seconds:
+            break
         for name in random.permutation(list(workers)):
             time.sleep(PAUSE)
             workers[name].measure(number > 0)
@@ -215,6 +223,7 @@ def main() -> int:
     parser.add_argument("--llama", required=True, metavar="PYTHON")
     parser.add_argument("--threads", type=int, nargs="*", default=[2, 1])
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=600, help="how long a number of threads may take")
     parser.add_argument("--docs", type=Path)
     options = parser.parse_args()
     models = {
@@ -226,10 +235,11 @@ def main() -> int:
         models[name] = (sys.executable, "onnx", Path(path))
     lines = ["| | threads | MB | tokens a second (times as many) | the first one (times as soon) |", "|---|---|---|---|---|"]
     for threads in options.threads:
-        workers = measured(models, threads, options.rounds)
+        workers = measured(models, threads, options.rounds, options.seconds)
         for name, worker in workers.items():
             lines.append(row(name, models[name][2], threads, worker, workers["llama.cpp"]))
-            print(lines[-1], worker.loaded, flush=True)
+            loaded = f"loaded in {worker.loaded['load']:.2f} s, {worker.loaded['version']}, {len(worker.records)} rounds"
+            print(f"{lines[-1]} {1 / worker.middle('middle'):.1f} by the median token, {loaded}", flush=True)
     table = "\n".join(lines)
     if options.docs:
         text = options.docs.read_text()

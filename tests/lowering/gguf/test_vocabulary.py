@@ -91,12 +91,17 @@ def test_a_tokenizer_beside_the_source_gives_the_same_tokens(kind: str, tmp_path
 
 def test_the_vocabulary_of_a_gguf_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = beside(tmp_path, trained("smollm"), monkeypatch)
+    (tmp_path / "config.json").write_text(json.dumps({"vocab_size": tiny.TOKENS, "max_position_embeddings": 77}))
     geoc.compile(source, tmp_path / "one.gguf", check="off")
+    (tmp_path / "config.json").unlink()
     (tmp_path / "tokenizer.json").unlink()
     report = geoc.compile(source, tmp_path / "two.gguf", check="off", tokenizer=tmp_path / "one.gguf")
     assert "gguf: the vocabulary is that of one.gguf" in report.notes
     first, second = ({k: v.contents() for k, v in gguf.GGUFReader(tmp_path / f"{n}.gguf").fields.items()} for n in ("one", "two"))
     assert first == second
+    (tmp_path / "spoiled.gguf").write_bytes((tmp_path / "one.gguf").read_bytes()[:100])
+    with pytest.raises(FormatError, match="spoiled.gguf: no GGUF file"):
+        geoc.compile(source, tmp_path / "three.gguf", check="off", tokenizer=tmp_path / "spoiled.gguf")
 
 
 def test_general_metadata_of_a_gguf_are_kept(tmp_path: Path) -> None:
