@@ -74,7 +74,9 @@ FORMATS: tuple[Format, ...] = (
     Format("pytorch", "PyTorch", "pytorch:load_program", (".pt2",), facts="pytorch.about:about", is_slow=True),
     Format(
         "huggingface", "Hugging Face folder", "huggingface:load_folder", member="config.json",
-        parts=("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*"),
+        parts=(
+            "config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*",
+        ),
         facts="huggingface.about:about", is_slow=True,
     ),
     Format(
@@ -122,7 +124,8 @@ def load(path: str) -> Model:
         suffix = os.path.splitext(path)[1].lower()
         if suffix in ONNX.suffixes:
             raise
-        said = _INSTEAD.get(suffix) or f"of no format that is read; as ONNX: {error.place}: {error.message}"
+        why = ": ".join(part for part in (error.place, error.message) if part)
+        said = _INSTEAD.get(suffix) or f"of no format that is read; as ONNX: {why}"
         raise FormatError(said, source=path) from error
 
 

@@ -57,6 +57,7 @@ def test_the_frontend_of_a_format_reads_it(tmp_path: Path) -> None:
     [
         ("w.safetensors", "w.safetensors: weights without a graph: give the folder"), ("m.pth", "torch.export.save writes a .pt2"),
         ("m.unheard", "of no format that is read; as ONNX: byte 2: no field begins with the tag"), ("m.onnx", "m.onnx:byte 2: no field begins"),
+        ("empty", "empty: of no format that is read; as ONNX: the file is empty"),
         ("folder", "folder: a folder that is no model: there is no made.txt (made up) in it"),
     ],
 )  # fmt: skip
@@ -64,7 +65,7 @@ def test_what_is_not_read_has_a_hint(name: str, said: str, tmp_path: Path) -> No
     if name == "folder":
         (tmp_path / name).mkdir()
     else:
-        (tmp_path / name).write_bytes(b"hello")
+        (tmp_path / name).write_bytes(b"" if name == "empty" else b"hello")
     with pytest.raises(FormatError) as caught:
         geoc.load(tmp_path / name)
     assert said in str(caught.value) and str(tmp_path / name) in str(caught.value)
