@@ -30,6 +30,7 @@ from geoc.frontends.openvino.xml import Net, read_net
 from geoc.ir.core import Model
 from geoc.ir.errors import GeocError
 from geoc.ir.verify import verify
+from geoc.lowering.onnxruntime.runnable import make_runnable
 from geoc.tools.inputs.maker import InputMaker
 from geoc.tools.inputs.shapes import Shapes, read_shapes
 
@@ -156,7 +157,11 @@ def fused(path: Path, sizes: list[str]) -> dict[str, int]:
 def names_of_sizes(path: Path) -> list[str]:
     """Inputs with the names that the ONNX file has for their open sizes, which an .xml has no place for."""
     graph = geoc.load(path).graph
-    return [f"{name}={','.join(map(str, value.shape))}" for name, value in zip(graph.input_names, graph.inputs) if value.shape]
+    found = []
+    for name, value in zip(graph.input_names, graph.inputs):
+        if value.shape and value not in graph.defaults:
+            found.append(f"{name}={','.join(str(dim).replace('?', 'unnamed_') for dim in value.shape)}")
+    return found
 
 
 def measure(source: Path, form: str, feeds: Feeds, expected: list[Any], scratch: Path) -> Row:
@@ -164,7 +169,7 @@ def measure(source: Path, form: str, feeds: Feeds, expected: list[Any], scratch:
     xml = scratch / "model.xml"
     try:
         written = write(form, source, xml)
-    except (GeocError, RuntimeError) as error:
+    except Exception as error:  # openvino's have no common class
         return {"not written": " ".join(str(error).split())[-160:]}
     row: Row = {"layers": sorted(layer_types(read_net(xml.read_bytes())))}
     try:
@@ -180,6 +185,7 @@ def measure(source: Path, form: str, feeds: Feeds, expected: list[Any], scratch:
     except RuntimeError as error:
         row["openvino"] = " ".join(str(error).split())[-120:]
     if written is not None and form in QUANTIZED:
+        make_runnable(written)
         geoc.save(written, scratch / "written.onnx", target=None)
         expected = session(scratch / "written.onnx").run(None, feeds)
     if form != "stateful":
