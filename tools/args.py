@@ -151,6 +151,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--scheduler",), "ADDRESS", "text", "run trials on the workers of this Dask scheduler, tcp://HOST:PORT",
            "tuning"),
     Option(("--seed",), "N", "int", "seed of made-up inputs and of whatever else is drawn (default 0)", "other"),
+    Option(("--tensorflow",), "PYTHON", "text", "the interpreter of an environment with tensorflow and tf2onnx, which "
+           "reads SavedModel folders and Keras files (default: $GEOC_TENSORFLOW_PYTHON)", "other"),
     Option(("-v", "--verbose"), "", "count", "say more; numbers every rewrite", "other"),
     Option(("-q", "--quiet"), "", "switch", "print nothing but errors", "other"),
     Option(("--debug",), "", "switch", "show the traceback of an error", "other"),
@@ -158,7 +160,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--version",), "", "switch", "the versions of geoc and of what it runs on", "other"),
 )  # fmt: skip
 
-EVERYWHERE = ("verbose", "quiet", "debug", "help", "version")
+EVERYWHERE = ("tensorflow", "verbose", "quiet", "debug", "help", "version")
 _NOT_COMPILING = ("verbs", "training", "running", "tuning")
 _PIPELINE = ("level", "target", "passes", "skip", "only", "rules", "plugin")
 _COMPILATION = (

@@ -89,7 +89,8 @@ def _open(found: dict[str, Any]) -> list[str]:
     wanted = [",".join(f"{name}=N" for name in found["symbols"])] if found["symbols"] else []
     for name, sizes in found["unnamed"].items():
         wanted.append(f"{name}={','.join('N' if size is None else str(size) for size in sizes)}")
-    return [f"sizes     open; {' '.join(f'--shape {text}' for text in wanted)} fixes them"] if wanted else []
+    names = "; names in the place of N say which are equal" if found["unnamed"] else ""
+    return [f"sizes     open; {' '.join(f'--shape {text}' for text in wanted)} fixes them{names}"] if wanted else []
 
 
 def _work(found: dict[str, Any]) -> str:

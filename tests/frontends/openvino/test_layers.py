@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from openvino import opset15 as o
 
+from geoc.frontends.openvino.table import TABLE
 from geoc.ir.errors import UnsupportedModel
 
 from .running import check, constant, floats, ops, parameter, read, run_onnx, saved
@@ -208,3 +209,10 @@ def test_a_sum_over_no_axes_is_its_operand(tmp_path: Path) -> None:
     x, feed = parameter(2, 3), floats(2, 3)
     model = read(saved(tmp_path, o.relu(o.reduce_sum(x, constant([], np.int64))), [x]))
     assert (run_onnx(model, [feed], tmp_path)[0] == np.maximum(feed, 0)).all()
+
+
+def test_the_page_lists_the_layers() -> None:
+    page = (Path(__file__).parents[3] / "docs/formats.md").read_text(encoding="utf-8")
+    listed = page.split("Types of layers that are read")[1].split(": ", 1)[1].split(".", 1)[0]
+    known = {*TABLE, "Parameter", "Result", "Const", "ReadValue", "Assign"}
+    assert sorted(listed.replace("\n", " ").split(", ")) == sorted(known)
