@@ -85,6 +85,21 @@ def test_a_dilated_convolution_of_three_operators_is_one(crop: int) -> None:
     np.testing.assert_allclose(run(data, x)[0], np.maximum(expected + bias, 0), atol=1e-5)
 
 
+@pytest.mark.parametrize("crop", [0, 1])
+def test_a_dilated_convolution_of_a_sequence(crop: int) -> None:
+    f, x, w, bias = File(), _x(2, 9, 3), _x(5, 1, 3, 3), _x(5)
+    blocks, pads, crops = (f.const(np.array(a)) for a in ([3], [[3, 6]], [[crop, 3 - crop]]))
+    cut = f.op("SPACE_TO_BATCH_ND", [f.input("float32", x.shape), blocks, pads], [f.tensor("float32", (6, 6, 3))])
+    row = f.op("EXPAND_DIMS", [cut, f.const(np.array(1), ())], [f.tensor("float32", (6, 1, 6, 3))], "ExpandDimsOptions")
+    made = f.op("CONV_2D", [row, f.const(w), f.const(bias)], [f.tensor("float32", (6, 1, 4, 5))], "Conv2DOptions", Padding=1, StrideW=1, StrideH=1)
+    flat = f.op("SQUEEZE", [made], [f.tensor("float32", (6, 4, 5))], "SqueezeOptions", SqueezeDims=np.array([1], np.int32))
+    data = f.data(f.op("BATCH_TO_SPACE_ND", [flat, blocks, crops], [f.tensor("float32", ())]))
+    assert [node.op.name for node in load_tflite(data).walk()].count("Reshape") == 0
+    padded = np.pad(x, [(0, 0), (3 - crop, 3 + crop), (0, 0)])
+    expected = sum(padded[:, 3 * j : 3 * j + 9] @ w[:, 0, j].T for j in range(3)) + bias
+    np.testing.assert_allclose(run(data, x)[0], expected, atol=1e-5)
+
+
 def test_three_operators_stay_where_one_is_used_elsewhere() -> None:
     data, x, _, _ = _three_operators(0, keep=True)
     assert [node.op.name for node in load_tflite(data).walk()].count("Reshape") == 4
