@@ -21,7 +21,8 @@ def clone_model(model: Model) -> tuple[Model, dict[Value, Value]]:
     result = Model(Graph(model.graph.name))
     for name in Model.__slots__:
         if name != "graph":
-            setattr(result, name, getattr(model, name))
+            field = getattr(model, name)
+            setattr(result, name, dict(field) if isinstance(field, dict) else field)
     work = [(model.graph, result.graph)]
     for source, target in work:  # grows while we go: outer graphs before the regions in them
         _fill(source, target, of, work)

@@ -443,7 +443,7 @@ class Model:
 
     __slots__ = (
         "graph", "functions", "opsets", "ir_version", "typed", "metadata", "info", "opaque", "source",
-        "beside",
+        "beside", "notes",
     )  # fmt: skip
 
     def __init__(self, graph: Graph) -> None:
@@ -458,8 +458,11 @@ class Model:
         # parts that are carried through unread, by field name (training_info and the like)
         self.opaque: dict[str, bytes] = {}
         self.source = ""
-        # files that belong beside the model, such as a tokenizer's: name -> content, given the name of the model's file
-        self.beside: dict[str, Callable[[str], bytes]] = {}
+        # files that belong beside the model, such as a tokenizer's: name -> content, given the name of the model's
+        # file; None where it does not belong beside such a file
+        self.beside: dict[str, Callable[[str], bytes | None]] = {}
+        # what users should know of how the source was read, for the summary
+        self.notes: list[str] = []
 
     def roots(self) -> list[Graph]:
         """The main graph and the body of every function."""

@@ -43,7 +43,7 @@ class Order:
     given, one or (smallest, best, largest). `threads`: how many the runtime is to use, where it was said.
     `metadata`: entries for the ``metadata_props`` of ONNX files, over the model's own; an empty text takes one away.
     `example` gives inputs like those that the model runs on, by name. `strict`: nothing may run elsewhere than it was
-    ordered to.
+    ordered to. `tokenizer`: a file or folder that was named for the vocabulary of a form that has one inside.
     """
 
     target: Target
@@ -56,6 +56,7 @@ class Order:
     metadata: Mapping[str, str] = field(default_factory=dict)
     example: Callable[[], Mapping[str, Any]] = dict
     strict: bool = False
+    tokenizer: str | None = None
 
 
 @dataclass

@@ -35,7 +35,8 @@ def load(
     torch.nn.Module or a torch.export.ExportedProgram.
 
     The rest is for a module: the arguments that it is called with, dimensions of theirs that are not fixed, and names
-    (`frontends.pytorch.load_module`). Raises GeocError for what is no valid model, OSError for a file that cannot be read.
+    (`frontends.pytorch.load_module`). Raises GeocError for what is no valid model, OSError for a file that cannot be
+    read.
     """
     from .files import load_any
 
@@ -106,6 +107,8 @@ def compile(
     io_precision: str | None = None,
     opset: int | None = None,
     weights: str = "reuse",
+    logits: str = "all",
+    tokenizer: str | os.PathLike[str] | None = None,
     dump_dir: str | None = None,
     remarks: str | None = None,
     bisect_limit: int | None = None,
@@ -154,6 +157,8 @@ def compile(
             io_precision=io_precision,
             opset=opset,
             weights=weights,
+            logits=logits,
+            tokenizer=None if tokenizer is None else os.fspath(tokenizer),
             dump_dir=dump_dir,
             remarks=remarks,
             bisect_limit=bisect_limit,

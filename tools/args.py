@@ -33,7 +33,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(("-o", "--output"), "OUT", "text", "where to write; its suffix says what: .onnx, .gir, ... "
            "(default MODEL.geoc.onnx)"),
     Option(("--shape",), "NAME=1,3,224,224|SYM=8", "texts", "fix an input's shape or a symbolic dimension; "
-           "min:opt:max keeps it symbolic and checks inside the range; repeatable"),
+           "min:opt:max keeps it symbolic and checks inside the range; NAME=B,S names open dimensions, and those of "
+           "one name are equal; repeatable"),
     Option(("--precision",), "NAME", "text", "compute in auto, fp32, tf32, bf16, fp16, fp8, int8 (w8a8), int4 (w4a16: "
            "weights alone) or w8a16, where the target has it; with kv8 behind weights alone, or kv8 by itself, the "
            "key-value caches that the model is called with are i8; an order, which --max-error limits (default: the "
@@ -58,8 +59,8 @@ OPTIONS: tuple[Option, ...] = (
            "result compared on it (default: random, made-up inputs)"),
     Option(("--cache",), "DIR|off", "text", "where what was measured on samples is kept for the next run, or to go on "
            "after an interruption (default: $GEOC_CACHE_DIR, or geoc/statistics in the platform's folder for caches)"),
-    Option(("--emit",), "KINDS", "list", "what to write, with commas: onnx, gir, ort, run, triton, and what else the "
-           "target has (default: what -o ends in, or the target's own); several go into the folder -o"),
+    Option(("--emit",), "KINDS", "list", "what to write, with commas: onnx, gir, gguf, ort, run, triton, and what else "
+           "the target has (default: what -o ends in, or the target's own); several go into the folder -o"),
     Option(("--io-precision",), "fp32|fp16|bf16", "fp32|fp16|bf16", "what float inputs and outputs are declared as "
            "(default: as in the source)"),
     Option(("--threads",), "N", "ints", "how many threads the runtime is to use; written into what is emitted "
@@ -69,6 +70,10 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--opset",), "N", "int", "write this opset (default: the source's, raised where needed)"),
     Option(("--weights",), "reuse|copy|inline", "reuse|copy|inline", "large weights: refer to the source's data "
            "files (default), copy them beside the output, or put them into it"),
+    Option(("--logits",), "all|last", "all|last", "of a decoder: those of all tokens that it is given (default), or of "
+           "the last one, which is all that the next token needs; a prompt then is spared most of its largest product"),
+    Option(("--tokenizer",), "FILE|DIR", "text", "where --emit gguf takes the vocabulary from: a tokenizer.json, its "
+           "folder, or a .gguf (default: the source's own, or the tokenizer.json beside it)"),
     Option(("--check",), "off|end|each", "off|end|each", "compare with the unoptimized model in onnxruntime: never, "
            "at the end with repair, or after each pass with revert (default end under 500 MB of "
            "weights, 2 GB for a lower precision)"),

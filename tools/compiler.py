@@ -22,6 +22,7 @@ from ..lowering.onnx.save import is_inside
 from ..lowering.targets import get_target
 from ..passes.base import Context, Instrument, Pass, Place
 from ..passes.instruments import Refusals, Tally, Timing
+from ..passes.last_logits import keep_last_logits
 from ..passes.manager import run_pipeline
 from ..passes.pipelines import Item, names, render
 from ..passes.precision.interface import Interface
@@ -168,6 +169,8 @@ class Compilation:
         self.fallback = None if settings.fallback == "none" else get_target(settings.fallback)
         self.written = outputs_of(self.target.backend, settings.emit, settings.output, settings.path)
         self.canonical = is_canonical(self.written)
+        if self.canonical and settings.logits == "last":
+            raise UsageError("llama.cpp makes those that it is asked for; nothing says so in GGUF", source="--logits")
         self.registry = Registry(self.target.rule_sets)
         self.registry.add_user_code(settings.plugin, settings.rules)
         level = None if settings.passes else settings.level
@@ -216,7 +219,8 @@ class Compilation:
         settings = self.settings
         if settings.passes is not None or settings.level < 2 or self.plan.kind or self.canonical:
             return []
-        return for_blocks(self.attempts, self.target, settings.precision, settings.goal)
+        has_budget = settings.max_error is not None or settings.max_drop is not None or len(self.attempts) > 1
+        return for_blocks(self.attempts, self.target, settings.precision, settings.goal, has_budget)
 
     def _plan_metric(self) -> None:
         settings = self.settings
@@ -287,6 +291,8 @@ class Compilation:
             model = load_any(self.settings.source)
         self.shapes = read_shapes(self.settings.shape, model)
         specialise(model, self.shapes)
+        if self.settings.logits == "last":
+            keep_last_logits(model)
         return model
 
     def _protect(self, model: Model) -> None:
@@ -330,7 +336,7 @@ class Compilation:
         """
         if self._reference is None:
             path, copy = self.settings.path, os.path.join(self.scratch_folder(), "reference.onnx")
-            if path is None or not is_onnx(path):
+            if path is None or not is_onnx(path) or self.settings.logits == "last":
                 self.export(model, copy)
             elif os.path.getsize(path) <= MAPPED or not with_external_weights(path, copy):
                 copy = path

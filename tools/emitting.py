@@ -86,7 +86,7 @@ def _kind_of(output: str, known: dict[str, Emitter]) -> str:
 
 
 def default_output(source: str, target: str, emit: Sequence[str]) -> str:
-    """Where the result goes when nobody says: MODEL.geoc.SUFFIX beside the source, file or folder; for several forms a folder.
+    """Where the result goes when nobody says: MODEL.geoc.SUFFIX beside the source; for several forms a folder.
 
     Without a suffix where that is decided by measuring. Raises UsageError for a target that does not exist.
     """

@@ -32,15 +32,16 @@ def load_any(source: Any, roots: Sequence[str] = (), exported: Mapping[str, Any]
 
         model = load_module(source, **(exported or {}))
     elif exported:
-        raise UsageError(f"is for modules of PyTorch, not for {path or type(source).__name__}", source=next(iter(exported)))
+        what = path or type(source).__name__
+        raise UsageError(f"is for modules of PyTorch, not for {what}", source=next(iter(exported)))
     elif path.endswith(".gir"):
         from ..ir.text import load_model
 
         model = load_model(path, roots=roots)
     elif path:
-        from ..frontends.formats import format_of as format_of_file
+        from ..frontends.formats import load
 
-        model = format_of_file(path).load(path)
+        model = load(path)
     else:
         from ..frontends.onnx import load_onnx
 
@@ -158,6 +159,14 @@ def _inside(folder: str) -> list[str]:
     from ..frontends.formats import format_of as format_of_file
 
     return format_of_file(folder).files(folder)
+
+
+def is_other_folder(path: str) -> bool:
+    """True for a folder that is no model, which may be one of dumps."""
+    from ..frontends.formats import ONNX
+    from ..frontends.formats import format_of as format_of_file
+
+    return os.path.isdir(path) and format_of_file(path) is ONNX
 
 
 def stem_of(source: str) -> str:

@@ -40,6 +40,11 @@ class Attempt(NamedTuple):
     note: str = ""
     edits: Mapping[str, Any] | None = None
 
+    @property
+    def name(self) -> str:
+        """What a refusal of it is called."""
+        return self.precision or ("rows of 8 bits" if self.items else "--passes")
+
 
 def attempts(
     target: Target,
@@ -76,23 +81,28 @@ def attempts(
     return _half(target, precision, interface)[:1] if precision in _HALVES else [plain]
 
 
-def for_blocks(found: list[Attempt], target: Target, precision: str | None, goal: str | None) -> list[Attempt]:
+def for_blocks(
+    found: list[Attempt], target: Target, precision: str | None, goal: str | None, has_budget: bool
+) -> list[Attempt]:
     """The same attempts for a source whose weights are in blocks, as those of GGUF files are.
 
     They stay in them where nothing else is said, with the rows that they are multiplied with in 8 bits where the
     runtime does that (as llama.cpp does, and 8 bits have no other fast kernel); fp32, and any runtime that multiplies
-    nothing in blocks, has floats.
+    nothing in blocks, has floats. So has what such rows bring over the user's limit, where there is one (`has_budget`).
     """
     passes = target.backend.blocks(rows_for(goal))
+    floats = {"insert": [{"pass": "dequantize-weights", "before": "freeze"}]}
     if passes is None or precision not in (None, "auto", *SMALL, *ALIASES):
-        floats = {"insert": [{"pass": "dequantize-weights", "before": "freeze"}]}
         return [attempt._replace(edits=floats) for attempt in found if attempt.edits is None]
-    return [attempt if attempt.precision or not passes else _in_blocks(attempt, passes) for attempt in found]
+    made = [attempt if attempt.precision or not passes else _in_blocks(attempt, passes) for attempt in found]
+    is_rounded = bool(made[-1].items) and not made[-1].precision
+    return [*made, Attempt("", (), edits=floats)] if is_rounded and has_budget else made
 
 
 def _in_blocks(attempt: Attempt, passes: str) -> Attempt:
     rows = "rows of its products are taken to 8 bits; --precision fp32 has floats" if "nbits-rows" in passes else ""
-    return attempt._replace(items=parse(passes), note=f"weights stay in the blocks of the source: {rows}" if rows else "")
+    note = f"weights stay in the blocks of the source: {rows}" if rows else ""
+    return attempt._replace(items=parse(passes), note=note)
 
 
 def canonical_attempts(precision: str | None, calib: str | None) -> list[Attempt]:
@@ -105,7 +115,8 @@ def canonical_attempts(precision: str | None, calib: str | None) -> list[Attempt
         return [Attempt("", ())]
     chosen = weights_alone(precision, calib is not None, "")
     if chosen is None:
-        raise UsageError(f"what is written for llama.cpp has weights in fp32, w8a16 or w4a16, not {precision}", source="--precision")
+        known = "what is written for llama.cpp has weights in fp32, w8a16 or w4a16"
+        raise UsageError(f"{known}, not {precision}", source="--precision")
     return [Attempt(precision, (), first=parse(chosen.first))]
 
 

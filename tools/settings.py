@@ -49,6 +49,8 @@ class Settings:
     io_precision: str | None = None
     opset: int | None = None
     weights: str = "reuse"
+    logits: str = "all"  # of a decoder: those of "all" tokens that it is given, or of the "last"
+    tokenizer: str | None = None  # a file or folder with the vocabulary for a form that has one inside
     dump_dir: str | None = None
     print_after: tuple[str, ...] = ()
     time_passes: bool = False
@@ -72,7 +74,7 @@ class Settings:
         """What options name as files, or would if it were one: samples, a metric, rules, passes, a recipe."""
         calib = (self.calib or "").rpartition(":")[0] if ".py:" in (self.calib or "") else self.calib
         metric = None if self.metric is None else self.metric.rpartition(":")[0]
-        return [path for path in (calib, metric, self.recipe, *self.rules, *self.plugin) if path]
+        return [path for path in (calib, metric, self.recipe, self.tokenizer, *self.rules, *self.plugin) if path]
 
     def without_folders(self) -> Settings:
         """The same with the names of files alone."""
@@ -87,6 +89,7 @@ class Settings:
             recipe=None if self.recipe is None else name(self.recipe),
             calib=None if self.calib is None else name(self.calib.rstrip("/")),
             cache=None,
+            tokenizer=None if self.tokenizer is None else name(self.tokenizer.rstrip("/")),
         )
 
     def with_recipe(self) -> Settings:
@@ -158,6 +161,10 @@ class Settings:
             words.append(f"--weights={self.weights}")
         if self.bisect_limit is not None:
             words += ["--bisect-limit", str(self.bisect_limit)]
+        if self.logits != "all":
+            words.append(f"--logits={self.logits}")
+        if self.tokenizer is not None:
+            words += ["--tokenizer", self.tokenizer]
         if self.output is not None:
             words += ["-o", self.output]
         words += ["--seed", str(self.seed)]

@@ -53,7 +53,8 @@ def write_outputs(run: Compilation, model: Model, outputs: Sequence[Output]) -> 
             report.notes.append(f"--threads is not in what is written as {output.kind}; give it to what loads that")
         if settings.weights == "reuse" and output.kind == "onnx":
             sizes[output.kind] += _count_reused(run, model, output.path)
-    if model.beside and not outputs[0].emitter.is_folder:
+    report.notes += model.notes
+    if model.beside and not (outputs[0].emitter.is_folder or outputs[0].emitter.canonical):  # that has them inside
         _write_beside(run, model, outputs[0].path)
     return sizes
 
@@ -61,9 +62,12 @@ def write_outputs(run: Compilation, model: Model, outputs: Sequence[Output]) -> 
 def _write_beside(run: Compilation, model: Model, path: str) -> None:
     """The files that belong beside the model. What is there already may be another model's, and is left alone."""
     folder, name = os.path.split(path)
-    written, other = [], []
+    written: list[str] = []
+    other: list[str] = []
     for member, content in model.beside.items():
         place, data = os.path.join(folder, member), content(name)
+        if data is None:
+            continue
         try:
             with open(place, "xb") as file:
                 file.write(data)
@@ -107,6 +111,7 @@ def order_of(run: Compilation, model: Model) -> Order:
         _metadata(run),
         lambda: example_feeds(run, model),
         run.fallback is None,
+        settings.tokenizer,
     )
 
 

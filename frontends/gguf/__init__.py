@@ -1,4 +1,4 @@
-"""GGUF files, those of llama.cpp, to IR: the graph is built from the metadata, weights stay in the file in their blocks.
+"""GGUF files, those of llama.cpp, to IR: the graph is built from the metadata, weights stay in their blocks.
 
 model = load_gguf("model-q4_k_m.gguf")
 """
@@ -6,16 +6,18 @@ model = load_gguf("model-q4_k_m.gguf")
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any
 
-from ...ir.collector import paused_collector
 from ...ir.core import Model
-from ...ir.errors import FormatError, GeocError, UnsupportedModel
+from ...ir.errors import FormatError, UnsupportedModel
 from ...ir.tensor import MappedFile
+from ..reading import reading
 from .decoder import build
+from .genai import TYPES, genai_config
 from .reader import Gguf, read_gguf
-from .shape import decoder_of
-from .tokenizer import tokenizer_files
+from .shape import Decoder, decoder_of
+from .tokenizer import Tokenizer
 from .weights import Weights
 
 _CARRIED = ("architecture", "name", "basename", "size_label", "license", "file_type")  # metadata that models keep
@@ -32,12 +34,8 @@ def load_gguf(path: str | os.PathLike[str]) -> Model:
     file = MappedFile(source, is_model=True)
     if file.size == 0:
         raise FormatError("the file is empty", source=source)
-    try:
-        with paused_collector():
-            model = _import(read_gguf(file))
-    except GeocError as error:
-        error.source = error.source or source
-        raise
+    with reading(source):
+        model = _import(read_gguf(file))
     model.source = source
     return model
 
@@ -52,10 +50,21 @@ def _import(gguf: Gguf) -> Model:
         raise UnsupportedModel(said if more else said.replace(" have ", " has "))
     model.opsets = {"": _OPSET}
     model.typed = True
-    model.beside = tokenizer_files(gguf, decoder)
+    _put_tokenizer(model, Tokenizer(gguf, decoder.arch), decoder)
     values = {key: gguf.metadata.get(f"general.{key}") for key in _CARRIED}
     model.metadata = {f"gguf.{key}": _text(value) for key, value in values.items() if value is not None}
     return model
+
+
+def _put_tokenizer(model: Model, tokenizer: Tokenizer, decoder: Decoder) -> None:
+    """What belongs beside the model; a note where its tokenizer is none that is written."""
+    if tokenizer.problem:
+        model.notes.append(f"no tokenizer is written beside it: {tokenizer.problem}")
+        return
+    model.beside["tokenizer.json"] = lambda name: tokenizer.json()
+    model.beside["tokenizer_config.json"] = lambda name: tokenizer.config(decoder.context)
+    if decoder.arch in TYPES:
+        model.beside["genai_config.json"] = partial(genai_config, tokenizer, decoder)
 
 
 def _text(value: Any) -> str:

@@ -3,10 +3,10 @@
     parts = FORMS["Q4_1"]
     parts.codes(blocks), parts.scales(blocks), parts.minima(blocks)      # of u8 [blocks, bytes of one]
 
-w = scale * code + minimum for all types here (ggml-quants.c, dequantize_row_*), so nothing is rounded another time: a
-scale in a super-block of 256 is one half-precision number by an integer of 4 to 8 bits, which f32 holds exactly. Types of
-grids and of non-linear codes are not among them. Codes of 2 and 3 bits take 4, those of 5 and 6 take 8: runtimes have no
-kernels for others.
+w = scale * code + minimum for all types here (ggml-quants.c, dequantize_row_*), so nothing is rounded another time:
+a scale in a super-block of 256 is one half-precision number by an integer of 4 to 8 bits, which f32 holds exactly.
+Types of grids and of non-linear codes are not among them. Codes of 2 and 3 bits take 4, those of 5 and 6 take 8:
+runtimes have no kernels for others.
 """
 
 from __future__ import annotations
@@ -55,7 +55,12 @@ def _nibbles(blocks: Array, at: int) -> Array:
 def _fives(blocks: Array, at: int) -> Array:
     """32 codes of 5 bits: four bytes of high bits, and the rest as nibbles."""
     high = np.unpackbits(blocks[:, at : at + 4], axis=1, bitorder="little")
-    return _nibbles(blocks, at + 4) | high << np.uint8(4)
+    return _joined(_nibbles(blocks, at + 4), high, 4)
+
+
+def _joined(low: Array, high: Array, bits: int) -> Array:
+    """Codes of their `bits` low bits and the rest."""
+    return np.asarray(low | high << np.uint8(bits))
 
 
 def _signed(codes: Array, middle: int) -> Array:
@@ -74,22 +79,23 @@ def _scales_of_three(packed: Array) -> Array:
     """Sixteen scales of 6 bits around 0 in 12 bytes (Q3_K)."""
     low = _shifted(packed[:, :8], 8, _NIBBLES, 15)
     high = _shifted(packed[:, 8:], 4, _PAIRS, 3)
-    return _signed(low | high << np.uint8(4), 32)
+    return _signed(_joined(low, high, 4), 32)
 
 
 def _threes(blocks: Array) -> Array:
     low = _shifted(blocks[:, 32:96], 32, _PAIRS, 3)
     high = _shifted(blocks[:, :32], 32, _BITS, 1)
-    return _signed(low | high << np.uint8(2), 4)
+    return _signed(_joined(low, high, 2), 4)
 
 
 def _fives_of_many(blocks: Array) -> Array:
-    return _shifted(blocks[:, 48:], 32, _NIBBLES, 15) | _shifted(blocks[:, 16:48], 32, _BITS, 1) << np.uint8(4)
+    low, high = _shifted(blocks[:, 48:], 32, _NIBBLES, 15), _shifted(blocks[:, 16:48], 32, _BITS, 1)
+    return _joined(low, high, 4)
 
 
 def _sixes_of_many(blocks: Array) -> Array:
     low, high = _shifted(blocks[:, :128], 64, _NIBBLES, 15), _shifted(blocks[:, 128:192], 32, _PAIRS, 3)
-    return _signed(low | high << np.uint8(4), 32)
+    return _signed(_joined(low, high, 4), 32)
 
 
 FORMS = {

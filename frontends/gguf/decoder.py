@@ -1,8 +1,8 @@
 """The graph of a decoder with a cache of keys and values, from its sizes and weights.
 
-Inputs are input_ids and position_ids [batch, seq], attention_mask [batch, total] (1 for what is seen) and past.N.key and
-past.N.value [batch, heads, past, size]; outputs logits [batch, seq, tokens] and present.N.key and .value: the names that
-exports of decoders have. Operators are ONNX's own, Attention, RMSNormalization and RotaryEmbedding among them.
+Inputs are input_ids and position_ids [batch, seq], attention_mask [batch, total] (1 for what is seen) and past.N.key
+and past.N.value [batch, heads, past, size]; outputs logits [batch, seq, tokens] and present.N.key and .value: the names
+that exports of decoders have. Operators are ONNX's own, Attention, RMSNormalization and RotaryEmbedding among them.
 
 Layers follow llama.cpp's graphs of the same architectures (src/models), which are those of transformers.
 """
@@ -16,10 +16,12 @@ from ...ir.core import Graph, Value
 from ...ir.dims import DimLike, symbol
 from ...ir.tensor import Array
 from ...ir.types import BOOL, F32, I64, tensor_type
+from .rope import Rope, frequencies
 from .shape import PAIRS, Decoder
 from .weights import Weights
 
-_LOWEST = float(np.nextafter(np.finfo(np.float32).min, np.float32(0)))  # the lowest itself hides nothing in some kernels
+# The lowest number itself hides nothing in some kernels.
+_LOWEST = float(np.nextafter(np.finfo(np.float32).min, np.float32(0)))
 
 
 def build(decoder: Decoder, weights: Weights) -> Graph:
@@ -39,16 +41,13 @@ class _Building:
         self.positions = self.graph.add_input("position_ids", tokens)
         self.batch, self.past = batch, past
         self.masks: dict[int, Value] = {}
-        self.turns: tuple[Value, Value] | None = None
+        self.turns: dict[Rope, tuple[Value, Value]] = {}
 
     def run(self) -> Graph:
-        d, b = self.d, self.b
+        d = self.d
         pasts = []
         for layer in range(d.layers):
-            if layer == 0:
-                self.weights.shape("blk.0.attn_output.weight")  # so that layers without end are not begun
-            elif not self.weights.has(f"blk.{layer}.attn_output.weight"):
-                self.weights.shape(f"blk.{layer}.attn_output.weight")
+            self.weights.shape(f"blk.{layer}.attn_output.weight")  # so that layers without end are not begun
             pasts.append((self._past(layer, "key", d.key_size), self._past(layer, "value", d.value_size)))
         x = self._embedded()
         presents = []
@@ -128,14 +127,14 @@ class _Building:
 
     def _layer(self, name: str, layer: int, x: Value, keys: Value, values: Value) -> tuple[Value, Value, Value]:
         h = self._norm(f"{name}.attn_norm", x)
-        y, *present = self._attention(name, layer, h, keys, values)
+        y, new_keys, new_values = self._attention(name, layer, h, keys, values)
         if self.d.family.is_parallel:
             self.b.loc = (name,)
             y = self.b.op("Add", y, self._mlp(name, h))
-            return self.b.op("Add", x, y), *present
+            return self.b.op("Add", x, y), new_keys, new_values
         x = self._added(f"{name}.post_attention_norm", x, y)
         y = self._mlp(name, self._norm(f"{name}.ffn_norm", x))
-        return self._added(f"{name}.post_ffw_norm", x, y), *present
+        return self._added(f"{name}.post_ffw_norm", x, y), new_keys, new_values
 
     def _added(self, norm: str, x: Value, y: Value) -> Value:
         """The residual, behind a norm where the layer has one there."""
@@ -149,9 +148,8 @@ class _Building:
         if not d.family.is_gated:
             up = self._activated(self._product(f"{name}.ffn_up", x, d.inner, d.width))
         elif self.weights.has(f"{name}.ffn_gate.weight"):
-            gate = self._product(f"{name}.ffn_gate", x, d.inner, d.width)
-            up = self._product(f"{name}.ffn_up", x, d.inner, d.width)
-            up = b.op("Mul", self._activated(gate), up)
+            gate = self._activated(self._product(f"{name}.ffn_gate", x, d.inner, d.width))
+            up = b.op("Mul", gate, self._product(f"{name}.ffn_up", x, d.inner, d.width))
         else:  # both in one, the gate first
             both = self._product(f"{name}.ffn_up", x, 2 * d.inner, d.width)
             gate, up = b.node("Split", [both, b.ints((d.inner, d.inner))], {"axis": -1}, outputs=2).outputs
@@ -161,10 +159,10 @@ class _Building:
     def _attention(self, name: str, layer: int, x: Value, keys: Value, values: Value) -> tuple[Value, Value, Value]:
         d, b = self.d, self.b
         q, k, v = self._projected(name, x)
-        q = self._turned(self._normed_heads(f"{name}.attn_q_norm", q, d.heads), d.heads)
-        k = self._turned(self._normed_heads(f"{name}.attn_k_norm", k, d.kv_heads), d.kv_heads)
-        windowed = d.window and (not d.family.period or (layer + 1) % d.family.period)
-        mask = self._mask(d.window if windowed else 0, keys)
+        rope, window = (d.local, d.window) if d.has_window(layer) else (d.rope, 0)
+        q = self._turned(self._normed_heads(f"{name}.attn_q_norm", q, d.heads), d.heads, rope)
+        k = self._turned(self._normed_heads(f"{name}.attn_k_norm", k, d.kv_heads), d.kv_heads, rope)
+        mask = self._mask(window, keys)
         b.loc = (f"{name}.attn",)
         attend = self._spelled_out if d.cap else self._attended
         y, new_keys, new_values = attend(q, k, v, mask, keys, values)
@@ -198,28 +196,39 @@ class _Building:
         apart = b.op("Reshape", x, b.ints((0, 0, heads, self.d.key_size)))
         return b.op("Reshape", self._norm(name, apart, self.d.key_size), b.ints((0, 0, heads * self.d.key_size)))
 
-    def _turned(self, x: Value, heads: int) -> Value:
-        """RoPE of the first elements of each head (Su and others, 2021), those of two halves together."""
-        d, b = self.d, self.b
-        if not d.turned:
+    def _turned(self, x: Value, heads: int, rope: Rope) -> Value:
+        """The first elements of each head turned by their position, those of two halves together."""
+        if not rope.size:
             return x
-        if self.turns is None:
-            b.loc = ("rope",)
-            places = b.op("Cast", b.op("Unsqueeze", self.positions, b.ints((2,))), to=F32.onnx)
-            angles = b.op("Mul", places, b.const(self._frequencies()))
-            self.turns = b.op("Cos", angles), b.op("Sin", angles)
-        whole = d.turned == d.key_size
-        return b.op("RotaryEmbedding", x, *self.turns, num_heads=heads, rotary_embedding_dim=0 if whole else d.turned)
+        if rope not in self.turns:
+            self.turns[rope] = self._turns(rope)
+        whole = rope.size == self.d.key_size
+        return self.b.op(
+            "RotaryEmbedding", x, *self.turns[rope], num_heads=heads, rotary_embedding_dim=0 if whole else rope.size
+        )
 
-    def _frequencies(self) -> Array:
-        """Radians of a step of each pair, f32 [1, 1, pairs]."""
-        d = self.d
-        with np.errstate(all="ignore"):
-            powers = np.float32(d.base) ** (np.arange(0, d.turned, 2, dtype=np.float32) / np.float32(d.turned))
-            found = np.float32(1) / powers / np.float32(d.stretch)
-        if self.weights.has("rope_freqs.weight"):
-            found = found / self.weights.array("rope_freqs.weight", d.turned // 2)
-        return found.astype(np.float32).reshape(1, 1, -1)
+    def _turns(self, rope: Rope) -> tuple[Value, Value]:
+        """Cosines and sines of all positions, f32 [batch, seq, pairs]."""
+        b = self.b
+        b.loc = ("rope",)
+        places = b.op("Cast", b.op("Unsqueeze", self.positions, b.ints((2,))), to=F32.onnx)
+        angles = b.op("Mul", places, self._frequencies(rope))
+        cos, sin = b.op("Cos", angles), b.op("Sin", angles)
+        if rope.magnitude == 1:
+            return cos, sin
+        magnitude = b.const(rope.magnitude, F32)
+        return b.op("Mul", cos, magnitude), b.op("Mul", sin, magnitude)
+
+    def _frequencies(self, rope: Rope) -> Value:
+        """Radians of a step of each pair, f32 [1, 1, pairs]; another set where positions are beyond the first's."""
+        b, pairs = self.b, rope.size // 2
+        if self.weights.has("rope_factors_long.weight"):
+            short, long = (self.weights.array(f"rope_factors_{which}.weight", pairs) for which in ("short", "long"))
+            last = b.op("ReduceMax", self.positions, keepdims=0)
+            is_beyond = b.op("GreaterOrEqual", last, b.const(rope.context, I64))
+            return b.op("Where", is_beyond, b.const(frequencies(rope, long)), b.const(frequencies(rope, short)))
+        has_factors = self.weights.has("rope_freqs.weight")
+        return b.const(frequencies(rope, self.weights.array("rope_freqs.weight", pairs) if has_factors else None))
 
     def _mask(self, window: int, keys: Value) -> Value:
         """f32 [batch, 1, seq, total]: 0 for what a token sees, the lowest number for what it does not."""
@@ -253,8 +262,8 @@ class _Building:
     def _spelled_out(
         self, q: Value, k: Value, v: Value, mask: Value, keys: Value, values: Value
     ) -> tuple[Value, Value, Value]:
-        """Attention with limited scores: the operator's limit is on scores that have the mask in them, and then it hides
-        nothing."""
+        """Attention with limited scores: the operator's limit is on scores that have the mask in them, and then it
+        hides nothing."""
         d, b = self.d, self.b
         group = d.heads // d.kv_heads
         q = self._heads(q, d.heads, d.key_size)
@@ -284,5 +293,6 @@ class _Building:
 
 def _order(d: Decoder, heads: int) -> Array:
     """The rows of a projection whose neighbours turn together, so that halves of each head do."""
-    head = np.concatenate([np.arange(0, d.turned, 2), np.arange(1, d.turned, 2), np.arange(d.turned, d.key_size)])
-    return (np.arange(heads)[:, None] * d.key_size + head).reshape(-1)
+    turned = d.rope.size
+    head = np.concatenate([np.arange(0, turned, 2), np.arange(1, turned, 2), np.arange(turned, d.key_size)])
+    return np.asarray(np.arange(heads)[:, None] * d.key_size + head).reshape(-1)

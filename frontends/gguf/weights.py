@@ -1,7 +1,7 @@
-"""Tensors of a GGUF file as values of a graph: floats as spans of the file, matrices in blocks dequantized in the graph.
+"""Tensors of a GGUF file as values of a graph: floats as spans of the file, matrices in blocks dequantized there.
 
-A matrix is `DequantizeLinear(codes [outputs, inputs], scales) {axis=1, block_size}`, with `Reshape, Add, Reshape` behind
-it where its blocks have minima (docs/weights.md). Nothing of it is read before somebody asks for the numbers.
+A matrix is `DequantizeLinear(codes [outputs, inputs], scales) {axis=1, block_size}`, with `Reshape, Add, Reshape`
+behind it where its blocks have minima (docs/weights.md). Nothing of it is read before somebody asks for the numbers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from ...ir.builder import Builder
 from ...ir.core import Value, constant
 from ...ir.errors import InvalidModel
-from ...ir.evaluate.deferred import DeferredTensor
+from ...ir.evaluate.deferred import PackedTensor
 from ...ir.tensor import Array, Tensor
 from ...ir.types import BF16, F16, F32, F64, U8, DType
 from ..needed import needed
@@ -85,6 +85,7 @@ class Weights:
         rows, columns = stored.shape
         count = columns // form.size
         source, kind, width = self._bytes(stored), stored.kind, columns // stored.kind.elements
+        parts = ("codes", "scales") if form.minima is None else ("codes", "scales", "minima")
 
         def part(what: str, compute: Part, dtype: DType, shape: tuple[int, ...]) -> Value:
             def made(data: Array) -> Array:
@@ -92,8 +93,8 @@ class Weights:
                 found = compute(np.ascontiguousarray(taken).reshape(rows * width, kind.bytes))
                 return _as(found, dtype)
 
-            recipe = f"{kind.name} {what}{_recipe(order)}"
-            return b.const(DeferredTensor(dtype, shape, source, recipe, made), hint=f"{stored.name}.{what}")
+            tensor = PackedTensor(dtype, shape, source, made, kind.name, what, parts, order)
+            return b.const(tensor, hint=f"{stored.name}.{what}")
 
         codes = part("codes", form.codes, form.dtype, (rows, columns))
         scales = part("scales", form.scales, F32, (rows, count))
@@ -115,15 +116,14 @@ class Weights:
             numbers: Callable[[Array], Array] = _single
         else:
             source, numbers = self._bytes(stored), self._dequantized(stored)
-        recipe = f"{stored.kind.name} to f32{_recipe(order)}"
 
         def made(data: Array) -> Array:
             return numbers(data).reshape(stored.shape)[... if order is None else order]
 
-        return DeferredTensor(F32, stored.shape, source, recipe, made)
+        return PackedTensor(F32, stored.shape, source, made, stored.kind.name, "floats", ("floats",), order)
 
     def _dequantized(self, stored: Stored) -> Callable[[Array], Array]:
-        """Of types that no operator takes in their blocks: by ggml's own package. Raises UsageError where it is missing."""
+        """Types that no operator takes in blocks, by ggml's own package. Raises UsageError where it is missing."""
         gguf: Any = needed("gguf", "gguf", self.gguf.file.path)
         kind = gguf.GGMLQuantizationType[stored.kind.name]
         return lambda data: gguf.dequantize(np.ascontiguousarray(data), kind).astype(np.float32)
@@ -139,12 +139,3 @@ def _as(found: Array, dtype: DType) -> Array:
         return found.astype(np.float32, copy=False)
     found = np.ascontiguousarray(found)
     return found.view(dtype.numpy) if dtype.bits < 8 else found
-
-
-def _recipe(order: Array | None) -> str:
-    """Rows in another order are other numbers."""
-    if order is None:
-        return ""
-    import hashlib
-
-    return f" in order {hashlib.blake2b(np.ascontiguousarray(order).tobytes(), digest_size=8).hexdigest()}"

@@ -47,8 +47,8 @@ def _with_weights(made: Any, config: Any, folder: Folder) -> Any:
             use_safetensors=folder.is_safe, output_loading_info=True, **options,
         )  # fmt: skip
         if loading.get("mismatched_keys"):
-            raise FormatError(f"weights of another shape: {loading['mismatched_keys'][0]}", source=folder.path)
-        return model.eval(), list(loading["missing_keys"])
+            raise FormatError(f"weights of another shape: {sorted(loading['mismatched_keys'], key=str)[0]}", source=folder.path)
+        return model.eval(), sorted(loading["missing_keys"])
 
     model, missing = load()
     if missing and all(name.startswith("pooler.") for name in missing):

@@ -15,9 +15,10 @@ import tempfile
 from pathlib import Path
 
 from ...ir.core import Model
-from ...ir.errors import FormatError, GeocError, UsageError
+from ...ir.errors import FormatError, UsageError
 from ...ir.tensor import MappedFile
 from ..onnx import load_onnx
+from ..reading import reading
 
 VARIABLE = "GEOC_TENSORFLOW_PYTHON"
 SECONDS = 1800  # for a conversion
@@ -34,16 +35,13 @@ def load_tensorflow(source: str | os.PathLike[str]) -> Model:
     reason where it does not take the model.
     """
     path = os.fspath(source)
-    try:
+    with reading(path):
         _check_start(path)
         python = _python()
         with tempfile.TemporaryDirectory(prefix="geoc-tensorflow-") as scratch:
             written = os.path.join(scratch, "model.onnx")
             _convert(python, os.path.abspath(path), written)
             model = load_onnx(MappedFile.taken(written))
-    except GeocError as error:
-        error.source = error.source or path
-        raise
     model.source = path
     return model
 

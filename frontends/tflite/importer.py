@@ -10,6 +10,7 @@ from ...ir.core import Graph, Model, Value, constant
 from ...ir.errors import FormatError, GeocError, InvalidModel, UnsupportedModel
 from ...ir.tensor import Array, MappedFile
 from ...ir.types import tensor_type
+from ..reading import refuse_operators
 from . import (  # noqa: F401  (their converters)
     activations,
     arithmetic,
@@ -189,9 +190,7 @@ class Importer:
                     missing[name] += 1
                 elif name in SUBGRAPHS and (options := _options(name, operator)) is not None:
                     waiting += {options[field] for field in SUBGRAPHS[name]}.difference(waiting)
-        if missing:
-            listed = ", ".join(f"{name} ({count})" for name, count in missing.most_common())
-            raise UnsupportedModel(f"operators that cannot be imported: {listed}")
+        refuse_operators(missing)
 
     def _indices(self, found: Array | None, infos: list[TensorInfo], what: str) -> list[int]:
         """Indices of tensors; those of operands may be -1, for absent."""

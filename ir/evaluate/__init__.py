@@ -10,7 +10,7 @@ kernels mean. What can be run by neither raises CannotEvaluate with the reason.
 
 from __future__ import annotations
 
-from .deferred import DeferredTensor, reshaped
+from .deferred import DeferredTensor, PackedTensor, reshaped
 from .errors import CannotEvaluate
 from .graphs import evaluate_graph
 from .nodes import evaluate_node, is_absent, reads_nothing
@@ -18,6 +18,7 @@ from .nodes import evaluate_node, is_absent, reads_nothing
 __all__ = [
     "CannotEvaluate",
     "DeferredTensor",
+    "PackedTensor",
     "evaluate_graph",
     "evaluate_node",
     "is_absent",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 from ..tensor import Array, Tensor, _pack
 from ..types import DType
 
@@ -53,6 +55,42 @@ class DeferredTensor(Tensor):
     def data(self) -> memoryview:
         """The packed payload, computed anew."""
         return memoryview(_pack(self.array(), self.dtype)).cast("B") if self.length else memoryview(b"")
+
+
+class PackedTensor(DeferredTensor):
+    """A part of a matrix that a file holds in a format of its own: who writes the same format can copy its rows.
+
+    `source` is u8 [rows, bytes of a row] as it lies in the file, in the format `kind`. `part` is what of the matrix
+    this tensor is, one of `parts`, which are all of it. `order`: which row of the file each row is; None as they lie.
+    """
+
+    __slots__ = ("kind", "part", "parts", "order")
+
+    def __init__(
+        self,
+        dtype: DType,
+        shape: tuple[int, ...],
+        source: Tensor,
+        compute: Callable[[Array], Array],
+        kind: str,
+        part: str,
+        parts: tuple[str, ...],
+        order: Array | None = None,
+    ) -> None:
+        super().__init__(dtype, shape, source, f"{kind} {part}{_in_order(order)}", compute)
+        self.kind = kind
+        self.part = part
+        self.parts = parts
+        self.order = order
+
+
+def _in_order(order: Array | None) -> str:
+    """Rows in another order are other numbers."""
+    if order is None:
+        return ""
+    import hashlib
+
+    return f" in order {hashlib.blake2b(np.ascontiguousarray(order).tobytes(), digest_size=8).hexdigest()}"
 
 
 def reshaped(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:

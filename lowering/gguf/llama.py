@@ -1,4 +1,4 @@
-"""The llama family in a graph: what llama.cpp's architecture ``llama`` computes, found node by node from the logits back.
+"""The llama family in a graph: what llama.cpp's ``llama`` computes, found node by node from the logits back.
 
     x = table[ids]
     x = x + o(attention(rope(q(n)), rope(k(n)), v(n)))     n = rmsnorm(x)        for each layer
@@ -20,7 +20,7 @@ import numpy as np
 from ...ir.core import Model, Node, Value
 from ...ir.errors import UnsupportedModel
 from ...ir.tensor import Array
-from .masks import check_mask
+from .masks import window_of
 from .rotary import Rotation, rotation_of
 from .weights import Matrix, matrix_of
 
@@ -57,6 +57,16 @@ class Decoder:
     value_size: int
     inner: int
     rotation: Rotation
+    window: int  # tokens that attention sees at the most, 0 where there is no limit
+
+    @property
+    def architecture(self) -> str:
+        """What llama.cpp calls it: ``qwen2`` has biases of queries, keys and values alone and turns halves of heads,
+        which leaves their rows where they are; it has no factors, and heads as wide as the model."""
+        biased = {name for layer in self.layers for name, product in layer.products.items() if product.bias is not None}
+        turns_halves = not self.rotation.interleaved and (not self.rotation.factors or self.rotation.stretch)
+        is_qwen = biased == {"attn_q", "attn_k", "attn_v"} and turns_halves and self.heads * self.key_size == self.width
+        return "qwen2" if is_qwen else "llama"
 
     @property
     def width(self) -> int:
@@ -85,7 +95,8 @@ class _Reader:
         self.epsilon: float | None = None
         self.sizes: tuple[int, int, int, int] | None = None  # heads, kv_heads, key_size, value_size
         self.rotation: Rotation | None = None
-        self.checked: set[Value] = set()  # masks
+        self.windows: list[int] = []
+        self.checked: dict[Value, int] = {}  # masks, with the tokens that they let a query see
 
     def read(self, logits: Value) -> Decoder:
         head = product_of(logits)
@@ -110,7 +121,9 @@ class _Reader:
             raise missing(f"MLPs of different sizes: {sorted(inner)}")
         same = head.matrix.source is table.source or _same(head.matrix, table)
         found = None if same else head.matrix
-        return Decoder(table, layers, norm, found, self.epsilon, *self.sizes, inner.pop(), self.rotation)
+        windows = [window for window in self.windows if window]
+        window = min(windows, default=0)
+        return Decoder(table, layers, norm, found, self.epsilon, *self.sizes, inner.pop(), self.rotation, window)
 
     # Layers, from their end
 
@@ -166,6 +179,9 @@ class _Reader:
         if node is None or node.op.key != "Attention":
             raise missing("no Attention before the product of the residual", out.node)
         heads, kv_heads, key_size, value_size = sizes = _sizes(node, out)
+        if key_size != value_size:
+            said = f"keys of {key_size} elements and values of {value_size}, which llama.cpp has of one size"
+            raise missing(said, node)
         if self.sizes not in (None, sizes):
             raise missing("layers with heads of other numbers or sizes", node)
         self.sizes = sizes
@@ -174,20 +190,23 @@ class _Reader:
             raise missing(f"scores times {scale}, not 1 / sqrt({key_size})", node)
         if node.attr("softcap"):
             raise missing("scores with a limit", node)
-        check_mask(node, self.checked)
+        self.windows.append(window_of(node, self.checked))
         reads: dict[str, Product] = {}
-        for name, index, count, size in (("q", 0, heads, key_size), ("k", 1, kv_heads, key_size), ("v", 2, kv_heads, value_size)):
+        for index, (name, count) in enumerate((("q", heads), ("k", kv_heads), ("v", kv_heads))):
             value = node.inputs[index]
             assert value is not None
             value = _without_past(value) if index else value
-            turned, source = _unrotated(value, count, size)
+            turned, source = _unrotated(value, count, key_size)
             found = product_of(source)
-            if found is None or found.matrix.shape[0] != count * size:
+            if found is None or found.matrix.shape[0] != count * key_size:
                 raise missing(f"no product makes the {name} of attention", node)
             if (turned is None) is (index < 2):
                 raise missing(f"{'no' if index < 2 else 'a'} rotary embedding of {name}", node)
             if turned is not None:
                 rotation = rotation_of(turned, key_size)
+                if rotation.size != key_size:
+                    said = f"a rotary embedding of {rotation.size} of {key_size} elements"
+                    raise missing(f"{said}, where llama.cpp turns whole heads", turned)
                 if self.rotation not in (None, rotation):
                     raise missing("rotary embeddings that differ", turned)
                 self.rotation = rotation
@@ -207,9 +226,10 @@ def product_of(value: Value) -> Product | None:
     bias: Array | None = None
     if node is not None and node.op.key == "Add":
         for i in (0, 1):
-            constant, inner = node.inputs[1 - i], node.inputs[i]
-            if constant is not None and constant.const is not None and inner is not None and len(constant.const.shape) == 1:
-                bias = constant.const.array().astype(np.float32)
+            added, inner = node.inputs[1 - i], node.inputs[i]
+            constant = None if added is None else added.const
+            if constant is not None and inner is not None and len(constant.shape) == 1:
+                bias = constant.array().astype(np.float32)
                 node = inner.producer
                 break
     if node is None or node.op.key != "MatMul":
@@ -254,16 +274,17 @@ def _sizes(node: Node, out: Product) -> tuple[int, int, int, int]:
     q, k, v = (node.inputs[i] for i in range(3))
     if q is None or k is None or v is None or not (q.shape and k.shape and v.shape):
         raise missing("attention of unknown shape", node)
+    found: list[object]
     if len(q.shape) == 4:
-        found = (q.shape[1], k.shape[1], q.shape[3], v.shape[3])
+        found = [q.shape[1], k.shape[1], q.shape[3], v.shape[3]]
     else:
         heads, kv_heads = node.attr("q_num_heads"), node.attr("kv_num_heads")
         sizes = [d // n if isinstance(d, int) and n else None for d, n in ((q.shape[2], heads), (v.shape[2], kv_heads))]
-        found = (heads, kv_heads, *sizes)  # type: ignore[assignment]
-    heads, kv_heads, key_size, value_size = found
-    if not all(isinstance(n, int) for n in found) or out.matrix.shape[1] != heads * value_size:  # type: ignore[operator]
+        found = [heads, kv_heads, *sizes]
+    known = [number for number in found if isinstance(number, int)]
+    if len(known) < len(found) or out.matrix.shape[1] != known[0] * known[3]:
         raise missing("attention with numbers or sizes of heads that are not known", node)
-    return int(heads), int(kv_heads), int(key_size), int(value_size)
+    return known[0], known[1], known[2], known[3]
 
 
 def _without_past(value: Value) -> Value:

@@ -32,6 +32,14 @@ class Rotation:
     factors: tuple[float, ...] = ()
     context: int = 0
 
+    @property
+    def stretch(self) -> float:
+        """What positions are divided by as a whole, where the factors are all the same; else 0."""
+        if not self.factors or max(self.factors) - min(self.factors) > _EXACT * max(self.factors):
+            return 0.0
+        found = self.factors[0]
+        return float(round(found)) if abs(found - round(found)) < _EXACT * found else found
+
 
 def rotation_of(node: Node, head: int) -> Rotation:
     """What a RotaryEmbedding does to heads of `head` elements. Raises UnsupportedModel where that is not found out."""
@@ -89,7 +97,8 @@ def _of_tables(cos: Array, sin: Array, node: Node) -> Array:
     off = max(np.abs(np.cos(angles) - cos).max(), np.abs(np.sin(angles) - sin).max())
     if off > 1e-6 * max(1024, len(cos)):
         raise _unknown("tables that are no cosines and sines of positions", node)
-    return found.astype(np.float32)
+    single: Array = found.astype(np.float32)
+    return single
 
 
 def _check_places(value: Value, node: Node) -> None:
@@ -103,7 +112,7 @@ def _check_places(value: Value, node: Node) -> None:
         graph = made.graph
         assert graph is not None
         pasts = {v.shape[2] for v in graph.inputs if v.shape is not None and len(v.shape) == 4}
-        if start is not None and (start == (0,) and not pasts or start[0] in pasts):
+        if start is not None and ((start == (0,) and not pasts) or start[0] in pasts):
             return
     raise _unknown("positions that are neither an input nor counted from the past on", node)
 

@@ -1,4 +1,4 @@
-"""Matrices of a graph as tensors of GGML: floats, or blocks of 32 as they are in the graph.
+"""Matrices of a graph as tensors of GGML: floats, blocks of 32 as they are in the graph, or rows of another such file.
 
     Q8_0   w = d c         d f16, c i8
     Q4_0   w = d (c - 8)   d f16, c in 0 .. 15, element i of a block in the low half of byte i, 16 + i in the high half
@@ -15,33 +15,54 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...ir.core import Node, Value
+from ...ir.evaluate import DeferredTensor, PackedTensor
 from ...ir.tensor import Array, Tensor
 from ...ir.types import BF16, F16, F32, I4, I8, U4
 
 BLOCK = 32
 _MIDDLE = 8
+_SIZES = {"Q8_0": 34, "Q4_0": 18, "Q4_1": 20}  # bytes of a block
 
 
 @dataclass
 class Blocks:
     """Codes [rows, columns] with a scale and perhaps an offset of each block: as DequantizeLinear has them.
 
-    `minimum`: f32 [rows, blocks], added behind the product with the scale. `zero`: codes of 0 [rows, blocks].
+    `scale`: floats [rows, blocks]. `minimum`: floats [rows, blocks, 1], added behind the product with the scale.
+    `zero`: codes of 0, [rows, blocks].
     """
 
     codes: Tensor
-    scale: Array
+    scale: Tensor
     block: int
     zero: Tensor | None = None
-    minimum: Array | None = None
+    minimum: Tensor | None = None
+
+    def scales(self) -> Array:
+        """f32 [rows, blocks]."""
+        return floats_of(self.scale)
+
+    def minima(self) -> Array | None:
+        """f32 [rows, blocks], what a code of 0 stands for; None where that is 0."""
+        if self.minimum is not None:
+            return floats_of(self.minimum).reshape(self.scale.shape)
+        return None if self.zero is None else -self.scales() * self.zero.array().astype(np.float32)
 
     def floats(self) -> Array:
         """The matrix, f32 [rows, columns]."""
         codes = self.codes.array().astype(np.float32)
         if self.zero is not None:
             codes -= np.repeat(self.zero.array().astype(np.float32), self.block, axis=1)
-        found = codes * np.repeat(self.scale, self.block, axis=1)
-        return found if self.minimum is None else found + np.repeat(self.minimum, self.block, axis=1)
+        found = codes * np.repeat(self.scales(), self.block, axis=1)
+        if self.minimum is not None:
+            found = found + np.repeat(floats_of(self.minimum).reshape(self.scale.shape), self.block, axis=1)
+        whole: Array = found
+        return whole
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All that it is made of."""
+        return [t for t in (self.codes, self.scale, self.zero, self.minimum) if t is not None]
 
 
 @dataclass
@@ -59,9 +80,14 @@ class Matrix:
         rows, columns = tensor.shape
         return (columns, rows) if self.turned else (rows, columns)
 
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All that it is made of."""
+        return self.source.tensors if isinstance(self.source, Blocks) else [self.source]
+
     def floats(self) -> Array:
         """f32 [outputs, inputs]."""
-        found = self.source.floats() if isinstance(self.source, Blocks) else _floats(self.source)
+        found: Array = self.source.floats() if isinstance(self.source, Blocks) else floats_of(self.source)
         return found.T if self.turned else found
 
 
@@ -74,12 +100,16 @@ class Stored:
     dtype: type
     make: Callable[[], Array]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+
 
 def matrix_of(value: Value, turned: bool = False) -> Matrix | None:
     """The matrix that `value` is, `turned` where a product reads it [inputs, outputs]; None where it is computed."""
     if value.const is not None:
-        is_float = value.const.dtype in (F32, F16, BF16)
-        return Matrix(value.const, turned) if is_float and len(value.const.shape) == 2 else None
+        return _constant(value.const, turned)
     node = value.producer
     if node is None:
         return None
@@ -89,6 +119,14 @@ def matrix_of(value: Value, turned: bool = False) -> Matrix | None:
         return matrix_of(node.inputs[0], turned)
     blocks = _blocks(node)
     return None if blocks is None else Matrix(blocks, turned)
+
+
+def _constant(tensor: Tensor, turned: bool) -> Matrix | None:
+    if tensor.dtype not in (F32, F16, BF16) or len(tensor.shape) != 2:
+        return None
+    if isinstance(tensor, DeferredTensor) and tensor.recipe == "transpose (1, 0)":  # as large ones are folded
+        return _constant(tensor.source, not turned)
+    return Matrix(tensor, turned)
 
 
 def _blocks(node: Node) -> Blocks | None:
@@ -104,16 +142,16 @@ def _blocks(node: Node) -> Blocks | None:
             if found is not None and found.zero is None and minimum is not None and minimum.const is not None:
                 if minimum.const.shape != (*found.scale.shape, 1) or node.output.shape != found.codes.shape:
                     return None
-                found.minimum = _floats(minimum.const).reshape(found.scale.shape)
+                found.minimum = minimum.const
                 return found
         return None
     if node.op.key != "DequantizeLinear" or node.attr("axis") not in (1, -1) or not node.attr("block_size"):
         return None
     codes, scale, *rest = (None if v is None else v.const for v in node.inputs)
     zero = rest[0] if rest else None
-    if codes is None or scale is None or len(codes.shape) != 2 or (len(node.inputs) > 2 and node.inputs[2] and zero is None):
+    if codes is None or scale is None or len(codes.shape) != 2 or (node.input(2) is not None and zero is None):
         return None
-    return Blocks(codes, _floats(scale), int(node.attr("block_size")), zero)
+    return Blocks(codes, scale, int(node.attr("block_size")), zero)
 
 
 def _producer(value: Value | None, key: str) -> Node | None:
@@ -121,30 +159,66 @@ def _producer(value: Value | None, key: str) -> Node | None:
     return node if node is not None and node.op.key == key else None
 
 
-def _floats(tensor: Tensor) -> Array:
+def floats_of(tensor: Tensor) -> Array:
+    """The numbers of a tensor of floats in f32, which holds them all."""
     if tensor.dtype is BF16:
         return (np.frombuffer(tensor.data(), np.uint16).astype(np.uint32) << 16).view(np.float32).reshape(tensor.shape)
     return tensor.array().astype(np.float32, copy=False)
 
 
-def stored(matrix: Matrix, order: Array | None = None) -> Stored:
-    """How a matrix is written without another rounding, with its rows in another `order`."""
-    source = matrix.source
-    if isinstance(source, Blocks) and not matrix.turned:
-        found = _stored_blocks(source, order)
-        if found is not None:
-            return found
-    kind, dtype = _float_kind(matrix)
+def stored(matrix: Matrix, order: Array | None = None, single: bool = False) -> Stored:
+    """How a matrix is written without another rounding, with its rows in another `order`; `single`: as f32."""
+    if single:
+        return _stored_floats(matrix, order, ("F32", np.float32))
+    found = _as_it_lies(matrix, order)
+    if found is None and isinstance(matrix.source, Blocks) and not matrix.turned:
+        found = _stored_blocks(matrix.source, order)
+    return _stored_floats(matrix, order, _float_kind(matrix)) if found is None else found
+
+
+def _as_it_lies(matrix: Matrix, order: Array | None) -> Stored | None:
+    """The rows of the file of GGML's formats that all of the matrix is from; None where it is from no such file."""
+    first = matrix.tensors[0]
+    if matrix.turned or not isinstance(first, PackedTensor) or first.source.dtype is F32:  # floats: see _float_kind
+        return None
+    held = {each.part for each in matrix.tensors if isinstance(each, PackedTensor) and _same_rows(first, each)}
+    if held != set(first.parts) or len(matrix.tensors) != len(first.parts):
+        return None
+    rows = first.order
+    if order is not None:
+        rows = order if rows is None else rows[order]
+    is_in_order = rows is None or np.array_equal(rows, np.arange(len(rows)))
+    source = first.source
+    count = source.shape[0]
+
+    def make() -> Array:
+        data = np.frombuffer(source.data(), np.uint8).reshape(count, -1)
+        return data if is_in_order else data[rows]
+
+    return Stored(first.kind, (count, source.length // count), np.uint8, make)
+
+
+def _same_rows(a: PackedTensor, b: PackedTensor) -> bool:
+    if a.order is not b.order and (a.order is None or b.order is None or not np.array_equal(a.order, b.order)):
+        return False
+    x, y = a.source, b.source
+    return a.kind == b.kind and x.file is y.file and (x.offset, x.shape) == (y.offset, y.shape)
+
+
+def _stored_floats(matrix: Matrix, order: Array | None, as_floats: tuple[str, type]) -> Stored:
+    kind, dtype = as_floats
 
     def make() -> Array:
         floats = matrix.floats()
         floats = floats if order is None else floats[order]
         if kind == "BF16":
-            return np.ascontiguousarray((np.ascontiguousarray(floats).view(np.uint32) >> 16).astype(np.uint16)).view(np.uint8)
+            return (np.ascontiguousarray(floats).view(np.uint32) >> 16).astype(np.uint16).view(np.uint8)
         return np.ascontiguousarray(floats, dtype)
 
     rows, columns = matrix.shape
-    return Stored(kind, (rows, 2 * columns) if kind == "BF16" else (rows, columns), np.uint8 if kind == "BF16" else dtype, make)
+    if kind == "BF16":  # numpy has none
+        return Stored(kind, (rows, 2 * columns), np.uint8, make)
+    return Stored(kind, (rows, columns), dtype, make)
 
 
 def _float_kind(matrix: Matrix) -> tuple[str, type]:
@@ -168,35 +242,29 @@ def _is_half(array: Array) -> bool:
 def _stored_blocks(blocks: Blocks, order: Array | None) -> Stored | None:
     """Q8_0, Q4_0 or Q4_1, where that holds the same numbers; None where none does."""
     rows, columns = blocks.codes.shape
-    scale, minimum, zero = blocks.scale, blocks.minimum, blocks.zero
-    if blocks.block % BLOCK or columns % BLOCK:
+    dtype, zero = blocks.codes.dtype, blocks.zero
+    if blocks.block % BLOCK or columns % BLOCK or dtype not in (I8, I4, U4):
         return None
-    wide, dtype = blocks.block // BLOCK, blocks.codes.dtype
-    scale = np.repeat(scale, wide, axis=1)[:, : columns // BLOCK]
-    if dtype is I8 and minimum is None and zero is None:
-        kind = "Q8_0"
-    elif dtype is I4 and minimum is None and zero is None:
-        kind = "Q4_0"
-    elif dtype is U4:
-        zeros = None if zero is None else np.repeat(zero.array().astype(np.float32), wide, axis=1)[:, : columns // BLOCK]
-        if zeros is not None and minimum is None and (zeros == _MIDDLE).all():
-            kind = "Q4_0"
-        else:
-            kind = "Q4_1"
-            minimum = np.zeros_like(blocks.scale) if minimum is None else minimum
-            minimum = np.repeat(minimum, wide, axis=1)[:, : columns // BLOCK]
-            minimum = minimum if zeros is None else -scale * zeros
+    minima: Array | None = None
+    if dtype is U4:
+        in_middle = zero is not None and (zero.array() == _MIDDLE).all()
+        kind = "Q4_0" if in_middle else "Q4_1"
+        if not in_middle:
+            least = blocks.minima()
+            minima = _of_each_block(np.zeros(blocks.scale.shape, np.float32) if least is None else least, blocks)
+    elif zero is not None or blocks.minimum is not None:
+        return None
     else:
-        return None
-    if not _is_half(scale) or (kind == "Q4_1" and (minimum is None or not _is_half(minimum))):
+        kind = "Q8_0" if dtype is I8 else "Q4_0"
+    heads = [_of_each_block(blocks.scales(), blocks), *([] if minima is None else [minima])]
+    if not all(_is_half(head) for head in heads):
         return None
 
     def make() -> Array:
-        codes = blocks.codes.array()
-        heads = [scale] if kind != "Q4_1" or minimum is None else [scale, minimum]
+        codes, parts = blocks.codes.array(), heads
         if order is not None:
-            codes, heads = codes[order], [head[order] for head in heads]
-        parts = [head.astype(np.float16)[..., None].view(np.uint8) for head in heads]
+            codes, parts = codes[order], [head[order] for head in heads]
+        parts = [head.astype(np.float16)[..., None].view(np.uint8) for head in parts]
         apart = codes.reshape(rows, columns // BLOCK, BLOCK)
         if kind == "Q8_0":
             parts.append(np.ascontiguousarray(apart).view(np.uint8))
@@ -205,5 +273,10 @@ def _stored_blocks(blocks: Blocks, order: Array | None) -> Stored | None:
             parts.append(plain[..., : BLOCK // 2] | (plain[..., BLOCK // 2 :] << 4))
         return np.ascontiguousarray(np.concatenate(parts, axis=2).reshape(rows, -1))
 
-    size = {"Q8_0": 34, "Q4_0": 18, "Q4_1": 20}[kind]
-    return Stored(kind, (rows, columns // BLOCK * size), np.uint8, make)
+    return Stored(kind, (rows, columns // BLOCK * _SIZES[kind]), np.uint8, make)
+
+
+def _of_each_block(numbers: Array, blocks: Blocks) -> Array:
+    """Those of larger blocks repeated for each of 32."""
+    wide = blocks.block // BLOCK
+    return numbers if wide == 1 else np.repeat(numbers, wide, axis=1)[:, : blocks.codes.shape[1] // BLOCK]

@@ -17,7 +17,7 @@ from . import tokens  # noqa: F401 (its natives)
 
 @native
 def middle_code(q: Value) -> Tensor | None:
-    """Half of the codes from 0 on that a matrix has, as f32: with bytes for 5 bits that is 16. None where q is not constant."""
+    """Half of the codes from 0 on that a matrix has, as f32: with bytes for 5 bits 16. None where q is not constant."""
     return None if q.const is None else Tensor.of(_half_of_codes(q.const), F32)
 
 
@@ -35,7 +35,7 @@ def centred_codes(q: Value, block: int) -> Tensor | None:
 
 
 def _half_of_codes(codes: Tensor) -> int:
-    """Half of the least power of two that is above all codes; of those of less than 8 bits, half of what they can be."""
+    """Half of the least power of two above all codes; of those of less than 8 bits, half of what they can be."""
     if codes.dtype is not U8:
         return int(1 << codes.dtype.bits - 1)
     most = max(int(piece.max(initial=0)) for piece in codes.pieces())

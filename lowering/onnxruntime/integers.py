@@ -6,9 +6,7 @@ from collections.abc import Iterable
 
 from ...ir.types import U8
 from ...passes.quantize.kernels import Integers
-
-# Features of processors that add products of u8 and i8 in 32 bits. Others add two in 16 bits first, which saturates.
-_EXACT = {"vnni", "amx", "dotprod"}
+from ..targets.hardware import adds_exactly
 
 
 def integers(features: Iterable[str]) -> Integers:
@@ -19,7 +17,7 @@ def integers(features: Iterable[str]) -> Integers:
     """
     return Integers(
         activations=U8,
-        reduced=not _EXACT & set(features),
+        reduced=not adds_exactly(features),
         layers=frozenset({"Conv", "MatMul", "Gemm"}),
         closed=frozenset({"Conv"}),
         dynamic=frozenset({"MatMul", "Gemm"}),

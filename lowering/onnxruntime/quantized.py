@@ -18,7 +18,7 @@ def codes_times_codes(pick: Pick) -> str:
     """A product with scales that are powers of two, so that floats are as exact as integers; with or without a bias."""
     rows, size, columns = pick(2, 3, 1), pick(2, 4, 3), pick(2, 3, 1)
     scales = pick("[]", f"[{columns}]")
-    numbers = [(7 * i) % 255 - 127 for i in range(size * columns)]
+    numbers = [(7 * i) % 128 - 64 for i in range(size * columns)]  # more saturates where sums have 16 bits
     steps = 0.5 if scales == "[]" else [0.5 / 2**i for i in range(columns)]
     code, middle = pick(("u8", 120), ("i8", -3))
     bias = pick(True, False)

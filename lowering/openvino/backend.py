@@ -37,9 +37,9 @@ class OpenVino(Backend):
         return {"ov-blocks": (str(Path(__file__).parent / "blocks.rules"), "geoc.lowering.openvino.blocks")}
 
     def integers(self, features: Iterable[str]) -> Integers:
-        from .integers import INTEGERS
+        from .integers import integers
 
-        return INTEGERS
+        return integers(features)
 
     def quantization(self, precision: str, has_samples: bool, rows: str = "few") -> Quantization | None:
         if precision == "w8a8" and has_samples:

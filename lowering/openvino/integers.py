@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 from ...ir.types import U8
 from ...passes.quantize.kernels import Integers
+from ..targets.hardware import adds_exactly
 
-INTEGERS = Integers(
+_INTEGERS = Integers(
     activations=U8,
     layers=frozenset({"Conv", "MatMul", "Gemm"}),
     tables=frozenset({"Gather"}),
@@ -21,3 +25,15 @@ Activations may be u8 or i8, at the same speed, and their zero point anywhere. T
 found at run time, and none is needed: a product with i8 weights behind a DequantizeLinear quantizes its rows by itself
 (`groups` in `quantized`). The stem in floats costs EfficientNet-Lite0 nothing and halves its error.
 """
+_SATURATES = frozenset(("avx2", "avx512"))  # unless something exact is there as well
+
+
+def integers(features: Iterable[str]) -> Integers:
+    """The kernels on a processor with these features; devices with none of those known here compute exactly.
+
+    Where sums of products saturate, attention stays in floats: neither of its operands could lose a bit.
+    """
+    features = frozenset(features)
+    if _SATURATES.isdisjoint(features) or adds_exactly(features):
+        return _INTEGERS
+    return replace(_INTEGERS, reduced=True, attended=frozenset())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,10 @@ _SHORT = {
     "cpu-amx": "amx", "cpu-vnni": "avx512-vnni", "cpu-avx512": "avx512", "cpu-avx2": "avx2",
     "cpu-arm-dotprod": "dotprod",
 }  # fmt: skip
+
+# Features of processors that add products of u8 and i8 in 32 bits. Others add two in 16 bits first (VPMADDUBSW),
+# which saturates.
+_EXACT = frozenset(("vnni", "amx", "dotprod"))
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,11 @@ def hardware_of(data: dict[str, Any]) -> Hardware:
     if not rates and "clock" in given and "cores" in given:
         rates = {name: ops * given["clock"] * given["cores"] for name, ops in data.get("per_cycle", {}).items()}
     return Hardware(rates=rates, features=tuple(data.get("features", {}).get("has", ())), **given)
+
+
+def adds_exactly(features: Iterable[str]) -> bool:
+    """True for a processor on which sums of products of u8 and i8 do not saturate, whatever the weights are."""
+    return not _EXACT.isdisjoint(features)
 
 
 def detected() -> tuple[str | None, dict[str, Any]]:

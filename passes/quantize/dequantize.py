@@ -57,7 +57,7 @@ class DequantizeWeights(Pass):
 
 
 def blocks_of(node: Node) -> _Blocks | None:
-    """The matrix that a DequantizeLinear is of, its minima included; None where it is none in blocks, or not constant."""
+    """The matrix that a DequantizeLinear is of, its minima included; None where it is not in blocks or no constant."""
     tensors = [None if value is None else value.const for value in node.inputs]
     size, codes = node.attr("block_size"), tensors[0]
     if codes is None or any(value is not None and value.const is None for value in node.inputs):

@@ -112,7 +112,7 @@ BAD = [
     (["empty.onnx"], r"empty\.onnx: .*empty"),
     (["truncated.onnx"], r"truncated\.onnx: "),
     (["text.onnx"], r"text\.onnx: "),
-    (["folder.onnx"], r"folder\.onnx: Is a directory"),
+    (["folder.onnx"], r"folder\.onnx: a folder that is no model"),
     (["bad.gir"], r"bad\.gir: (line )?5"),
     (["undefined.onnx"], r"undefined\.onnx: .*ghost"),
     (["external.onnx"], r"gone\.bin"),
@@ -288,7 +288,7 @@ def test_lists(run_geoc: Run) -> None:
     assert "Options:" in run_geoc("passes", "fold").stdout
     assert re.search(r"^cpu +onnxruntime +\w", run_geoc("targets").stdout, re.M)
     assert re.search(r"^fastest-cpu +either +\w", run_geoc("targets").stdout, re.M)
-    assert re.search(r"^ +writes +onnx, gir, ort, run, triton; ONNX up to opset \d+", run_geoc("targets", "cpu").stdout, re.M)
+    assert re.search(r"^ +writes +onnx, gir, gguf, ort, run, triton; ONNX up to opset \d+", run_geoc("targets", "cpu").stdout, re.M)
 
 
 RULES = '''

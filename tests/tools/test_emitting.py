@@ -34,11 +34,11 @@ def test_what_goes_where(emit: tuple[str, ...], output: str | None, expected: li
 @pytest.mark.parametrize(
     ("emit", "output", "message"),
     [
-        ((), "out.txt", r"the suffix '.txt' says nothing about what to write; there are \.gir, \.onnx, \.ort, \.run\.py"),
+        ((), "out.txt", r"the suffix '.txt' says nothing about what to write; there are \.gguf, \.gir, \.onnx, \.ort, \.run\.py"),
         ((), "out", "no suffix"),
         (("onnx",), "out.gir", r"--emit onnx writes a file that ends in \.onnx"),
-        (("onx",), "out.onnx", "ONNX Runtime takes gir, onnx, ort, run, triton, not 'onx'; did you mean onnx"),
-        (("openvino",), "out.xml", "ONNX Runtime takes gir, onnx, ort, run, triton, not 'openvino'"),
+        (("onx",), "out.onnx", "ONNX Runtime takes gguf, gir, onnx, ort, run, triton, not 'onx'; did you mean onnx"),
+        (("openvino",), "out.xml", "ONNX Runtime takes gguf, gir, onnx, ort, run, triton, not 'openvino'"),
     ],
 )
 def test_what_is_refused(emit: tuple[str, ...], output: str, message: str) -> None:

@@ -17,6 +17,7 @@ from ..running.peak import Fresh, measured_fresh
 from ..running.sessions import first_line, refusals
 from ..running.stopwatch import Stopwatch
 from ..running.timing import shape_of
+from ..running.unread import interface_of
 from .decoding import Decoder, Plan, plan_of, stateful_plan
 from .machine import Energy, Others
 from .rounds import Block, Budget, Rounds, Samples, compete
@@ -161,18 +162,17 @@ class _Calls:
         self.shape = shape_of(feeds[0])
 
     def _made(self, first: Mapping[str, Running], batch: int | None) -> list[Feeds]:
-        """Inputs, made for the first model that geoc reads."""
+        """Inputs, made for the first model that geoc reads, else for the interface that OpenVINO tells of the first."""
         request = self.request
-        source = next((each for each in request.contenders if each.model is not None), None)
-        if source is None or source.model is None:
-            raise UsageError("inputs are made for an .onnx or .gir file: give one of them as well", source="bench")
+        source = next((each for each in request.contenders if each.model is not None), request.contenders[0])
+        model = interface_of(first[source.name]) if source.model is None else source.model
         if request.inputs is not None:
             if batch is not None:
                 raise UsageError("--inputs brings its own batch", source="--batch")
-            return samples_for(request.inputs, source.model)
+            return samples_for(request.inputs, model)
         running = first[source.name]
         tried = partial(_refused, running)
-        feeds, self.batch = feeds_for(source.model, request.shape, batch, request.seed, tried)
+        feeds, self.batch = feeds_for(model, request.shape, batch, request.seed, tried)
         return [feeds]
 
     def opened(self, threads: int, waits: Waits) -> dict[str, Block]:

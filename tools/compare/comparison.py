@@ -130,8 +130,7 @@ class Comparison:
     def data(self, limit: float | None, nodes: bool) -> dict[str, Any]:
         """Everything as plain data. `limit` of errors is the user's, None for what the types allow."""
         first, second = self.sides
-        if nodes and (first.model is None or second.model is None):
-            raise UsageError("OpenVINO's form has no nodes that correspond to another model's", source="--nodes")
+        assert not nodes or (first.model is not None and second.model is not None)
         with tempfile.TemporaryDirectory(prefix="geoc-compare-") as folder:
             errors = self.outputs_apart(folder)
             twins = self._inside(folder) if nodes else []

@@ -23,7 +23,7 @@ OPENVINO = ".xml"
 
 @dataclass
 class Side:
-    """A model to compare. `model` is what geoc reads of it, None for OpenVINO's own form."""
+    """A model to compare. `model` is what geoc reads of it, None for OpenVINO's own form where OpenVINO runs that."""
 
     path: str
     runtime: str
@@ -39,11 +39,12 @@ class Side:
         return max((LIMITS.get(d, LOW_LIMIT) for d in dtypes if d is not None and d.is_float), default=0.0)
 
 
-def open_side(path: str, runtime: str | None) -> Side:
-    """Read a model; `runtime` None takes what runs its form. Raises GeocError or OSError."""
-    if path.lower().endswith(OPENVINO):
-        if runtime not in (None, "openvino"):
-            raise UsageError(f"{path} is OpenVINO's form, which {runtime} does not run", source="--runtime")
+def open_side(path: str, runtime: str | None, nodes: bool = False) -> Side:
+    """Read a model; `runtime` None takes what runs its form, for `nodes` what runs any part of it.
+
+    Raises GeocError or OSError.
+    """
+    if path.lower().endswith(OPENVINO) and not nodes and runtime in (None, "openvino"):
         return Side(path, "openvino", None, *_ports(path))
     model = load_any(path)
     graph = model.graph

@@ -33,16 +33,17 @@ def compare_verb(arguments: Arguments) -> int:
     protect([output] if output else [], [word for word in words if os.path.exists(word)])
     limit = read_error(arguments.get("max_error")) if "max_error" in arguments.values else None
     runtimes = runtimes_of([name for name in arguments.get("runtime", "").split(",") if name])
+    nodes = bool(arguments.get("nodes"))
     progress = Progress(None if arguments.get("quiet") else sys.stderr)
     try:
         progress.stage("reading", 0.0, 0.1)
-        first, second = (open_side(word, runtime) for word, runtime in zip(words, runtimes))
+        first, second = (open_side(word, runtime, nodes) for word, runtime in zip(words, runtimes))
         progress.stage("running", 0.1, 1.0)
         model = stand_in(first if first.model is not None or second.model is None else second)
         shapes = read_shapes(arguments.get("shape", ()), model)
         seed = arguments.get("seed", 0)
         comparison = Comparison(first, second, arguments.get("inputs"), shapes, seed, progress.detail)
-        data = comparison.data(limit, bool(arguments.get("nodes")))
+        data = comparison.data(limit, nodes)
     finally:
         progress.finished()
     if output is not None and output.lower().endswith(".json"):
@@ -52,10 +53,10 @@ def compare_verb(arguments: Arguments) -> int:
 
         write_text(output, page(data))
     if arguments.get("json"):
-        nodes = data["nodes"]
+        inside = data["nodes"]
         head = {key: value for key, value in data.items() if key not in ("outputs", "nodes")}
         rows = [("output", row) for row in data["outputs"]]
-        rows += [("node", row) for row in (nodes["values"] if nodes is not None else ())]
+        rows += [("node", row) for row in (inside["values"] if inside is not None else ())]
         lines = [head, *({"kind": kind, **row} for kind, row in rows)]
         sys.stdout.write("".join(json.dumps(line) + "\n" for line in lines))
     elif not arguments.get("quiet"):

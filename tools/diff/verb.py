@@ -10,7 +10,7 @@ from typing import Any
 from ...ir.errors import UsageError
 from ...lowering.emit import write_text
 from ..args import Arguments
-from ..files import protect
+from ..files import is_other_folder, protect
 from ..progress import Progress
 from ..terminal import has_colour
 from .changes import compare_models
@@ -25,7 +25,7 @@ _SUFFIXES = (".html", ".json")
 def diff_verb(arguments: Arguments) -> int:
     """Print the difference, and write it where ``-o`` says; 0 where there is none."""
     words, output = arguments.words, arguments.get("output")
-    folders = [os.path.isdir(word) for word in words]
+    folders = [is_other_folder(word) for word in words]
     if len(words) not in (1, 2) or (len(words) == 1 and not folders[0]):
         raise UsageError("give two models, two folders of dumps, or one: geoc diff A B, geoc diff DUMPDIR")
     if len(set(folders)) > 1:

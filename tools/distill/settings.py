@@ -8,7 +8,7 @@ from typing import Any
 
 from ...ir.errors import UsageError
 from ..args import Arguments
-from ..files import format_of, need_folders, protect
+from ..files import format_of, need_folders, protect, stem_of
 from ..report.report import check_suffix
 
 DATA = "--data"
@@ -66,7 +66,7 @@ def settings_of(arguments: Arguments) -> Settings:
             values[key] = tuple(values[key])
     if "data" not in values:
         raise UsageError("needs the samples to train on: --data DATA, as --calib takes them")
-    values.setdefault("output", f"{os.path.splitext(student)[0]}.distilled.onnx")
+    values.setdefault("output", f"{stem_of(student)}.distilled.onnx")
     found = Settings(teacher, student, **values)
     _check(found)
     return found

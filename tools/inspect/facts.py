@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from ...frontends.about import About
 from ...frontends.formats import ONNX, format_of
 from ...ir.core import Graph, Model, Node, Value
 from ...ir.dims import Dim
-from ...ir.errors import GeocError
+from ...ir.errors import GeocError, UsageError
 from ...ir.ops.cost import CostModel
 from ...ir.ops.cost_table import MATRIX_UNITS
 from ...lowering.targets import get_target
@@ -31,7 +31,7 @@ def facts_of(source: str, model: Model) -> dict[str, Any]:
 
     Raises OSError for a file that is gone.
     """
-    title, version, has_functions = _format(source, model)
+    title, about, has_functions = _format(source, model)
     graph = model.graph
     ops = Counter(node.op.key for node in model.walk())
     custom = Counter(node.op.key for node in model.walk() if node.op.is_opaque and not _is_call(node, model))
@@ -39,7 +39,8 @@ def facts_of(source: str, model: Model) -> dict[str, Any]:
         "schema": SCHEMA,
         "source": source,
         "format": title,
-        "version": version,
+        "version": about.version,
+        "stored": {kind: {"count": count, "bytes": size} for kind, (count, size) in about.stored.items()},
         "info": {name: value for name, value in model.info.items() if name != "doc_string"},
         "opsets": dict(model.opsets),
         "files": {path: os.path.getsize(path) for path in files_of(source, model)},
@@ -60,31 +61,18 @@ def facts_of(source: str, model: Model) -> dict[str, Any]:
         "targets": [_target(name, model) for name in TARGETS],
     }
     found["bytes"] = sum(found["files"].values())
-    found["assumed"] = assume(model)
-    found.update(_arithmetic(model))
+    found.update(_work(model))
     return found
 
 
-def _format(source: str, model: Model) -> tuple[str, str, bool]:
-    """The format's name, its version as far as the file says one, and whether functions are to be looked for."""
+def _format(source: str, model: Model) -> tuple[str, About, bool]:
+    """The format's name, what the file says of itself, and whether functions are to be looked for."""
     if source.endswith(".gir"):
-        return "geoc's text", "1", True
+        return "geoc's text", About("1"), True
     found = format_of(source)
     if found is ONNX:
-        return found.title, f"IR version {model.ir_version}", True
-    return found.title, "" if os.path.isdir(source) else _version_in(source), False
-
-
-def _version_in(path: str) -> str:
-    """The version that a file of another format begins with: of GGUF, of TFLite's schema, of OpenVINO's IR."""
-    with open(path, "rb") as file:
-        start = file.read(512)
-    if start[:4] == b"GGUF":
-        return f"version {int.from_bytes(start[4:8], 'little')}"
-    if start[4:7] == b"TFL":
-        return f"schema {start[7:8].decode('ascii', 'replace')}"
-    named = re.search(rb"<net\b[^>]*\bversion=\"(\d+)\"", start)
-    return f"IR version {named[1].decode()}" if named else ""
+        return found.title, About(f"IR version {model.ir_version}"), True
+    return found.title, found.about(source), False
 
 
 def _interface(graph: Graph, names: list[str], values: Iterable[Value]) -> list[dict[str, Any]]:
@@ -139,6 +127,15 @@ def _target(name: str, model: Model) -> dict[str, Any]:
     unknown = target.backend.left_to_reader(model)
     found["reader"] = dict(Counter(node.op.key for node in unknown).most_common())
     return found
+
+
+def _work(model: Model) -> dict[str, Any]:
+    """Multiply-accumulates for the sizes that are `assumed`; None where those fit nothing, and why in `no_work`."""
+    try:
+        assumed = assume(model)
+    except UsageError as error:
+        return {"macs": None, "unsized": 0, "assumed": [], "no_work": str(error)}
+    return {**_arithmetic(model), "assumed": assumed, "no_work": ""}
 
 
 def _arithmetic(model: Model) -> dict[str, Any]:

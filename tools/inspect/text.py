@@ -10,6 +10,7 @@ from ..terminal import LONGEST, Paint, painter
 from ..units import aligned, scaled
 
 _ROWS = 12
+_REASONS = 4  # of a target
 _VALUE = 72  # letters of a metadata value
 _FORMS = {
     "qdq": "activations by QDQ", "weights": "dequantized constants", "integer operators": "integer operators",
@@ -30,18 +31,20 @@ def text_of(found: dict[str, Any], colour: bool = False, verbose: bool = False) 
         *_values("outputs", found["outputs"], most),
         *_open(found),
         f"weights   {weights['count']:,} constants, {megabytes(weights['bytes'])} MB; {parameters} parameters",
+        *_stored(found["stored"]),
         f"work      {_work(found)}",
         *_forms(found),
         *_repeated(weights),
         *_graph(found, most),
         *_metadata(found["metadata"], most),
         "",
-        *(_target(each, paint, most) for each in found["targets"]),
+        *(line for each in found["targets"] for line in _target(each, paint, most)),
         "",
         *_tables(found, most),
     ]
     longest = max(map(len, (found["ops"], found["metadata"], found["inputs"], found["outputs"])))
-    return "\n".join([*lines, "-v shows all"] if longest > most else lines)
+    is_cut = longest > most or any(len(each["refused"]) > min(most, _REASONS) for each in found["targets"])
+    return "\n".join([*lines, "-v shows all"] if is_cut else lines)
 
 
 def _first(entries: dict[str, Any], most: int) -> list[tuple[str, Any]]:
@@ -55,8 +58,9 @@ def _more(entries: Any, most: int) -> str:
 def _title(found: dict[str, Any], paint: Paint) -> str:
     parts = [" ".join(part for part in (found["format"], found["version"]) if part)]
     opsets = ", ".join(f"{domain or 'opset'} {number}" for domain, number in found["opsets"].items())
+    # Formats that have one producer say its name again.
     maker = " ".join(str(found["info"][key]) for key in ("producer_name", "producer_version") if key in found["info"])
-    parts += [part for part in (opsets, f"made by {maker}" if maker else "") if part]
+    parts += [part for part in (opsets, f"made by {maker}" if maker and maker != found["format"] else "") if part]
     return f"{paint(found['source'], 'bold')}   {'   '.join(parts)}"
 
 
@@ -67,6 +71,11 @@ def _size(found: dict[str, Any]) -> str:
         return text
     listed = [f"{os.path.basename(path)} {megabytes(size)}" for path, size in files[:4]]
     return f"{text} in {', '.join(listed)}{_more(files, 4)}"
+
+
+def _stored(kinds: dict[str, dict[str, int]]) -> list[str]:
+    said = [f"{kind} ({row['count']}, {megabytes(row['bytes'])} MB)" for kind, row in kinds.items()]
+    return [f"stored    {', '.join(said)}"] if said else []
 
 
 def _values(title: str, values: list[dict[str, Any]], most: int) -> list[str]:
@@ -84,6 +93,8 @@ def _open(found: dict[str, Any]) -> list[str]:
 
 
 def _work(found: dict[str, Any]) -> str:
+    if found["macs"] is None:
+        return f"not known: {found['no_work']}"
     text = f"{scaled(found['macs'], 'MAC')} a run, ESTIMATED"
     if found["assumed"]:
         text += f" for {'; '.join(found['assumed'])}"
@@ -145,21 +156,25 @@ def _short(name: str) -> str:
     return name if len(name) <= LONGEST else f"{name[:16]}...{name[19 - LONGEST :]}"
 
 
-def _target(each: dict[str, Any], paint: Paint, most: int) -> str:
+def _target(each: dict[str, Any], paint: Paint, most: int) -> list[str]:
+    """What it takes, and a line for each reason why not."""
     head = f"{each['target']:<14}"
     if each["error"]:
-        return f"{head}{paint('cannot be written', 'red')}: {each['error']}"
+        return [f"{head}{paint('cannot be written', 'red')}: {each['error']}"]
     refused, reader = each["refused"], each["reader"]
-    parts = []
+    lines = []
     if refused:
-        listed = min(most, 4)
-        said = "; ".join(f"{row['op']} ({row['count']}): {row['reason']}" for row in refused[:listed])
+        listed = min(most, _REASONS)
         count = sum(row["count"] for row in refused)
-        parts.append(f"{paint('cannot run', 'yellow')} {count} nodes as they stand: {said}{_more(refused, listed)}")
+        those = "1 node as it stands" if count == 1 else f"{count} nodes as they stand"
+        lines.append(f"{paint('cannot run', 'yellow')} {those}")
+        lines += [f"  {row['op']} ({row['count']}): {row['reason']}" for row in refused[:listed]]
+        lines += [f"  {len(refused) - listed} reasons more"] if len(refused) > listed else []
     if reader:
         said = ", ".join(f"{op} ({count})" for op, count in _first(reader, 6))
-        parts.append(f"left to {each['runtime']}'s own reader: {said}{_more(reader, 6)}")
-    return head + ("; ".join(parts) or paint("takes every node", "green"))
+        lines.append(f"left to {each['runtime']}'s own reader: {said}{_more(reader, 6)}")
+    lines = lines or [paint("takes every node", "green")]
+    return [f"{'' if place else head:<14}{line}" for place, line in enumerate(lines)]
 
 
 def _tables(found: dict[str, Any], most: int) -> list[str]:

@@ -128,7 +128,7 @@ def _estimates(prepared: Prepared, feeds: Mapping[str, Any], threads: int) -> tu
     """By the name in the file; and why there are none. The model takes the sizes of the inputs."""
     model = prepared.contender.model
     if model is None:
-        return {}, "geoc does not read an .xml"
+        return {}, "an .xml is run as it is, without a graph of geoc's"
     specialise(model, _sizes(model, feeds))
     try:
         found = estimate_model(model, get_target(f"cpu,cores={threads}"))

@@ -83,7 +83,7 @@ def _profile(arguments: Arguments, prepared: Prepared, progress: Progress) -> di
 def _feeds(arguments: Arguments, prepared: Prepared, running: Running) -> dict[str, Any]:
     model, inputs = prepared.contender.model, arguments.get("inputs")
     if model is None:
-        from .unread import interface_of
+        from ..running.unread import interface_of
 
         model = interface_of(running)
     if inputs is not None:

@@ -35,7 +35,8 @@ Call = Callable[[], Any]
 
 @dataclass
 class Contender:
-    """One model: `path` is what the user named, `file` what the runtime loads, `model` the graph if geoc reads it."""
+    """One model: `path` is what the user named, `file` what the runtime loads, `model` the graph if `file` is none of
+    OpenVINO's own, which run as they are."""
 
     name: str
     path: str
@@ -163,7 +164,8 @@ def place(request: Any, feeds: Feeds) -> None:
 
 
 def open_contenders(paths: Sequence[str], runtime: str | None, folder: str) -> list[Contender]:
-    """The models named on a command line; .gir ones become ONNX files in `folder`, as they stand.
+    """The models named on a command line. What is not in a form of its runtime becomes an ONNX file in `folder`, as it
+    stands: all but ONNX, and .xml for OpenVINO.
 
     Raises UsageError for a file that no runtime here loads, GeocError or OSError for one that cannot be read.
     """
@@ -172,14 +174,12 @@ def open_contenders(paths: Sequence[str], runtime: str | None, folder: str) -> l
 
 
 def _contender(path: str, name: str, runtime: str | None, made: str) -> Contender:
-    suffix = os.path.splitext(path)[1].lower()
+    is_xml = os.path.splitext(path)[1].lower() == ".xml"
     if not os.path.exists(path):
         raise FileNotFoundError(2, "no such file", path)
-    chosen = _NAMES.get(runtime or "", OPENVINO if suffix == ".xml" else ONNXRUNTIME)
-    if suffix == ".xml" and chosen != OPENVINO:
-        raise UsageError(f"only openvino runs an .xml, not {runtime}", source=path)
+    chosen = _NAMES.get(runtime or "", OPENVINO if is_xml else ONNXRUNTIME)
     _check_installed(chosen)
-    model = None if suffix == ".xml" else load_any(path)
+    model = None if is_xml and chosen == OPENVINO else load_any(path)
     file = path
     if model is not None and not is_onnx(path):
         file = made

@@ -47,7 +47,7 @@ class Trial:
         self.watching = watching
         is_number = math.isfinite(verdict.error)
         unlock = verdict.unlock or (f"--max-error {math.ceil(verdict.error * 1000) / 10:g}%" if is_number else "")
-        self.refusal = Refusal(attempt.precision, verdict.message, 1, unlock)
+        self.refusal = Refusal(attempt.name, verdict.message, 1, unlock)
 
 
 def within_budget(run: Compilation, judge: Judge, model: Model) -> Model | None:
@@ -97,7 +97,7 @@ def fastest_within(run: Compilation, judge: Judge, model: Model) -> Candidate | 
         taken = _weighed(run, small, taken)
     if taken is not None:
         return taken
-    if failed and not failed[0].attempt.precision:  # --passes says what to run: there is no other form
+    if failed and len(run.attempts) == 1 and not run.attempts[0].precision:  # --passes says what to run: nothing else
         return Candidate.of(run, failed[0])
     run.kept = dict(run.slow)
     run.report.stays = None

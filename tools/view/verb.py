@@ -11,7 +11,7 @@ from ...ir.errors import UsageError
 from ...lowering.emit import write_text
 from ...lowering.targets import get_target
 from ..args import Arguments
-from ..files import protect
+from ..files import is_other_folder, protect, stem_of
 from ..inputs.shapes import read_shapes, specialise
 from ..library import read_model
 from ..progress import Progress
@@ -27,7 +27,7 @@ def view_verb(arguments: Arguments) -> int:
     output = arguments.get("output", default_output(words[0]))
     if os.path.splitext(output)[1].lower() not in (".html", ".htm"):
         raise UsageError(f"a page is written as .html, not {output}", source="-o")
-    folders = [word for word in words if os.path.isdir(word)]
+    folders = [word for word in words if is_other_folder(word)]
     if folders and len(words) > 1:
         raise UsageError("a folder of dumps is shown alone; two of its .gir files can be compared", source=folders[0])
     protect([output], words)
@@ -46,14 +46,13 @@ def view_verb(arguments: Arguments) -> int:
 
 def default_output(source: str) -> str:
     """MODEL.html, beside the current folder's other files; a folder gives its own name."""
-    name = os.path.basename(os.path.normpath(source))
-    return (name if os.path.isdir(source) else os.path.splitext(name)[0]) + ".html"
+    return os.path.basename(os.path.normpath(stem_of(source))) + ".html"
 
 
 def _contents(arguments: Arguments, progress: Progress) -> dict[str, Any]:
     target = get_target(arguments.get("target", "cpu"))
     (first, *_) = arguments.words
-    if os.path.isdir(first):
+    if is_other_folder(first):
 
         def sized(model: Model) -> None:
             specialise(model, read_shapes(arguments.get("shape", ()), model))

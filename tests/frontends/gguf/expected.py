@@ -1,6 +1,6 @@
 """What transformers computes with the tiny decoders: writes expected.json beside this file.
 
-python tests/frontends/gguf/expected.py        # needs torch and transformers; made with 4.51.3
+python tests/frontends/gguf/expected.py        # needs torch and transformers; made with 4.57.6
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def logits(case: Case) -> list[list[float]]:
 
     name, options = case.hf
     config = getattr(transformers, f"{name}Config")(**options, attn_implementation="eager")
-    kind = getattr(transformers, "GPT2LMHeadModel" if name == "GPT2" else f"{name}ForCausalLM")
+    kind = getattr(transformers, "GPT2LMHeadModel" if name == "GPT2" else f"{name.removesuffix('Text')}ForCausalLM")
     model = kind(config).eval().float()
     missing, unexpected = model.load_state_dict({k: torch.from_numpy(v) for k, v in case.weights().items()}, strict=False)
     assert not unexpected and all(key == "lm_head.weight" and case.tied for key in missing), (missing, unexpected)

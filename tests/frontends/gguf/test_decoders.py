@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,10 @@ from geoc.ir.errors import GeocError, InvalidModel, UnsupportedModel
 from geoc.passes.caches import caches
 from geoc.tools.bench.decoding import plan_of
 
-pytest.importorskip("gguf")
-
 from .running import Running, imported
 from .tiny import CASES, IDS, LAYERS, write
+
+pytest.importorskip("gguf")
 
 EXPECTED = json.loads((Path(__file__).parent / "expected.json").read_text())
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
@@ -81,22 +80,37 @@ def test_a_fused_projection_of_neighbours_that_turn_together(tmp_path: Path, mon
     np.testing.assert_allclose(imported(tmp_path / "tiny.gguf")(IDS)[0], EXPECTED["llama"], **TOLERANCE)
 
 
-def test_frequencies_of_the_file_stretch_the_rotation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """rope_freqs.weight divides the frequencies, as scaling by one factor does."""
-    from . import tiny
+def test_layers_with_a_window_are_flags_or_a_period(tmp_path: Path) -> None:
+    write(tmp_path / "tiny.gguf", CASES["gemma3"], **{"attention.sliding_window_pattern": [True, False]})
+    np.testing.assert_allclose(imported(tmp_path / "tiny.gguf")(IDS)[0], EXPECTED["gemma3"], **TOLERANCE)
+    write(tmp_path / "tiny.gguf", CASES["gemma3"], **{"attention.sliding_window_pattern": [True, True]})
+    found = imported(tmp_path / "tiny.gguf")(IDS)[0]
+    np.testing.assert_allclose(found[0], EXPECTED["gemma3"][0], **TOLERANCE)
+    assert np.abs(found[-1] - EXPECTED["gemma3"][-1]).max() > 0.1
 
-    separate = tiny.converted
-    monkeypatch.setattr(tiny, "converted", lambda case: {**separate(case), "rope_freqs.weight": np.full(4, 4, np.float32)})
-    case = replace(CASES["llama-linear"], metadata={"attention.layer_norm_rms_epsilon": 1e-5})
-    write(tmp_path / "tiny.gguf", case)
-    np.testing.assert_allclose(imported(tmp_path / "tiny.gguf")(IDS)[0], EXPECTED["llama-linear"], **TOLERANCE)
+
+def test_two_sets_of_factors_change_with_the_positions(tmp_path: Path) -> None:
+    """From the first position beyond the first set's tokens on."""
+    write(tmp_path / "tiny.gguf", CASES["phi3-short"], **{"rope.scaling.original_context_length": len(IDS[0]) - 1})
+    write(tmp_path / "short.gguf", CASES["phi3-short"])
+    write(tmp_path / "long.gguf", CASES["phi3-short"], **{"rope.scaling.original_context_length": 1})
+    tiny, short, long = (imported(tmp_path / f"{name}.gguf") for name in ("tiny", "short", "long"))
+    part = [IDS[0][:-1]]
+    np.testing.assert_allclose(tiny(part), short(part), **TOLERANCE)
+    assert np.abs(short(part) - long(part)).max() > 0.1
+    for each in (tiny, long):
+        each.clear()
+    np.testing.assert_allclose(tiny(IDS), long(IDS), **TOLERANCE)
 
 
 @pytest.mark.parametrize(
     ("metadata", "kind", "said"),
     [
         ({"expert_count": 8}, UnsupportedModel, "experts"),
-        ({"rope.scaling.type": "yarn"}, UnsupportedModel, "'yarn'"),
+        ({"rope.scaling.type": "dynamic"}, UnsupportedModel, "'dynamic'"),
+        ({"rope.scaling.yarn_log_multiplier": 0.1}, UnsupportedModel, "yarn_log_multiplier"),
+        ({"attention.head_count": [4, 2]}, UnsupportedModel, "differs between layers"),
+        ({"attention.sliding_window": 3, "attention.sliding_window_pattern": [True]}, InvalidModel, "is not for 2 layers"),
         ({"attention.causal": False}, UnsupportedModel, "not causal"),
         ({"attention.head_count": 0}, InvalidModel, "llama.attention.head_count is 0"),
         ({"attention.head_count": 3}, InvalidModel, "3 heads"),
@@ -115,13 +129,31 @@ def test_what_is_not_built_is_refused_in_one_line(metadata: Any, kind: type[Geoc
     assert said in str(error.value) and str(tmp_path / "tiny.gguf") in str(error.value)
 
 
-def test_another_architecture_is_refused_by_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [("split.count", 3, "one of 3 parts of a model"), ("general.type", "adapter", "of the type 'adapter', not a model")],
+)
+def test_what_is_no_whole_model_is_refused(key: str, value: Any, said: str, tmp_path: Path) -> None:
     import gguf
 
-    writer = gguf.GGUFWriter(tmp_path / "tiny.gguf", "mamba")
+    writer = gguf.GGUFWriter(tmp_path / "tiny.gguf", "llama")
+    writer.add_key_value(key, value, gguf.GGUFValueType.get_type(value))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    with pytest.raises(UnsupportedModel, match="'mamba' is not one that geoc builds: llama, "):
+    with pytest.raises(UnsupportedModel, match=said):
+        geoc.load(tmp_path / "tiny.gguf")
+
+
+@pytest.mark.parametrize("arch", ["mamba", "qwen3moe"])
+def test_another_architecture_is_refused_by_name(arch: str, tmp_path: Path) -> None:
+    import gguf
+
+    writer = gguf.GGUFWriter(tmp_path / "tiny.gguf", arch)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(UnsupportedModel, match=f"'{arch}' is not one that geoc builds: llama, "):
         geoc.load(tmp_path / "tiny.gguf")

@@ -8,6 +8,7 @@ Names, permutations and metadata are those of that converter. `expected.py` has 
 
 from __future__ import annotations
 
+import math
 import os
 import zlib
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ IDS = [[3, 17, 5, 9, 21, 3, 28]]
 @dataclass(frozen=True)
 class Case:
     """One decoder. `hf`: the class of its config in transformers and what it is made with. `metadata`: without the
-    architecture's name in front. `tied`: the head is the table."""
+    architecture's name in front. `tied`: the head is the table. `factors`: those of RoPE, by name in GGUF."""
 
     arch: str
     hf: tuple[str, dict[str, Any]]
@@ -32,6 +33,7 @@ class Case:
     inner: int = 64
     tied: bool = False
     metadata: dict[str, Any] = field(default_factory=dict)
+    factors: dict[str, list[float]] = field(default_factory=dict)
 
     def weights(self) -> dict[str, np.ndarray]:
         """All weights, in f32; each depends on its name alone."""
@@ -108,10 +110,10 @@ def _layer(c: Case) -> dict[str, Any]:
     if c.arch == "qwen2":
         for name, rows in (("q", q), ("k", k), ("v", k)):
             found[f"{at}.self_attn.{name}_proj.bias"] = (f"attn_{name}.bias", (rows,), "")
-    if c.arch == "qwen3":
+    if c.arch in ("qwen3", "gemma3"):
         for name in "qk":
-            found[f"{at}.self_attn.{name}_norm.weight"] = (f"attn_{name}_norm.weight", (c.size,), "")
-    if c.arch == "gemma2":
+            found[f"{at}.self_attn.{name}_norm.weight"] = (f"attn_{name}_norm.weight", (c.size,), norm)
+    if c.arch in ("gemma2", "gemma3"):
         found[f"{at}.post_attention_layernorm.weight"] = ("post_attention_norm.weight", (WIDTH,), norm)
         found[f"{at}.pre_feedforward_layernorm.weight"] = ("ffn_norm.weight", (WIDTH,), norm)
         found[f"{at}.post_feedforward_layernorm.weight"] = ("post_ffw_norm.weight", (WIDTH,), norm)
@@ -148,7 +150,7 @@ def _layer_gpt2(c: Case) -> dict[str, Any]:
     return found
 
 
-_USUAL = ("llama", "qwen2", "qwen3", "gemma", "gemma2", "phi3")
+_USUAL = ("llama", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3")
 _AROUND = {**dict.fromkeys(_USUAL, _around), "phi2": _around_phi2, "gpt2": _around_gpt2}
 _LAYER = {**dict.fromkeys(_USUAL, _layer), "phi2": _layer_phi2, "gpt2": _layer_gpt2}
 
@@ -159,6 +161,28 @@ _SIZES = {
 _GROUPED = {**_SIZES, "num_key_value_heads": 2}
 _RMS = {"attention.layer_norm_rms_epsilon": 1e-5}
 _CAPS = {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0}
+
+
+def _factors_of_llama3(size: int, base: float, factor: float, low: float, high: float, context: int) -> list[float]:
+    """What the converter divides the frequencies of Llama 3 by."""
+    found = []
+    for i in range(0, size, 2):
+        turns = context * base ** (-i / size) / (2 * math.pi)
+        smooth = min(max((turns - low) / (high - low), 0.0), 1.0)
+        found.append(1 / ((1 - smooth) / factor + smooth))
+    return found
+
+
+def _phi3_of_factors(context: int) -> Case:
+    """phi3 with two sets of factors, the first for as many tokens."""
+    short, long = [1.0, 1.5, 2.0, 3.0], [1.0, 4.0, 9.0, 16.0]
+    scaling = {"type": "longrope", "short_factor": short, "long_factor": long}
+    config = {**_GROUPED, "rms_norm_eps": 1e-5, "original_max_position_embeddings": context, "rope_scaling": scaling}
+    magnitude = math.sqrt(1 + math.log(CONTEXT / context) / math.log(context))
+    metadata = {**_RMS, "rope.scaling.original_context_length": context, "rope.scaling.attn_factor": magnitude}
+    return Case("phi3", ("Phi3", config), metadata=metadata, factors={"rope_factors_short": short, "rope_factors_long": long})
+
+
 CASES = {
     "llama": Case("llama", ("Llama", {**_GROUPED, "rms_norm_eps": 1e-5, "rope_theta": 500.0}), metadata={**_RMS, "rope.freq_base": 500.0}),
     "llama-linear": Case(
@@ -166,7 +190,26 @@ CASES = {
         ("Llama", {**_GROUPED, "rms_norm_eps": 1e-5, "tie_word_embeddings": True, "rope_scaling": {"rope_type": "linear", "factor": 4.0}}),
         tied=True, metadata={**_RMS, "rope.scaling.type": "linear", "rope.scaling.factor": 4.0},
     ),
+    "llama3": Case(
+        "llama",
+        ("Llama", {
+            **_GROUPED, "rms_norm_eps": 1e-5, "rope_theta": 500.0,
+            "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64},
+        }),
+        metadata={**_RMS, "rope.freq_base": 500.0}, factors={"rope_freqs": _factors_of_llama3(8, 500.0, 8.0, 1.0, 4.0, 64)},
+    ),
     "qwen2": Case("qwen2", ("Qwen2", {**_GROUPED, "rms_norm_eps": 1e-5, "tie_word_embeddings": True}), tied=True, metadata=_RMS),
+    "qwen2-yarn": Case(
+        "qwen2",
+        ("Qwen2", {
+            **_GROUPED, "rms_norm_eps": 1e-5, "head_dim": 16, "rope_theta": 500.0,
+            "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "beta_fast": 2.0, "beta_slow": 0.5},
+        }), size=16,
+        metadata={
+            **_RMS, "attention.key_length": 16, "attention.value_length": 16, "rope.freq_base": 500.0, "rope.scaling.type": "yarn", "rope.scaling.factor": 4.0,
+            "rope.scaling.original_context_length": 16, "rope.scaling.yarn_beta_fast": 2.0, "rope.scaling.yarn_beta_slow": 0.5,
+        },
+    ),
     "qwen3": Case(
         "qwen3", ("Qwen3", {**_GROUPED, "rms_norm_eps": 1e-5, "head_dim": 16}), size=16,
         metadata={**_RMS, "attention.key_length": 16, "attention.value_length": 16},
@@ -180,11 +223,23 @@ CASES = {
         ("Gemma2", {**_GROUPED, **_CAPS, "rms_norm_eps": 1e-5, "head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 3}), tied=True,
         metadata={**_RMS, **_CAPS, "attention.sliding_window": 3, "attention.key_length": 8, "attention.value_length": 8},
     ),
+    "gemma3": Case(
+        "gemma3",
+        ("Gemma3Text", {
+            **_GROUPED, "rms_norm_eps": 1e-5, "head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 3, "rope_theta": 500.0,
+            "rope_local_base_freq": 10000.0, "rope_scaling": {"rope_type": "linear", "factor": 4.0}, "layer_types": ["sliding_attention", "full_attention"],
+        }), tied=True,
+        metadata={
+            **_RMS, "attention.sliding_window": 3, "attention.sliding_window_pattern": 2, "attention.key_length": 8, "attention.value_length": 8,
+            "rope.freq_base": 500.0, "rope.scaling.type": "linear", "rope.scaling.factor": 4.0,
+        },
+    ),
     "phi2": Case(
         "phi2", ("Phi", {**_SIZES, "partial_rotary_factor": 0.5, "layer_norm_eps": 1e-5, "hidden_act": "gelu_new"}), kv_heads=4,
         metadata={"attention.layer_norm_epsilon": 1e-5, "rope.dimension_count": 4},
     ),
     "phi3": Case("phi3", ("Phi3", {**_GROUPED, "rms_norm_eps": 1e-5, "sliding_window": 4}), metadata={**_RMS, "attention.sliding_window": 4}),
+    **{f"phi3-{name}": _phi3_of_factors(context) for name, context in (("short", 32), ("long", 2))},
     "gpt2": Case(
         "gpt2",
         ("GPT2", {"vocab_size": TOKENS, "n_embd": WIDTH, "n_layer": LAYERS, "n_head": 4, "n_positions": CONTEXT, "n_inner": 64}),
@@ -208,11 +263,14 @@ def converted(case: Case) -> dict[str, np.ndarray]:
             shape = array.shape
             array = array.reshape(heads, 2, shape[0] // heads // 2, *shape[1:]).swapaxes(1, 2).reshape(shape)
         found[to] = np.ascontiguousarray(array)
-    return found
+    return found | {f"{name}.weight": np.array(numbers, np.float32) for name, numbers in case.factors.items()}
 
 
-def write(path: str | os.PathLike[str], case: Case, kinds: dict[str, str] | None = None, **metadata: Any) -> None:
-    """The GGUF file of a case. `kinds`: what matrices are quantized to, by the end of their names; `metadata` replaces or adds."""
+def write(
+    path: str | os.PathLike[str], case: Case, kinds: dict[str, str] | None = None, vocabulary: dict[str, Any] | None = None, **metadata: Any
+) -> None:
+    """The GGUF file of a case. `kinds`: what matrices are quantized to, by the end of their names; `vocabulary`: metadata of
+    the tokenizer; `metadata` of the architecture replaces or adds."""
     import gguf
 
     writer = gguf.GGUFWriter(path, case.arch)
@@ -220,14 +278,17 @@ def write(path: str | os.PathLike[str], case: Case, kinds: dict[str, str] | None
         "block_count": LAYERS, "context_length": CONTEXT, "embedding_length": WIDTH, "feed_forward_length": case.inner,
         "attention.head_count": case.heads, "attention.head_count_kv": case.kv_heads,
     }  # fmt: skip
-    for key, value in {**sizes, **case.metadata, **metadata}.items():
-        name = f"{case.arch}.{key}"
+    values = {f"{case.arch}.{key}": value for key, value in {**sizes, **case.metadata, **metadata}.items()}
+    values |= {f"tokenizer.{'' if key == 'chat_template' else 'ggml.'}{key}": value for key, value in (vocabulary or {}).items()}
+    for name, value in values.items():
         if isinstance(value, bool):
             writer.add_bool(name, value)
         elif isinstance(value, str):
             writer.add_string(name, value)
         elif isinstance(value, float):
             writer.add_float32(name, value)
+        elif isinstance(value, list):
+            writer.add_array(name, value)
         else:
             writer.add_uint32(name, value)
     for name, array in converted(case).items():

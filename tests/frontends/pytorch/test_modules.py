@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,17 @@ def test_a_node_has_the_line_that_asked_for_it(loaded: Any) -> None:
     assert lines["Gather"] == (line_of("line of first"),)
     assert lines["Gelu"] == (line_of("line of second"),)
     assert all(len(node.loc) == 2 and node.loc[1].startswith("modules.py:") for node in loaded[1].walk())
+
+
+def test_lines_are_in_texts_and_in_what_verbs_say(loaded: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, first, second = tmp_path / "m.gir", line_of("line of first"), line_of("line of second")
+    geoc.save(loaded[1], path)
+    assert f'!"node_embedding"  !"{first}"' in path.read_text() and f'!"node_gelu"  !"{second}"' in path.read_text()
+    assert main(["explain", str(path)]) == 0
+    assert f"misses node_linear ({first}): " in capsys.readouterr().out
+    assert main(["profile", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert re.search(rf"Gather .* node_embedding, {first}\n", said) and f"node_gelu and 1 more, {second}\n" in said
 
 
 def test_lines_stay_through_fusions() -> None:

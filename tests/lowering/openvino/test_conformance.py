@@ -5,6 +5,7 @@ What deviates is listed with its reason, and what is listed must deviate.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,10 @@ DEVIATIONS: dict[str, list[str]] = {
         f"test_bitshift_{way}_int32_{how}" for way in ("left", "right") for how in ("shift_ge_width", "negative_shift")
     ],
 }  # fmt: skip
+if "avx512_bf16" not in Path("/proc/cpuinfo").read_text():
+    DEVIATIONS["Convert from bf16 gives finite numbers for infinities, so that rows of -inf are not seen as such"] = [
+        "test_attention_4d_causal_padded_kv_bf16"
+    ]
 
 
 def deviation(case: Case, found: list[Any]) -> str | None:

@@ -220,8 +220,17 @@ def test_openvinos_own_form_runs_beside_the_source(files: Path, capsys: pytest.C
     assert code == 0 and "OpenVINO" in head["runtimes"][1] and rows[0]["error"] < 1e-4
     code, head, _ = compared(files / "a.xml", files / "a.xml", capsys=capsys)
     assert code == 0 and head["runs"] == 2
-    assert main(["compare", str(files / "a.onnx"), str(files / "a.xml"), "--nodes"]) == 2
-    assert main(["compare", str(files / "a.xml"), str(files / "a.xml"), "--runtime", "ort"]) == 2
+
+
+def test_openvinos_own_form_is_read_where_another_runtime_or_a_part_of_it_is_to_run(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("openvino")
+    geoc.compile(files / "a.onnx", files / "a.xml", target="openvino-cpu", check="off")
+    code, head, rows = compared(files / "a.onnx", files / "a.xml", "--nodes", capsys=capsys)
+    assert code == 0 and all("onnxruntime" in said for said in head["runtimes"])
+    inside = [row for row in rows if row["kind"] == "node"]
+    assert inside and all(row["ok"] for row in inside)
+    code, head, _ = compared(files / "a.xml", files / "a.xml", "--runtime", "reference,ort", capsys=capsys)
+    assert code == 0 and "reference" in head["runtimes"][0] and "onnxruntime" in head["runtimes"][1]
 
 
 def test_groups_of_values_give_the_same_figures(files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

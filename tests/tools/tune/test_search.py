@@ -205,7 +205,7 @@ def test_the_front_is_what_nothing_beats_in_both(tmp_path: Path) -> None:
 
 
 def test_it_begins_with_every_form_of_every_recipe(tmp_path: Path) -> None:
-    """By what compilations with the recipes plan to run, form by form, and by -O2 and -O3 themselves."""
+    """By what compilations with the recipes plan to run for this goal, form by form, and by -O2 and -O3 themselves."""
     source, data = network(tmp_path / "m.onnx"), samples(tmp_path / "s.npz")
     for goal in ("latency", "size"):
         given = Order(str(source), goal=goal, calib=data, threads=1)
@@ -213,7 +213,7 @@ def test_it_begins_with_every_form_of_every_recipe(tmp_path: Path) -> None:
         begun = {parse(settings_of(space, point).passes or "") for point in starting_points(space)}
         wanted = set()
         for name in shipped():
-            run = planned(Settings(str(source), recipe=name, calib=data).with_recipe())
+            run = planned(Settings(str(source), recipe=name, calib=data, goal=goal).with_recipe())
             for form in run.plan.forms:
                 if not form.attempt.precision.endswith("kv8"):
                     run.choose(form.attempt)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
 from ....ir.core import Value, constant
 from ....ir.tensor import Tensor
 from ....ir.types import BOOL, F32, I8, I16, I32, U8, DType
+from ....lowering.targets import get_target
+from ....lowering.targets.hardware import adds_exactly
 from ..choices import seed_of
 from ..sketch import Instance, Sketch
 from ..wanted import Shape
@@ -42,13 +45,19 @@ def vector(numbers: Sequence[float], dtype: DType, size: int) -> Value:
 
 def weights_of(sketch: Sketch, shape: Shape, channels: int, dtype: DType) -> tuple[Value, Value, Value]:
     """Weights with a scale and a zero point, for all or for each index of the axis `channels`."""
-    low, high = (0, 255) if dtype is U8 else (-128, 127)
+    low, high = (0, 255) if dtype is U8 else _signed()
     weights = filled(shape, dtype, low, high)
     size = shape[channels]
     if sketch.pick("one", "each") == "one":
         return weights, scale_of(sketch), zero_of(sketch, dtype)
     scales = [(0.5, 0.25, 1.0)[i % 3] for i in range(size)]
     return weights, vector(scales, F32, size), vector([_ZEROS[dtype][0]] * size, dtype, size)
+
+
+@cache
+def _signed() -> tuple[int, int]:
+    """Weights of i8 whose products with u8 the judge adds up exactly on this processor."""
+    return (-128, 127) if adds_exactly(get_target("cpu").hardware.features) else (-64, 63)
 
 
 def _pair(sketch: Sketch) -> tuple[DType, DType]:

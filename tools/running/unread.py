@@ -1,11 +1,11 @@
-"""A model that geoc does not read: what its runtime says that it takes."""
+"""A model that its runtime loads as it is: what that says that it takes."""
 
 from __future__ import annotations
 
 from ...ir.core import Graph, Model
 from ...ir.dims import DimLike, symbol
 from ...ir.types import BY_NAME, tensor_type
-from ..running.contender import InOpenvino, Running
+from .contender import InOpenvino, Running
 
 
 def interface_of(running: Running) -> Model:
