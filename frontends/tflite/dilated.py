@@ -62,11 +62,11 @@ def dilated(operators: Sequence[Operator], outputs: Sequence[int]) -> dict[int, 
             continue
         others, pads = (_ints(infos[i]) for i in operators[first][1][1:])
         left = [pad - crop for pad, crop in zip(pads, _ints(infos[inputs[2]]))]
-        if blocks != others or len(left) != 2 * len(blocks) or min((*left, *blocks)) < 0 or max(pads) >= 1 << 24:
-            continue
         if is_sequence:
-            blocks, left = [1, *blocks], [0, 0, *left]
-        if len(blocks) != 2 or 0 in blocks:
+            blocks, others, left = [1, *blocks], [1, *others], [0, 0, *left]
+        if blocks != others or len(blocks) != 2 or len(left) != 4:
+            continue
+        if min(blocks) < 1 or min(left) < 0 or max(pads) >= 1 << 24:
             continue
         found.update(dict.fromkeys({first, last, flat, lifted}))
         pads_ = (left[0], left[2], left[1], left[3])
