@@ -244,6 +244,17 @@ class Call:
         self.scope.first[result] = value
         return result
 
+    def dilate(self, dilation: Dilation, infos: Sequence[TensorInfo]) -> None:
+        """Make a convolution of what operators around it read and give, an image, or a sequence as one of one row."""
+        self.dilation = dilation
+        inputs = [infos[dilation.image], *self.inputs[1:]]
+        if not dilation.is_sequence:
+            self.inputs, self.outputs = inputs, [infos[dilation.result]]
+            return
+        row, self.inputs = self.info(0).index, inputs
+        self.values[row] = self.builder.op("Unsqueeze", self.value(0), self.builder.ints([1]))
+        self.inputs = [infos[row], *self.inputs[1:]]
+
     # Numbers that are kept from one run to the next
 
     def state(self, index: int) -> Value:

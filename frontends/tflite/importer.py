@@ -141,15 +141,16 @@ class Importer:
             try:
                 call = self._call(name, operator, infos, scope)
                 if dilation is not None:
-                    call.inputs = [infos[dilation.image], *call.inputs[1:]]
-                    call.outputs = [infos[dilation.result]]
-                    call.dilation = dilation
+                    call.dilate(dilation, infos)
                 if name not in VARIABLE_OPERATORS:
                     CONVERTERS[name](call)
                 elif scope.variables is not None:
                     scope.variables.convert(call)
                 else:
                     raise UnsupportedModel("keeps numbers inside IF or WHILE")
+                if dilation is not None and dilation.is_sequence:
+                    row = scope.values[call.outputs[0].index]
+                    scope.values[dilation.result] = call.builder.op("Squeeze", row, call.builder.ints([1]))
             except GeocError as error:
                 error.place = error.place or f"operator {number} {name}{place}"
                 raise
