@@ -31,9 +31,8 @@ def step_of(model: Any, folder: Folder) -> Call:
         cache = model(input_ids=ids, use_cache=True, return_dict=True).get(kept)
     layers = _pairs(cache)
     if not layers or not all(isinstance(each, torch.Tensor) and each.ndim == 4 for pair in layers for each in pair):
-        raise UnsupportedModel(
-            f"{folder.architecture} keeps a {type(cache).__name__}, not keys and values of each layer", source=folder.path
-        )
+        what = f"keeps a {type(cache).__name__}, not keys and values of each layer"
+        raise UnsupportedModel(f"{folder.architecture} {what}", source=folder.path)
     has_positions = "position_ids" in parameters
     names = ["input_ids", "attention_mask", *(["position_ids"] if has_positions else [])]
     outputs = ["logits"]
@@ -60,7 +59,8 @@ def step_of(model: Any, folder: Folder) -> Call:
 
     mask = torch.ones(2, _PAST + _NEW, dtype=torch.int64)
     positions = torch.arange(_PAST, _PAST + _NEW)[None].expand(2, _NEW).contiguous() if has_positions else None
-    axes = (SEQUENCE, {0: "batch", 1: "total"}, SEQUENCE if has_positions else None, [{0: "batch", 2: "past"} for _ in past])
+    grown = [{0: "batch", 2: "past"} for _ in past]
+    axes = (SEQUENCE, {0: "batch", 1: "total"}, SEQUENCE if has_positions else None, grown)
     return Call(Step().eval(), (ids, mask, positions, past), names, axes, outputs)
 
 

@@ -38,11 +38,12 @@ class Folder:
 
 
 def read_folder(path: str) -> Folder:
-    """Raises FormatError for a folder that contradicts itself, UnsupportedModel for what is no single model, OSError."""
-    config = read_object(os.path.join(path, "config.json"))
+    """Raises FormatError for a folder that contradicts itself, UnsupportedModel for no single model, OSError."""
+    said = os.path.join(path, "config.json")
+    config = read_object(said)
     named = config.get("architectures")
     if not isinstance(named, list) or not named or not all(isinstance(name, str) for name in named):
-        raise FormatError("names no architectures, so that nobody knows what it is", source=os.path.join(path, "config.json"))
+        raise FormatError("names no architectures, so that nobody knows what it is", source=said)
     if config.get("quantization_config"):
         raise UnsupportedModel("its weights are quantized (quantization_config); load the float model", source=path)
     if os.path.isfile(os.path.join(path, "adapter_config.json")):
@@ -94,7 +95,7 @@ def _count(path: str) -> int:
 
 
 def _header(path: str) -> dict[str, Any]:
-    """The table of a safetensors file: eight bytes with its length, JSON with `data_offsets` of each tensor, the data."""
+    """The table of a safetensors file: eight bytes with its length, JSON with each tensor's `data_offsets`, data."""
     size = os.path.getsize(path)
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -112,8 +113,8 @@ def _header(path: str) -> dict[str, Any]:
         span = entry.get("data_offsets") if isinstance(entry, dict) else None
         if not isinstance(span, list) or len(span) != 2 or not all(isinstance(at, int) for at in span):
             raise FormatError(f"tensor {name!r} has no offsets", source=path)
-        if not 0 <= span[0] <= span[1] <= size - 8 - length:
-            raise FormatError(
-                f"tensor {name!r} ends at byte {span[1]}, the data has {size - 8 - length}: cut off or damaged", source=path
-            )
+        held = size - 8 - length
+        if not 0 <= span[0] <= span[1] <= held:
+            why = f"tensor {name!r} ends at byte {span[1]}, the data has {held}: cut off or damaged"
+            raise FormatError(why, source=path)
     return found

@@ -32,7 +32,7 @@ def parameters_of(model: Any) -> Mapping[str, Any]:
 
 
 def inputs_of(model: Any, folder: Folder) -> Inputs:
-    """What the model takes. Raises UnsupportedModel for what is none of these, FormatError for a damaged preprocessor."""
+    """What a model takes. Raises UnsupportedModel for what is none of these, FormatError for sizes that are none."""
     parts = [getattr(model.config, f"{name}_config", None) is not None for name in ("text", "vision")]
     reads = model.main_input_name
     if all(parts) and {"input_ids", "pixel_values"} <= set(parameters_of(model)):
@@ -85,7 +85,7 @@ def _preprocessed(folder: Folder) -> tuple[int, int] | None:
 
 
 def _sound(model: Any, folder: Folder) -> Inputs:
-    """A waveform of any length where convolutions of the model cut it into frames, else the spectrogram that its config says."""
+    """A waveform of any length where convolutions cut it into frames, else the spectrogram that the config says."""
     name, config = model.main_input_name, model.config
     bins = getattr(config, "num_mel_bins", None)
     if name == "input_values" and getattr(config, "conv_stride", None):

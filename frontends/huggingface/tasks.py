@@ -1,12 +1,13 @@
-"""What of a model is exported: its inputs with the names of their dimensions, a module of tensors alone, and its outputs.
+"""What of a model is exported: its inputs with names for the dimensions that are not fixed, a module of tensors alone,
+and its outputs, by what the architecture reads and what its name ends in.
 
-| architecture | inputs | outputs |
-|---|---|---|
-| of text: ...Model, ...ForMaskedLM, ...ForSequenceClassification, ...ForTokenClassification, ...ForQuestionAnswering | input_ids[batch,seq], attention_mask, token_type_ids where there are types | the tensors that transformers names: last_hidden_state, pooler_output, logits, start_logits, ... |
-| of images: ...Model, ...ForImageClassification, ...ForObjectDetection, ...ForSemanticSegmentation, ... | pixel_values[batch,C,H,W] | the same |
-| of text and images (CLIP and its kind): ...Model | input_ids[texts,seq], attention_mask, pixel_values[images,C,H,W] | logits_per_image, logits_per_text, text_embeds, image_embeds |
-| of sound: ...Model, ...ForCTC, ...ForAudioClassification, ... | input_values[batch,samples], or a spectrogram of the size in the config | the same |
-| ...ForCausalLM, ...LMHeadModel | input_ids[batch,seq], attention_mask[batch,total], position_ids, a cache | logits, the cache (`decoding`) |
+    text, ...Model, ...ForMaskedLM and others     input_ids[batch,seq], attention_mask, token_type_ids if there are types
+    text, ...ForCausalLM, ...LMHeadModel          as above, with positions and a cache (`decoding`)
+    images                                        pixel_values[batch,C,H,W]
+    text and images, ...Model                     input_ids[texts,seq], attention_mask, pixel_values[images,C,H,W]
+    sound                                         input_values[batch,samples], or a spectrogram of the config's size
+
+Outputs are the tensors that transformers returns, by its names: last_hidden_state, pooler_output, logits, ...
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def call_of(model: Any, folder: Folder) -> Call:
     """What to export of a transformers model. Raises UnsupportedModel for what has no known form or does not run."""
     from .decoding import step_of
 
-    _check_is_one(getattr(model.config, "is_encoder_decoder", False), folder)  # not all configs say what is their default
+    _check_is_one(getattr(model.config, "is_encoder_decoder", False), folder)  # where the config says it by default
     try:
         with quiet():
             if folder.architecture.endswith(_DECODERS) and model.main_input_name == "input_ids":
