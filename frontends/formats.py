@@ -1,7 +1,7 @@
 """Which format a file or a folder has, and which frontend reads it: by what it begins with first, by its name second.
 
-    found = format_of("model.gguf")
-    model = found.load("model.gguf")
+    model = load("model.gguf")
+    format_of("model.gguf").title   # "GGUF"
 
 A format is one line of `FORMATS`; its frontend is imported when a model of that format is read.
 """
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from ..ir.clone import clone_model
 from ..ir.core import Model
+from ..ir.errors import FormatError
 from .about import About
 
 
@@ -73,20 +74,59 @@ FORMATS: tuple[Format, ...] = (
     Format("pytorch", "PyTorch", "pytorch:load_program", (".pt2",), facts="pytorch.about:about", is_slow=True),
     Format(
         "huggingface", "Hugging Face folder", "huggingface:load_folder", member="config.json",
-        parts=("config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*"),
+        parts=(
+            "config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*",
+        ),
         facts="huggingface.about:about", is_slow=True,
     ),
     Format(
-        "saved-model", "TensorFlow SavedModel", "tensorflow:load_tensorflow", member="saved_model.pb", is_slow=True
+        "saved-model", "TensorFlow SavedModel", "tensorflow:load_tensorflow", member="saved_model.pb",
+        facts="tensorflow.about:about", is_slow=True,
     ),
     Format(
         "keras", "Keras", "tensorflow:load_tensorflow", (".keras", ".h5", ".hdf5"), (0, b"\x89HDF\r\n\x1a\n"),
-        is_slow=True,
+        facts="tensorflow.about:about", is_slow=True,
     ),
     Format("openvino", "OpenVINO IR", "openvino:load_openvino", (".xml",), facts="openvino.about:about"),
 )  # fmt: skip
+# What is not read: what it is, and what could be given instead.
+_INSTEAD = {
+    **dict.fromkeys(
+        (".pt", ".pth", ".ckpt"), "PyTorch's pickled weights or a TorchScript program: torch.export.save writes a .pt2"
+    ),
+    ".safetensors": "weights without a graph: give the folder that has their config.json as well",
+    ".bin": "weights without a graph: give OpenVINO's .xml, or the folder that has their config.json",
+    ".pb": "a graph of TensorFlow 1: give the folder of a SavedModel",
+    ".ort": "onnxruntime's own form: give the ONNX file that it was made of",
+    **dict.fromkeys((".engine", ".plan", ".trt"), "an engine of TensorRT: give the model that it was built of"),
+    ".mlmodel": "a Core ML model: give the model that it was converted from",
+    ".pdmodel": "a PaddlePaddle model: paddle2onnx writes an ONNX file of it",
+}
 _kept: dict[tuple[Any, ...], Model] = {}  # one at most: that of the slow format that was read last
 _LONGEST = 16  # bytes in which all magic is
+
+
+def load(path: str) -> Model:
+    """The model in a file or folder, whatever its format.
+
+    Raises FormatError, which says what could be given instead where that is known, for what has no format that is read,
+    another GeocError or OSError as its frontend does.
+    """
+    found = format_of(path)
+    if found is not ONNX:
+        return found.load(path)
+    if os.path.isdir(path):
+        members = " or ".join(f"{each.member} ({each.title})" for each in FORMATS if each.member)
+        raise FormatError(f"a folder that is no model: there is no {members} in it", source=path)
+    try:
+        return found.load(path)
+    except FormatError as error:
+        suffix = os.path.splitext(path)[1].lower()
+        if suffix in ONNX.suffixes:
+            raise
+        why = ": ".join(part for part in (error.place, error.message) if part)
+        said = _INSTEAD.get(suffix) or f"of no format that is read; as ONNX: {why}"
+        raise FormatError(said, source=path) from error
 
 
 def format_of(path: str) -> Format:

@@ -458,8 +458,9 @@ class Model:
         # parts that are carried through unread, by field name (training_info and the like)
         self.opaque: dict[str, bytes] = {}
         self.source = ""
-        # files that belong beside the model, such as a tokenizer's: name -> content, given the name of the model's file
-        self.beside: dict[str, Callable[[str], bytes]] = {}
+        # files that belong beside the model, such as a tokenizer's: name -> content, given the name of the model's
+        # file; None where it does not belong beside such a file
+        self.beside: dict[str, Callable[[str], bytes | None]] = {}
         # what users should know of how the source was read, for the summary
         self.notes: list[str] = []
 

@@ -346,6 +346,8 @@ def _misfit(node: Node, n_outputs: int, types: list[str | None]) -> str | None:
         if op.attr_kind(name) != ("graphs" if bracket else "graph"):
             return f"{op.key} has no region {name!r}"
         given[name] = region
+    # Outputs that an operator always has are written whether anything uses them or not.
+    n_outputs = max(n_outputs, min(len(node.outputs), op.schema.min_outputs))
     present = [value is not None for value in node.inputs]
     inputs, outputs = types[: len(present)], types[len(present) :][:n_outputs]
     fault: str | None = None

@@ -50,7 +50,7 @@ def _logits(graph: Graph) -> Value:
 
 
 def _behind_product(logits: Value) -> tuple[list[Node], int]:
-    """From the product that makes the logits to what is done to them one by one; the place of the rows in it."""
+    """From the product that makes the logits to what is done to them one by one, and the rows' place in the product."""
     chain: list[Node] = []
     node = logits.producer
     while node is not None and len(node.outputs) == 1 and not node.op.domain:

@@ -33,7 +33,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(("-o", "--output"), "OUT", "text", "where to write; its suffix says what: .onnx, .gir, ... "
            "(default MODEL.geoc.onnx)"),
     Option(("--shape",), "NAME=1,3,224,224|SYM=8", "texts", "fix an input's shape or a symbolic dimension; "
-           "min:opt:max keeps it symbolic and checks inside the range; repeatable"),
+           "min:opt:max keeps it symbolic and checks inside the range; NAME=B,S names open dimensions, and those of "
+           "one name are equal; repeatable"),
     Option(("--precision",), "NAME", "text", "compute in auto, fp32, tf32, bf16, fp16, fp8, int8 (w8a8), int4 (w4a16: "
            "weights alone) or w8a16, where the target has it; with kv8 behind weights alone, or kv8 by itself, the "
            "key-value caches that the model is called with are i8; an order, which --max-error limits (default: the "
@@ -150,6 +151,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--scheduler",), "ADDRESS", "text", "run trials on the workers of this Dask scheduler, tcp://HOST:PORT",
            "tuning"),
     Option(("--seed",), "N", "int", "seed of made-up inputs and of whatever else is drawn (default 0)", "other"),
+    Option(("--tensorflow",), "PYTHON", "text", "the interpreter of an environment with tensorflow and tf2onnx, which "
+           "reads SavedModel folders and Keras files (default: $GEOC_TENSORFLOW_PYTHON)", "other"),
     Option(("-v", "--verbose"), "", "count", "say more; numbers every rewrite", "other"),
     Option(("-q", "--quiet"), "", "switch", "print nothing but errors", "other"),
     Option(("--debug",), "", "switch", "show the traceback of an error", "other"),
@@ -157,7 +160,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(("--version",), "", "switch", "the versions of geoc and of what it runs on", "other"),
 )  # fmt: skip
 
-EVERYWHERE = ("verbose", "quiet", "debug", "help", "version")
+EVERYWHERE = ("tensorflow", "verbose", "quiet", "debug", "help", "version")
 _NOT_COMPILING = ("verbs", "training", "running", "tuning")
 _PIPELINE = ("level", "target", "passes", "skip", "only", "rules", "plugin")
 _COMPILATION = (

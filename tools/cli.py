@@ -76,6 +76,8 @@ def _run(words: list[str]) -> int:
         sys.stderr.write(help_text("compile").split("\n\n  when", 1)[0] + "\n\n  geoc --help lists all options\n")
         return BAD
     arguments = read(words)
+    if arguments.get("tensorflow"):
+        os.environ["GEOC_TENSORFLOW_PYTHON"] = arguments.get("tensorflow")  # whatever process reads the model
     if arguments.get("help"):
         from .help import help_text
 

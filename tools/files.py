@@ -39,9 +39,9 @@ def load_any(source: Any, roots: Sequence[str] = (), exported: Mapping[str, Any]
 
         model = load_model(path, roots=roots)
     elif path:
-        from ..frontends.formats import format_of as format_of_file
+        from ..frontends.formats import load
 
-        model = format_of_file(path).load(path)
+        model = load(path)
     else:
         from ..frontends.onnx import load_onnx
 

@@ -66,6 +66,8 @@ def _write_beside(run: Compilation, model: Model, path: str) -> None:
     other: list[str] = []
     for member, content in model.beside.items():
         place, data = os.path.join(folder, member), content(name)
+        if data is None:
+            continue
         try:
             with open(place, "xb") as file:
                 file.write(data)

@@ -9,10 +9,10 @@ import os
 from functools import partial
 from typing import Any
 
-from ...ir.collector import paused_collector
 from ...ir.core import Model
-from ...ir.errors import FormatError, GeocError, UnsupportedModel
+from ...ir.errors import FormatError, UnsupportedModel
 from ...ir.tensor import MappedFile
+from ..reading import reading
 from .decoder import build
 from .genai import TYPES, genai_config
 from .reader import Gguf, read_gguf
@@ -34,12 +34,8 @@ def load_gguf(path: str | os.PathLike[str]) -> Model:
     file = MappedFile(source, is_model=True)
     if file.size == 0:
         raise FormatError("the file is empty", source=source)
-    try:
-        with paused_collector():
-            model = _import(read_gguf(file))
-    except GeocError as error:
-        error.source = error.source or source
-        raise
+    with reading(source):
+        model = _import(read_gguf(file))
     model.source = source
     return model
 

@@ -148,9 +148,8 @@ class _Building:
         if not d.family.is_gated:
             up = self._activated(self._product(f"{name}.ffn_up", x, d.inner, d.width))
         elif self.weights.has(f"{name}.ffn_gate.weight"):
-            gate = self._product(f"{name}.ffn_gate", x, d.inner, d.width)
-            up = self._product(f"{name}.ffn_up", x, d.inner, d.width)
-            up = b.op("Mul", self._activated(gate), up)
+            gate = self._activated(self._product(f"{name}.ffn_gate", x, d.inner, d.width))
+            up = b.op("Mul", gate, self._product(f"{name}.ffn_up", x, d.inner, d.width))
         else:  # both in one, the gate first
             both = self._product(f"{name}.ffn_up", x, 2 * d.inner, d.width)
             gate, up = b.node("Split", [both, b.ints((d.inner, d.inner))], {"axis": -1}, outputs=2).outputs

@@ -14,8 +14,10 @@ TYPES = {
 }  # fmt: skip
 
 
-def genai_config(tokenizer: Tokenizer, decoder: Decoder, name: str) -> bytes:
-    """The file for a model in the file `name`."""
+def genai_config(tokenizer: Tokenizer, decoder: Decoder, name: str) -> bytes | None:
+    """The file for a model in the file `name`; None where that is not ONNX, the one format that it runs."""
+    if not name.endswith(".onnx"):
+        return None
     both = ("key", "value")
     inputs = {key: key for key in ("input_ids", "attention_mask", "position_ids")}
     begins, ends, pads = (tokenizer.number(which) for which in ("bos", "eos", "padding"))

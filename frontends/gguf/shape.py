@@ -96,6 +96,7 @@ def decoder_of(gguf: Gguf) -> Decoder:
 class _Metadata:
     def __init__(self, gguf: Gguf) -> None:
         self.gguf = gguf
+        self._refuse_parts()
         name = gguf.metadata.get("general.architecture")
         self.arch = name.decode("utf-8", "replace") if isinstance(name, bytes) else ""
         if not self.arch:
@@ -133,6 +134,15 @@ class _Metadata:
             self.size("attention.sliding_window", family.window, 0), self._windowed(family.period, layers), scale,
             self.number("attn_logit_softcapping", 0.0), self.number("final_logit_softcapping", 0.0),
         )  # fmt: skip
+
+    def _refuse_parts(self) -> None:
+        """Files that hold no whole model."""
+        count = self.gguf.metadata.get("split.count", 1)
+        if isinstance(count, int) and count > 1:
+            raise self.unsupported(f"it is one of {count} parts of a model; llama-gguf-split --merge makes one of them")
+        kind = self.gguf.metadata.get("general.type", b"model")
+        if isinstance(kind, bytes) and kind != b"model":
+            raise self.unsupported(f"it is of the type {kind.decode('utf-8', 'replace')[:40]!r}, not a model")
 
     def _refuse(self) -> None:
         """What changes the graph and is not built."""

@@ -1,10 +1,11 @@
-"""Folders as the Hugging Face hub has them, config.json and weights, to IR: transformers builds the module, torch exports it.
+"""Folders as the Hugging Face hub has them, config.json and weights, to IR: transformers builds the module, torch
+exports it.
 
     model = load_folder("all-minilm-l6-v2")
 
-The class is what `architectures` in the config says, and decides what is exported (`tasks`): dimensions that are not fixed
-have names, and decoders take and give a cache of keys and values. Code that comes with a model is never run. Weights are
-float32, whatever they are stored as.
+The class is what `architectures` in the config says, and decides what is exported (`tasks`): dimensions that are not
+fixed have names, and decoders take and give a cache of keys and values. Code that comes with a model is never run.
+Weights are float32, whatever they are stored as.
 """
 
 from __future__ import annotations

@@ -38,13 +38,16 @@ class Folder:
 
 
 def read_folder(path: str) -> Folder:
-    """Raises FormatError for a folder that contradicts itself, UnsupportedModel for what is no single model, OSError."""
-    config = _object(os.path.join(path, "config.json"))
+    """Raises FormatError for a folder that contradicts itself, UnsupportedModel for no single model, OSError."""
+    said = os.path.join(path, "config.json")
+    config = read_object(said)
     named = config.get("architectures")
     if not isinstance(named, list) or not named or not all(isinstance(name, str) for name in named):
-        raise FormatError("names no architectures, so that nobody knows what it is", source=os.path.join(path, "config.json"))
+        raise FormatError("names no architectures, so that nobody knows what it is", source=said)
     if config.get("quantization_config"):
         raise UnsupportedModel("its weights are quantized (quantization_config); load the float model", source=path)
+    if os.path.isfile(os.path.join(path, "adapter_config.json")):
+        raise UnsupportedModel("holds an adapter of another model; merge them and save the whole", source=path)
     for name in _WEIGHTS:
         first = os.path.join(path, name)
         if os.path.isfile(first):
@@ -53,17 +56,18 @@ def read_folder(path: str) -> Folder:
         raise FormatError(f"holds no weights: none of {', '.join(_WEIGHTS)}", source=path)
     if not first.endswith(".json"):
         return Folder(path, config, named[0], (first,), _count(first))
-    parts = _object(first).get("weight_map")
+    parts = read_object(first).get("weight_map")
     if not isinstance(parts, dict) or not parts:
         raise FormatError("has no weight_map", source=first)
-    files = dict.fromkeys(parts.values())
+    suffix = ".safetensors" if "safetensors" in name else ".bin"
+    files = dict.fromkeys(str(part) for part in parts.values())
     for part in files:
-        if not isinstance(part, str) or os.path.basename(part) != part or not os.path.isfile(os.path.join(path, part)):
-            raise FormatError(f"refers to {part!r}, which is no file of the folder", source=first)
+        if os.path.basename(part) != part or not part.endswith(suffix) or not os.path.isfile(os.path.join(path, part)):
+            raise FormatError(f"refers to {part!r}, which is no {suffix} file of the folder", source=first)
     return Folder(path, config, named[0], tuple(os.path.join(path, part) for part in files), len(parts))
 
 
-def _object(path: str) -> dict[str, Any]:
+def read_object(path: str) -> dict[str, Any]:
     """A file with a JSON object."""
     if os.path.getsize(path) > _CONFIG_BYTES:
         raise FormatError("is too large for what it should be", source=path)
@@ -91,7 +95,7 @@ def _count(path: str) -> int:
 
 
 def _header(path: str) -> dict[str, Any]:
-    """The table of a safetensors file: eight bytes with its length, JSON with `data_offsets` of each tensor, the data."""
+    """The table of a safetensors file: eight bytes with its length, JSON with each tensor's `data_offsets`, data."""
     size = os.path.getsize(path)
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -109,8 +113,8 @@ def _header(path: str) -> dict[str, Any]:
         span = entry.get("data_offsets") if isinstance(entry, dict) else None
         if not isinstance(span, list) or len(span) != 2 or not all(isinstance(at, int) for at in span):
             raise FormatError(f"tensor {name!r} has no offsets", source=path)
-        if not 0 <= span[0] <= span[1] <= size - 8 - length:
-            raise FormatError(
-                f"tensor {name!r} ends at byte {span[1]}, the data has {size - 8 - length}: cut off or damaged", source=path
-            )
+        held = size - 8 - length
+        if not 0 <= span[0] <= span[1] <= held:
+            why = f"tensor {name!r} ends at byte {span[1]}, the data has {held}: cut off or damaged"
+            raise FormatError(why, source=path)
     return found

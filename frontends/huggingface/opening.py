@@ -1,5 +1,5 @@
-"""The module of a folder with its weights, as transformers builds it; what would take more memory than the weights say, or
-would start with random numbers, is refused before.
+"""The module of a folder with its weights, as transformers builds it; what would take more memory than the weights
+say, or would start with random numbers, is refused before.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ def open_model(folder: Folder) -> Any:
     if not isinstance(made, type) or not issubclass(made, transformers.PreTrainedModel):
         own = "auto_map" in folder.config
         why = "needs code that comes with the model, and trust_remote_code is off" if own else "it does not know"
-        raise UnsupportedModel(f"{folder.architecture}: transformers {transformers.__version__} {why}", source=folder.path)
+        what = f"{folder.architecture}: transformers {transformers.__version__} {why}"
+        raise UnsupportedModel(what, source=folder.path)
     try:
         with quiet():
             _check_numbers(folder)
@@ -35,7 +36,8 @@ def open_model(folder: Folder) -> Any:
             raise FormatError(f"transformers cannot read it: {reason(error)}", source=folder.path) from error
         raise
     except Exception as error:  # configs hold anything, and what is wrong in one is met anywhere in transformers
-        raise FormatError(f"transformers cannot read it: {reason(error)} (--debug shows all)", source=folder.path) from error
+        why = f"transformers cannot read it: {reason(error)} (--debug shows all)"
+        raise FormatError(why, source=folder.path) from error
 
 
 def _with_weights(made: Any, config: Any, folder: Folder) -> Any:
@@ -47,8 +49,9 @@ def _with_weights(made: Any, config: Any, folder: Folder) -> Any:
             use_safetensors=folder.is_safe, output_loading_info=True, **options,
         )  # fmt: skip
         if loading.get("mismatched_keys"):
-            raise FormatError(f"weights of another shape: {loading['mismatched_keys'][0]}", source=folder.path)
-        return model.eval(), list(loading["missing_keys"])
+            first = min(map(str, loading["mismatched_keys"]))
+            raise FormatError(f"weights of another shape: {first}", source=folder.path)
+        return model.eval(), sorted(loading["missing_keys"])
 
     model, missing = load()
     if missing and all(name.startswith("pooler.") for name in missing):

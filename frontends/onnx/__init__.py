@@ -12,11 +12,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ...ir.collector import paused_collector
 from ...ir.core import Model
-from ...ir.errors import FormatError, GeocError
+from ...ir.errors import FormatError
 from ...ir.proto.read import read_model
 from ...ir.tensor import MappedFile
+from ..reading import reading
 from .importer import Importer
 from .tensors import TensorReader
 
@@ -53,12 +53,8 @@ def _load(
 ) -> Model:
     if file.size == 0:
         raise FormatError("the file is empty", source=source)
-    try:
-        with paused_collector():
-            model = _import(file, source, TensorReader(file, source, folder, memory))
-    except GeocError as error:
-        error.source = error.source or source
-        raise
+    with reading(source):
+        model = _import(file, source, TensorReader(file, source, folder, memory))
     model.source = source
     return model
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import os
 
-from ...ir.collector import paused_collector
 from ...ir.core import Model
-from ...ir.errors import FormatError, GeocError
+from ...ir.errors import FormatError
 from ...ir.tensor import MappedFile
+from ..reading import reading
 from .importer import Importer
 from .xml import read_net
 
@@ -25,7 +25,7 @@ def load_openvino(source: str | os.PathLike[str]) -> Model:
     the rules, UnsupportedModel for operators that there is no form for, OSError where the file cannot be read.
     """
     path = os.fspath(source)
-    try:
+    with reading(path):
         with open(path, "rb") as file:
             net = read_net(file.read())
         data = os.path.splitext(path)[0] + ".bin"
@@ -35,10 +35,6 @@ def load_openvino(source: str | os.PathLike[str]) -> Model:
             weights = MappedFile(data)
         else:
             raise FormatError(f"its weights are missing: there is no {os.path.basename(data)} beside it")
-        with paused_collector():
-            model = Importer(net, weights).run()
-    except GeocError as error:
-        error.source = error.source or path
-        raise
+        model = Importer(net, weights).run()
     model.source = path
     return model

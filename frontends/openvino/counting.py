@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...ir.tensor import Tensor
-from ...ir.types import F32, I64
+from ...ir.types import BF16, F16, F32, I64
 from .table import TABLE, Made, Reading, reads, refused
 from .xml import Layer
 
@@ -59,13 +59,15 @@ def range_(r: Reading, layer: Layer) -> Made:
 def one_hot(r: Reading, layer: Layer) -> Made:
     """ONNX counts negative indices from the end, here they stand for no place: they become one past the last."""
     indices, depth, on, off = (r.arg(layer, index) for index in range(4))
+    indices = r.cast(indices, I64)  # onnxruntime has kernels for few element types
     if layer.text("negative_indices_mode", "ignore_negative").lower() != "normalize":
-        outside = r.scalar(
-            depth if depth.dtype is indices.dtype or indices.dtype is None else r.cast(depth, indices.dtype)
-        )
+        outside = r.scalar(r.cast(depth, I64))
         indices = r.b.op("Where", r.b.op("Less", indices, r.number(0, indices)), outside, indices)
-    values = r.b.op("Concat", r.reshape(off, [1]), r.reshape(on, [1]), axis=0)
-    return r.b.op("OneHot", indices, r.vector(depth), values, axis=layer.int("axis"))
+    values, dtype = r.b.op("Concat", r.reshape(off, [1]), r.reshape(on, [1]), axis=0), on.dtype
+    wide = F32 if dtype in (F16, BF16) else I64 if dtype is not None and not dtype.is_float else dtype
+    values = values if wide is None else r.cast(values, wide)
+    made = r.b.op("OneHot", indices, r.vector(depth), values, axis=layer.int("axis"))
+    return made if dtype is None else r.cast(made, dtype)
 
 
 @reads("Eye")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...ir.core import Value
 from ...ir.infer import content_of
-from ...ir.types import BOOL
+from ...ir.types import BOOL, I32, I64
 from . import weights
 from .table import TABLE, Made, Reading, reads, refused
 from .xml import Layer
@@ -19,7 +19,7 @@ _UNARY = {
 _BINARY = {
     "Add": "Add", "LogicalAnd": "And", "LogicalOr": "Or", "LogicalXor": "Xor", "Equal": "Equal",
     "Greater": "Greater", "GreaterEqual": "GreaterOrEqual", "Less": "Less", "LessEqual": "LessOrEqual",
-    "Maximum": "Max", "Minimum": "Min", "Power": "Pow", "BitwiseAnd": "BitwiseAnd", "BitwiseOr": "BitwiseOr",
+    "Maximum": "Max", "Minimum": "Min", "BitwiseAnd": "BitwiseAnd", "BitwiseOr": "BitwiseOr",
     "BitwiseXor": "BitwiseXor",
 }  # fmt: skip
 
@@ -46,6 +46,15 @@ TABLE.update(dict.fromkeys(_BINARY, _binary))
 @reads("Subtract")
 def subtract(r: Reading, layer: Layer) -> Made:
     return r.b.op("Sub", *operands(r, layer))
+
+
+@reads("Power")
+def power(r: Reading, layer: Layer) -> Made:
+    """Of integers of 32 or 64 bits and floats, which ONNX has it of; other integers go through those of 64 bits."""
+    a, b = operands(r, layer)
+    if a.dtype is None or not a.dtype.is_int or a.dtype in (I32, I64):
+        return r.b.op("Pow", a, b)
+    return r.cast(r.b.op("Pow", r.cast(a, I64), r.cast(b, I64)), a.dtype)
 
 
 @reads("Multiply")
@@ -132,7 +141,16 @@ def round_(r: Reading, layer: Layer) -> Made:
 def select(r: Reading, layer: Layer) -> Made:
     if layer.text("auto_broadcast", "numpy").lower() not in ("numpy", "none"):
         raise refused(layer, f"there is no auto_broadcast {layer.text('auto_broadcast')!r}")
-    return r.b.op("Where", r.arg(layer, 0), r.arg(layer, 1), r.arg(layer, 2))
+    condition, a, b = (r.arg(layer, index) for index in range(3))
+    if a.dtype is not BOOL:
+        return r.b.op("Where", condition, a, b)
+    # onnxruntime has no Where of booleans.
+    return r.b.op("Or", r.b.op("And", condition, a), r.b.op("And", r.b.op("Not", condition), b))
+
+
+@reads("Identity")
+def identity(r: Reading, layer: Layer) -> Made:
+    return r.arg(layer, 0)
 
 
 @reads("Convert")
@@ -212,8 +230,6 @@ def swish(r: Reading, layer: Layer) -> Made:
 
 @reads("ReduceLogicalAnd", "ReduceLogicalOr")
 def reduce_logical(r: Reading, layer: Layer) -> Made:
-    from ...ir.types import I32
-
     x, axes = r.cast(r.arg(layer, 0), I32), r.vector(r.arg(layer, 1))
     name = "ReduceMin" if layer.type == "ReduceLogicalAnd" else "ReduceMax"
     return r.cast(r.b.op(name, x, axes, keepdims=int(layer.flag("keep_dims"))), BOOL)

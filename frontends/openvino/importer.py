@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from ...ir.core import Graph, Model, Value, constant
 from ...ir.dim_parser import parse
 from ...ir.errors import FormatError, InvalidModel, UnsupportedModel
 from ...ir.tensor import MappedFile
 from ...ir.types import TensorType, merge, tensor_type
+from ..reading import refuse_operators
 from . import (  # noqa: F401  each fills the table
     attention,
     control,
@@ -19,6 +22,7 @@ from . import (  # noqa: F401  each fills the table
     quantized,
     recurrent,
     selecting,
+    spectral,
 )
 from .table import TABLE, Reading, Weights, outputs
 from .xml import Layer, Net, split_names
@@ -40,9 +44,7 @@ class Importer:
         model = Model(graph)
         reading = Reading(self.net, graph, self.weights)
         order = self.net.ordered()
-        missing = _without_form(self.net)
-        if missing:
-            raise UnsupportedModel(f"there is no form for layers of type {', '.join(missing)}")
+        refuse_operators(_without_form(self.net))
         variables: dict[str, Value] = {}
         for layer in self.net.layers.values():  # inputs in the order of the file
             if layer.type == "Parameter":
@@ -204,14 +206,12 @@ def _check_unique(graph: Graph, names: list[str]) -> None:
             raise InvalidModel(f"two {what} are called {twice!r}")
 
 
-def _without_form(net: Net) -> list[str]:
-    """The types of layers that no reader is for, so that all are named at once."""
+def _without_form(net: Net) -> Counter[str]:
+    """The types of layers, of bodies too, that no reader is for, so that all are named at once."""
     known = {*TABLE, "Parameter", "Result", "Const", "ReadValue", "Assign"}
-    found = {layer.type for layer in net.layers.values() if layer.type not in known}
-    for layer in net.layers.values():
-        inside = layer.element.iter("layer") if layer.type not in ("Const", "Parameter") else ()
-        found |= {name for each in inside if (name := each.get("type") or "?") not in known}
-    return sorted(found)
+    has_parts = [layer for layer in net.layers.values() if layer.type not in ("Const", "Parameter")]
+    types = (each.get("type") or "?" for layer in has_parts for each in layer.element.iter("layer"))
+    return Counter(name for name in types if name not in known)
 
 
 def _sweep(graph: Graph) -> None:

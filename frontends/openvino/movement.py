@@ -174,7 +174,24 @@ def broadcast(r: Reading, layer: Layer) -> Made:
         if not isinstance(rank, int) or rank > 64 or len(axes) != r.rank(layer, x):
             raise refused(layer, "where its axes go is unknown")
         x = r.unsqueeze(x, [axis for axis in range(rank) if axis not in axes])
-    return r.b.op("Expand", x, target)
+    return r.b.op("Expand", x, _without_own(x, target))
+
+
+def _without_own(x: Value, target: Value) -> Value:
+    """The shape that ONNX's Expand had: openvino, whose Broadcast goes one way, writes Maximum(shape of x, shape).
+
+    Expand goes both ways. The two differ for sizes of 0 only, where openvino gives 1.
+    """
+    node = target.producer
+    if x.shape is None or node is None or node.op.key != "Max" or len(node.inputs) != 2:
+        return target
+    for own, other in (node.inputs, node.inputs[::-1]):
+        content = None if own is None else content_of(own)
+        if content is not None and other is not None and len(content) >= len(x.shape):
+            before = len(content) - len(x.shape)
+            if all(d == 1 for d in content[:before]) and content[before:] == x.shape:
+                return other
+    return target
 
 
 @reads("Tile")
@@ -240,6 +257,20 @@ def shuffle_channels(r: Reading, layer: Layer) -> Made:
     apart = r.reshape(x, [0] * axis + [groups, size // groups, *rest])
     order = [*range(axis), axis + 1, axis, *([axis + 2] if rest else [])]
     return r.b.op("Reshape", r.transpose(apart, order), r.shape_of(x))
+
+
+@reads("Reverse")
+def reverse(r: Reading, layer: Layer) -> Made:
+    """Some axes backwards: their numbers, or true for each of them."""
+    x = r.arg(layer, 0)
+    rank = r.rank(layer, x)
+    said = r.known(layer, 1).array().reshape(-1)[: rank + 1].tolist()
+    mode = layer.choice("mode", {"index": "index", "mask": "mask"})
+    axes = [r.axis(layer, int(a), rank) for a in said] if mode == "index" else [i for i, a in enumerate(said) if a]
+    if not axes:
+        return x
+    first, last, step = (r.b.ints([number] * len(axes)) for number in (-1, -(1 << 63) + 1, -1))
+    return r.b.op("Slice", x, first, last, r.b.ints(axes), step)
 
 
 @reads("ReverseSequence")

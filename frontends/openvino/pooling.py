@@ -50,7 +50,8 @@ def _is_whole(r: Reading, layer: Layer, x: Value, kernel: tuple[int, ...], attrs
     sizes, pads, strides = r.dims(layer, x)[2:], attrs["pads"], attrs["strides"]
     if pads is None or len(sizes) != len(kernel) or 0 in strides:
         return False
-    padded = [size + pads[i] + pads[i + len(kernel)] - kernel[i] for i, size in enumerate(sizes)]
+    reach = [(size - 1) * step + 1 for size, step in zip(kernel, attrs["dilations"])]
+    padded = [size + pads[i] + pads[i + len(kernel)] - reach[i] for i, size in enumerate(sizes)]
     return all(isinstance(rest, int) and rest % stride == 0 for rest, stride in zip(padded, strides))
 
 

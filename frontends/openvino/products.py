@@ -7,6 +7,7 @@ from typing import Any
 from ...ir.core import Value
 from ...ir.errors import InvalidModel
 from ...ir.evaluate import reshaped
+from ...ir.types import F32
 from .table import Made, Reading, reads, refused
 from .xml import Layer
 
@@ -69,13 +70,20 @@ def _ungrouped(r: Reading, layer: Layer, weights: Value) -> tuple[Value, int]:
 @reads("Convolution")
 def convolution(r: Reading, layer: Layer) -> Made:
     x, weights = r.arg(layer, 0), r.arg(layer, 1)
-    return r.b.op("Conv", x, weights, **window(layer, r.rank(layer, weights) - 2))
+    return _conv(r, x, weights, 1, window(layer, r.rank(layer, weights) - 2))
 
 
 @reads("GroupConvolution")
 def group_convolution(r: Reading, layer: Layer) -> Made:
     x, (weights, groups) = r.arg(layer, 0), _ungrouped(r, layer, r.arg(layer, 1))
-    return r.b.op("Conv", x, weights, group=groups, **window(layer, r.rank(layer, weights) - 2))
+    return _conv(r, x, weights, groups, window(layer, r.rank(layer, weights) - 2))
+
+
+def _conv(r: Reading, x: Value, weights: Value, groups: int, attrs: dict[str, Any]) -> Value:
+    """A convolution; of integers in f32, as openvino's CPU plugin computes it."""
+    if x.dtype is None or not x.dtype.is_int:
+        return r.b.op("Conv", x, weights, group=groups, **attrs)
+    return r.cast(r.b.op("Conv", r.cast(x, F32), r.cast(weights, F32), group=groups, **attrs), x.dtype)
 
 
 @reads("ConvolutionBackpropData", "GroupConvolutionBackpropData")
@@ -87,7 +95,7 @@ def transposed(r: Reading, layer: Layer) -> Made:
     attrs = window(layer, spatial)
     extra = layer.ints("output_padding", (0,) * spatial)
     if len(layer.inputs) > 2:
-        _spread(r, layer, x, weights, attrs, extra, spatial)
+        extra = _spread(r, layer, x, weights, attrs, extra, spatial)
     elif attrs["auto_pad"] in ("SAME_UPPER", "SAME_LOWER"):
         raise refused(layer, "its padding follows from no output shape")
     return r.b.op("ConvTranspose", x, weights, group=groups, output_padding=extra, **attrs)
@@ -95,25 +103,28 @@ def transposed(r: Reading, layer: Layer) -> Made:
 
 def _spread(
     r: Reading, layer: Layer, x: Value, weights: Value, attrs: dict[str, Any], extra: tuple[int, ...], spatial: int
-) -> None:
-    """Padding at both ends that gives the output shape of operand 2, where OpenVINO puts it."""
+) -> tuple[int, ...]:
+    """Set the padding that gives the output shape of operand 2, where OpenVINO puts it; what is to come at the end."""
     wanted = r.known_ints(layer, 2)
     sizes, kernel = r.dims(layer, x)[2:], r.dims(layer, weights)[2:]
     strides, dilations = attrs["strides"], attrs["dilations"]
     if len(wanted) != spatial or len(sizes) != spatial:
         raise InvalidModel(f"{layer} wants {len(wanted)} sizes for {spatial} dimensions")
-    begin, end = [], []
+    begin, end, more = [], [], []
     for axis, (size, reach) in enumerate(zip(sizes, kernel)):
         if not isinstance(size, int) or not isinstance(reach, int):
             raise refused(layer, "its padding depends on sizes that are not fixed")
         total = strides[axis] * (size - 1) + dilations[axis] * (reach - 1) + 1 + extra[axis] - wanted[axis]
-        if total < 0:
+        if -total >= max(strides[axis], dilations[axis]):
             raise refused(layer, "its output is longer than what the kernel reaches")
+        more.append(extra[axis] + max(0, -total))
+        total = max(0, total)
         small, large = total // 2, total - total // 2
         first = large if attrs["auto_pad"] == "SAME_UPPER" else small
         begin.append(first)
         end.append(total - first)
     attrs.update(auto_pad="NOTSET", pads=(*begin, *end))
+    return tuple(more)
 
 
 @reads("DeformableConvolution")

@@ -62,7 +62,8 @@ class Layer:
         precision = (element.get("precision") or "").lower()
         dtype = known_dtype(_PRECISIONS.get(precision, precision))
         names = split_names(element.get("names"))
-        type = None if dtype is None or dtype is STR else tensor_type(dtype, tuple(dims))
+        # openvino writes no sizes for a scalar, and none for a tensor of unknown rank.
+        type = None if dtype is None or dtype is STR else tensor_type(dtype, tuple(dims) if dims else None)
         return Port(number(element.get("id"), f"a port of {self}"), type, names)
 
     # Attributes

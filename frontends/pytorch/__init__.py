@@ -3,9 +3,9 @@
     model = load_module(module, (x,), dynamic_shapes={"x": {0: "batch"}})
     model = load_program("model.pt2")
 
-`torch.onnx.export(dynamo=True)` captures and translates; its decompositions are not changed here. Constants are views of
-the module's parameters: nothing is copied or written, and a module that is trained on has to be loaded again. Nodes have
-the line of the module that asked for them as their second location (`lines`).
+`torch.onnx.export(dynamo=True)` captures and translates; its decompositions are not changed here. Constants are views
+of the module's parameters: nothing is copied or written, and a module that is trained on has to be loaded again. Nodes
+have the line of the module that asked for them as their second location (`lines`).
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def load_module(
     """A torch.nn.Module called with `args` and `kwargs`, or a torch.export.ExportedProgram, which needs neither.
 
     `args` is a tuple, or the only argument. `dynamic_shapes` is torch.export's: dimensions by argument, as names or
-    `torch.export.Dim`s; without, sizes are those of the arguments. Inputs are called as the arguments of forward, outputs
-    as the keys of what it returns where that has keys, else as torch calls them, unless names are given.
+    `torch.export.Dim`s; without, sizes are those of the arguments. Inputs are called as the arguments of forward,
+    outputs as the keys of what it returns where that has keys, else as torch calls them, unless names are given.
 
     Raises UsageError for a module without arguments, or in training mode, or where a package is missing,
     UnsupportedModel for what torch does not export.
@@ -47,7 +47,7 @@ def load_module(
     elif args is None and not kwargs:
         raise UsageError("a module is exported with example inputs: geoc.load(module, (x,))", source="args")
     elif source.training:
-        raise UsageError("the module is in training mode, in which dropout drops; call its eval() first", source="module")
+        raise UsageError("it is in training mode, in which dropout drops; call its eval() first", source="module")
     given = () if args is None else tuple(args) if isinstance(args, (tuple, list)) else (args,)
     name = "" if isinstance(source, torch.export.ExportedProgram) else type(source).__name__
     return export(

@@ -1,8 +1,8 @@
 """Files of torch.export.save (.pt2): a zip of JSON and raw tensors, looked through before torch may read it.
 
-torch unpickles some of what such an archive may hold (tensors of classes of its user's, objects that a module keeps), and
-loads libraries that were compiled for it; both run code from the file. A file that asks for that is refused. What is left
-is checked against its checksums and sizes, which torch does not do.
+torch unpickles some of what such an archive may hold (tensors of classes of its user's, objects that a module keeps),
+and loads libraries that were compiled for it; both run code from the file. A file that asks for that is refused. What
+is left is checked against its checksums and sizes, which torch does not do.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ from ...ir.errors import FormatError, GeocError, UnsupportedModel
 from ..needed import needed
 from .quiet import quiet, reason
 
+# What zipfile and json raise for what they cannot read.
+_DAMAGES = (
+    zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, RuntimeError, OverflowError,
+)  # fmt: skip
 _PAYLOADS = ("/data/weights/", "/data/constants/")
 
 
@@ -37,7 +41,7 @@ def read_program(path: str) -> Any:
         _check_tensors(program, path)
     except (GeocError, OSError):
         raise
-    except Exception as error:  # a torch of another version, or a file that contradicts itself: whatever its reader meets
+    except Exception as error:  # of another version, or contradicting itself: whatever torch's reader meets
         raise FormatError(f"torch {torch.__version__} cannot read it: {reason(error)}", source=path) from error
     return program
 
@@ -62,8 +66,9 @@ def _check_archive(file: Any, path: str) -> None:
         if error.errno != errno.EINVAL:  # that is an offset before the file's beginning
             raise
         raise FormatError("not an archive of torch.export.save, or a damaged one", source=path) from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, RuntimeError, OverflowError) as error:
-        raise FormatError(f"not an archive of torch.export.save, or a damaged one: {reason(error)}", source=path) from None
+    except _DAMAGES as error:
+        why = f"not an archive of torch.export.save, or a damaged one: {reason(error)}"
+        raise FormatError(why, source=path) from None
 
 
 def _check_runs_nothing(archive: zipfile.ZipFile, names: list[str], path: str) -> None:
@@ -76,9 +81,13 @@ def _check_runs_nothing(archive: zipfile.ZipFile, names: list[str], path: str) -
             described = json.loads(archive.read(name)).get("config", {})
             pickled = [key for key, entry in described.items() if entry.get("use_pickle")]
             if pickled:
-                raise UnsupportedModel(f"{pickled[0]} is pickled, and could run code: export plain tensors", source=path)
+                raise _pickled(pickled[0], path)
         elif not name.rpartition("/")[2].startswith(("weight_", "tensor_")):
-            raise UnsupportedModel(f"{name} is pickled, and could run code: export plain tensors", source=path)
+            raise _pickled(name, path)
+
+
+def _pickled(name: str, path: str) -> UnsupportedModel:
+    return UnsupportedModel(f"{name} is pickled, and could run code: export plain tensors", source=path)
 
 
 def _check_inputs(path: str) -> None:

@@ -10,14 +10,23 @@ from ...ir.errors import UnsupportedModel
 from ..needed import needed
 from ..onnx import load_onnx
 from .lines import add_lines
-from .quiet import quiet, reason
+from .quiet import first_of, quiet, reason
 
-# From this many bytes on a parameter is handed over as it lies, and not inside a message. What shapes are made of is below.
+# From this many bytes on a parameter is handed over as it lies, and not inside a message. What shapes are made of is
+# below.
 _HANDED = 1024
 # onnx_ir's names of types whose elements are whole bytes.
-_WHOLE = frozenset(
-    ["FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16", "INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8", "BOOL"]
-)
+_WHOLE = frozenset((
+    "FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16", "INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8",
+    "BOOL",
+))  # fmt: skip
+
+# By the name of what torch raised: those classes lie in modules of it that are not public.
+_ADVICE = {
+    "GuardOnDataDependentSymNode": "what it computes depends on its data: use torch.cond, or decide before the call",
+    "UserError": "if what it computes depends on its data, use torch.cond, or decide before the call",
+    "DispatchError": "torch has no ONNX for it: write it in other operators",
+}
 
 
 def export(
@@ -43,7 +52,9 @@ def export(
                 input_names=input_names, output_names=output_names,
             )  # fmt: skip
     except Exception as error:  # torch's exporter raises whatever the module, or one of its own stages, raised
-        raise UnsupportedModel(f"torch does not export it: {reason(error)} (--debug shows all)", source=name) from error
+        advice = _ADVICE.get(type(first_of(error)).__name__)
+        hint = f"{advice}; --debug shows all" if advice else "--debug shows all"
+        raise UnsupportedModel(f"torch does not export it: {reason(error)} ({hint})", source=name) from error
     if output_names is None:
         _name_outputs(program)
     model = _handed_over(program.model)
@@ -52,7 +63,7 @@ def export(
 
 
 def _name_outputs(program: Any) -> None:
-    """Call outputs as the keys of what forward returns: ``logits``, and ``past.0`` for an item of a list under a key."""
+    """Call outputs as the keys of what forward returns: ``logits``, ``past.0`` for an item of a list under a key."""
     import torch.utils._pytree as pytree
 
     spec = program.exported_program.call_spec.out_spec
@@ -66,7 +77,7 @@ def _name_outputs(program: Any) -> None:
             return  # a tuple, of which torch's names of the values say more than numbers would
         names.append(".".join(str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", key)))) for key in path))
     taken = {value.name for value in program.model.graph.inputs}
-    if len(set(names)) < len(names) or taken.intersection(names) or len({id(value) for value in outputs}) < len(outputs):
+    if taken.intersection(names) or min(len(set(names)), len({id(value) for value in outputs})) < len(outputs):
         return
     for value, name in zip(outputs, names):
         value.name = name

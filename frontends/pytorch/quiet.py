@@ -22,15 +22,20 @@ def quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def reason(error: BaseException, most: int = 300) -> str:
-    """The first error of a chain of those that raised each other: its kind and the first line that says something."""
+def first_of(error: BaseException) -> BaseException:
+    """The first of a chain of errors that raised each other."""
     seen = {id(error)}
     while True:
         earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
         if earlier is None or id(earlier) in seen:
-            break
+            return error
         seen.add(id(earlier))
         error = earlier
+
+
+def reason(error: BaseException, most: int = 300) -> str:
+    """The first error of a chain: its kind and the first line that says something."""
+    error = first_of(error)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
     return f"{type(error).__name__}: {text}"[:most] if text else type(error).__name__

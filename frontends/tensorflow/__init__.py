@@ -15,9 +15,10 @@ import tempfile
 from pathlib import Path
 
 from ...ir.core import Model
-from ...ir.errors import FormatError, GeocError, UsageError
+from ...ir.errors import FormatError, UnsupportedModel, UsageError
 from ...ir.tensor import MappedFile
 from ..onnx import load_onnx
+from ..reading import reading
 
 VARIABLE = "GEOC_TENSORFLOW_PYTHON"
 SECONDS = 1800  # for a conversion
@@ -31,19 +32,19 @@ def load_tensorflow(source: str | os.PathLike[str]) -> Model:
 
     The ONNX file in between has no name any more when this returns, and its room is free again with the model. Raises
     UsageError with the lines that install it where TensorFlow's environment is missing, FormatError with TensorFlow's
-    reason where it does not take the model.
+    reason where it does not take the model, UnsupportedModel that names the operators which tf2onnx leaves as they are.
     """
     path = os.fspath(source)
-    try:
+    with reading(path):
         _check_start(path)
         python = _python()
         with tempfile.TemporaryDirectory(prefix="geoc-tensorflow-") as scratch:
             written = os.path.join(scratch, "model.onnx")
             _convert(python, os.path.abspath(path), written)
             model = load_onnx(MappedFile.taken(written))
-    except GeocError as error:
-        error.source = error.source or path
-        raise
+        left = sorted({node.op.key for node in model.walk() if node.op.is_opaque})
+        if left:
+            raise UnsupportedModel(f"tf2onnx has no form for TensorFlow's operators {', '.join(left)}")
     model.source = path
     return model
 
@@ -70,7 +71,7 @@ def _python() -> str:
     if named:
         found = shutil.which(named)
         if found is None:
-            raise UsageError(f"there is no interpreter {named!r}, which {VARIABLE} names")
+            raise UsageError(f"there is no interpreter {named!r}, which {VARIABLE} or --tensorflow names")
         return found
     own = home() / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if own.is_file():
@@ -83,7 +84,7 @@ def command() -> str:
     folder = home()
     return (
         f"python3 -m venv {folder} && {folder / 'bin' / 'pip'} install {PACKAGES}   "
-        f"(or name an interpreter that has both in {VARIABLE})"
+        f"(or name an interpreter that has both: --tensorflow PYTHON, or {VARIABLE})"
     )
 
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import os
 
-from ...ir.collector import paused_collector
 from ...ir.core import Model
-from ...ir.errors import FormatError, GeocError
+from ...ir.errors import FormatError
 from ...ir.tensor import MappedFile
+from ..reading import reading
 from .flatbuffer import Source, Table
 from .importer import Importer
 from .schema import LAYOUTS
@@ -34,12 +34,8 @@ def load_tflite(source: str | os.PathLike[str] | bytes) -> Model:
         file, path = MappedFile(source, is_model=True), os.fspath(source)
     else:
         file, path = MappedFile.in_memory(bytes(source)), ""
-    try:
-        with paused_collector():
-            model = _load(file, path)
-    except GeocError as error:
-        error.source = error.source or path
-        raise
+    with reading(path):
+        model = _load(file, path)
     model.source = path
     return model
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...ir.errors import InvalidModel
 from ...ir.types import F16, F32
 from .call import Call, converts
 
@@ -84,6 +85,23 @@ def _dequantize(call: Call) -> None:
         call.give(call.builder.const(x.const.array().astype("float32"), F32, hint=call.outputs[0].name))
     else:
         call.give(call.cast(x, call.outputs[0].dtype or F32))
+
+
+@converts("FAKE_QUANT")
+def _fake_quant(call: Call) -> None:
+    """Rounded to the steps of a range that is moved so that zero is a step (fake_quant_with_min_max_vars)."""
+    bits, low, high = call.option("num_bits"), call.option("min"), call.option("max")
+    least, most = int(call.option("narrow_range")), (1 << min(bits, 16)) - 1
+    if not 2 <= bits <= 16 or not low <= 0 <= high or high - low < 1e-30:
+        raise InvalidModel(f"rounds {low} to {high} to {bits} bits")
+    scale = (high - low) / (most - least)
+    zero = min(max(round(least - low / scale), least), most)
+    b, x = call.builder, call.real(0)
+    ends = [b.const((end - zero) * scale, like=x) for end in (least, most)]
+    above = b.op("Sub", b.op("Clip", x, *ends), ends[0])
+    step = b.const(scale, like=x)
+    rounded = b.op("Floor", b.op("Add", b.op("Div", above, step), b.const(0.5, like=x)))
+    call.give_real(b.op("Add", b.op("Mul", rounded, step), ends[0]))
 
 
 @converts("DENSIFY")

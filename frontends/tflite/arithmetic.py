@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from math import prod
+from math import pi, prod
 
+from ...ir.builder import Builder
 from ...ir.core import Value
 from ...ir.errors import InvalidModel, UnsupportedModel
+from ...ir.types import F32
 from .call import Call, converts
 
 _ARITHMETIC = {"ADD": "Add", "SUB": "Sub", "MUL": "Mul", "DIV": "Div"}
@@ -59,6 +61,38 @@ def _floored(call: Call) -> None:
         return
     quotient = b.op("Floor", b.op("Div", x, y))
     call.give(quotient if call.name == "FLOOR_DIV" else b.op("Sub", x, b.op("Mul", quotient, y)))
+
+
+@converts("ATAN2")
+def _atan2(call: Call) -> None:
+    """The angle of (x, y), which are the second operand and the first."""
+    call.give_real(angle(call.builder, call.real(0), call.real(1)))
+
+
+def angle(b: Builder, y: Value, x: Value) -> Value:
+    """atan2(y, x): of y / x, and half a turn more or less to the left of zero."""
+    zero = b.const(0, like=x)
+    turn = b.op("Where", b.op("Less", y, zero), b.const(-pi, like=x), b.const(pi, like=x))
+    right = b.op("Atan", b.op("Div", y, b.op("Add", x, zero)))  # of which -0 becomes 0
+    found = b.op("Where", b.op("Less", x, zero), b.op("Add", right, turn), right)
+    at_zero = b.op("And", b.op("Equal", x, zero), b.op("Equal", y, zero))
+    return b.op("Where", at_zero, zero, found)
+
+
+@converts("BITWISE_XOR")
+def _bitwise_xor(call: Call) -> None:
+    call.give(call.builder.op("BitwiseXor", call.value(0), call.value(1)))
+
+
+@converts("RIGHT_SHIFT")
+def _right_shift(call: Call) -> None:
+    """x / 2 ** y rounded down, also of negative numbers, which ONNX does not shift."""
+    b, x = call.builder, call.value(0)
+    if x.dtype is None or x.dtype.kind != "i":
+        call.give(b.op("BitShift", x, call.value(1), direction="RIGHT"))
+        return
+    whole = b.op("Cast", b.op("Pow", b.const(2.0, F32), b.op("Cast", call.value(1), to=F32.onnx)), to=x.dtype.onnx)
+    call.give(b.op("Div", b.op("Sub", x, b.op("Mod", x, whole)), whole))
 
 
 @converts("SELECT", "SELECT_V2")

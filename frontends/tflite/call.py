@@ -10,10 +10,10 @@ A converter is a function of a `Call`, registered by the operator's name:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...ir.builder import Builder
-from ...ir.core import Value, constant
+from ...ir.core import Graph, Value, constant
 from ...ir.errors import InvalidModel, UnsupportedModel
 from ...ir.ops import op
 from ...ir.tensor import Array, MappedFile, Tensor
@@ -21,7 +21,13 @@ from ...ir.types import F32, I64, DType
 from .flatbuffer import Span, Table
 from .tensors import Quantization, TensorInfo, stored_zero
 
+if TYPE_CHECKING:
+    from .dilated import Dilation
+    from .variables import Variables
+
 Converter = Callable[["Call"], None]
+Body = Callable[[int, Graph, Sequence[Value]], "list[Value]"]
+Inputs = Callable[[int], "list[TensorInfo]"]
 CONVERTERS: dict[str, Converter] = {}
 _CAST = op("Cast")
 TO_FIRST, TO_LAST = (0, 3, 1, 2), (0, 2, 3, 1)  # NHWC to NCHW and back
@@ -47,6 +53,24 @@ def converts(*names: str) -> Callable[[Converter], Converter]:
     return register
 
 
+class Scope:
+    """What is known while the operators of one subgraph become nodes of one graph.
+
+    `body(index, graph, operands)` converts another subgraph into `graph` and gives its results, `inputs_of(index)` is
+    what it says of its inputs. `variables` is None in regions, where nothing keeps numbers.
+    """
+
+    def __init__(self, graph: Graph, file: MappedFile, body: Body, inputs_of: Inputs) -> None:
+        self.graph = graph
+        self.file = file
+        self.body = body
+        self.inputs_of = inputs_of
+        self.variables: Variables | None = None
+        self.values: dict[int, Value] = {}  # of tensors by their numbers, as they are stored
+        self.first: dict[Value, Value] = {}  # of values that are channels last, the same channels first
+        self.complex: set[Value] = set()  # those that have real and imaginary parts along a last axis
+
+
 class Call:
     """An operator, the values of its operands, and the values that it gives."""
 
@@ -56,18 +80,16 @@ class Call:
         builder: Builder,
         inputs: Sequence[TensorInfo | None],
         outputs: Sequence[TensorInfo],
-        values: dict[int, Value],
-        first: dict[Value, Value],
-        file: MappedFile,
+        scope: Scope,
     ) -> None:
         self.name = name
         self.builder = builder
         self.inputs = inputs
         self.outputs = outputs
-        self.values = values
-        self.first = first  # of values that are channels last, the same channels first
-        self.file = file
+        self.scope = scope
+        self.values = scope.values
         self.options: Table | None = None
+        self.dilation: Dilation | None = None  # of convolutions that operators around them dilate
         self.custom: Span | None = None
 
     # Operands
@@ -82,7 +104,7 @@ class Call:
         """The options of a custom operator as they lie in the file."""
         if self.custom is None:
             return b""
-        return bytes(self.file.view[self.custom.offset : self.custom.offset + self.custom.length])
+        return bytes(self.scope.file.view[self.custom.offset : self.custom.offset + self.custom.length])
 
     def info(self, index: int) -> TensorInfo:
         """What is known of an operand. Raises InvalidModel where it is absent."""
@@ -106,15 +128,27 @@ class Call:
             if info.sparsity is not None:
                 raise InvalidModel(f"reads the sparse {info.label} as if it were dense")
             found = self.values[info.index] = constant(const, info.name)
+        if found in self.scope.complex:
+            raise UnsupportedModel(f"reads the complex {info.label}")
         return found
+
+    def complex(self, index: int) -> Value | None:
+        """The parts of a complex operand along a last axis; None for one that is not complex."""
+        found = self.values.get(self.info(index).index)
+        return found if found in self.scope.complex else None
+
+    def give_complex(self, value: Value) -> None:
+        """A complex result, of its parts along a last axis."""
+        self.scope.complex.add(value)
+        self.give(value)
 
     def real(self, index: int) -> Value:
         """An operand as the numbers that it means: DequantizeLinear of a quantized one."""
-        return self._dequantized(self.value(index), self.info(index))
+        return self.dequantized(self.value(index), self.info(index))
 
     def real_first(self, index: int) -> Value:
         """The same for images, channels first."""
-        return self._dequantized(self.value_first(index), self.info(index))
+        return self.dequantized(self.value_first(index), self.info(index))
 
     def value_first(self, index: int) -> Value:
         """An operand of four dimensions as it is stored, channels first."""
@@ -135,7 +169,13 @@ class Call:
         quantization = info.quantization
         if quantization is not None and not quantization.per_tensor:
             quantization = Quantization(quantization.scale, quantization.zero, list(perm).index(quantization.axis))
-        return self._dequantized(moved, info, quantization)
+        return self.dequantized(moved, info, quantization)
+
+    def is_const(self, index: int) -> bool:
+        """True if an operand's numbers are in the file."""
+        info = self.info(index)
+        found = self.values.get(info.index)
+        return (constant_of(info) if found is None else found.const) is not None
 
     def const(self, index: int) -> Array:
         """A small constant operand: axes, shapes, amounts. Raises UnsupportedModel for one that is computed."""
@@ -165,6 +205,11 @@ class Call:
             return self.builder.const(self.const(index), I64)
         return self.builder.op("Cast", value, to=I64.onnx)
 
+    def scalar(self, value: Value, builder: Builder | None = None) -> Value:
+        """One element without its dimensions."""
+        builder = builder or self.builder
+        return value if value.rank == 0 else builder.op("Reshape", value, builder.ints([]))
+
     def rank(self, index: int) -> int:
         """The rank of an operand. Raises UnsupportedModel where it is open."""
         rank = self.value(index).rank
@@ -186,24 +231,54 @@ class Call:
 
     def channels_first(self, value: Value) -> Value:
         """NHWC to NCHW, without an operator where the value came from there."""
-        found = self.first.get(value)
+        found = self.scope.first.get(value)
         if found is None:
             if value.rank not in (4, None):
                 raise InvalidModel(f"takes an image of 4 dimensions, not {value.rank}")
-            found = self.first[value] = self.builder.op("Transpose", value, perm=TO_FIRST)
+            found = self.scope.first[value] = self.builder.op("Transpose", value, perm=TO_FIRST)
         return found
 
     def channels_last(self, value: Value) -> Value:
         """NCHW to NHWC."""
         result = self.builder.op("Transpose", value, perm=TO_LAST)
-        self.first[result] = value
+        self.scope.first[result] = value
         return result
+
+    def dilate(self, dilation: Dilation, infos: Sequence[TensorInfo]) -> None:
+        """Make a convolution of what operators around it read and give, an image, or a sequence as one of one row."""
+        self.dilation = dilation
+        inputs = [infos[dilation.image], *self.inputs[1:]]
+        if not dilation.is_sequence:
+            self.inputs, self.outputs = inputs, [infos[dilation.result]]
+            return
+        row, self.inputs = self.info(0).index, inputs
+        self.values[row] = self.builder.op("Unsqueeze", self.value(0), self.builder.ints([1]))
+        self.inputs = [infos[row], *self.inputs[1:]]
+
+    # Numbers that are kept from one run to the next
+
+    def state(self, index: int) -> Value:
+        """What an operand that is a variable holds: an input of the graph where nothing has assigned it."""
+        if self.scope.variables is None:
+            raise UnsupportedModel("keeps numbers inside IF or WHILE")
+        return self.scope.variables.held(self.info(index), self)
+
+    def keep(self, index: int, value: Value) -> None:
+        """What that operand holds from here on."""
+        assert self.scope.variables is not None
+        self.scope.variables.assign(self.info(index), value)
 
     # Quantization
 
-    def as_stored(self) -> bool:
-        """True if the operands mean what the result means, so that elements can move without being computed."""
+    def as_stored(self, narrow: bool = False) -> bool:
+        """True if the operands mean what the result means, so that elements can move without being computed.
+
+        `narrow` is for operators that runtimes have for codes of 8 bits and no wider ones.
+        """
         wanted = self.outputs[0].quantization
+        dtype = self.outputs[0].dtype
+        if narrow and wanted is not None and dtype is not None and dtype.bits > 8:
+            return False
         for info in self.inputs:
             if info is None or info.dtype is not self.outputs[0].dtype:
                 continue
@@ -212,7 +287,8 @@ class Call:
                 return False
         return True
 
-    def _dequantized(self, value: Value, info: TensorInfo, quantization: Quantization | None = None) -> Value:
+    def dequantized(self, value: Value, info: TensorInfo, quantization: Quantization | None = None) -> Value:
+        """What a tensor's codes mean; another value of the same codes may stand for it."""
         quantization = quantization or info.quantization
         if quantization is None or info.dtype is None or info.dtype.is_float:
             return value

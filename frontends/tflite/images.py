@@ -60,6 +60,9 @@ def _convolution(call: Call) -> None:
         raise InvalidModel(f"has weights of {list(shape)} for {channels} channels")
     strides, dilations = _pair(call, "stride"), _pair(call, "dilation")
     reach = ((windows[0] - 1) * dilations[0] + 1, (windows[1] - 1) * dilations[1] + 1)
+    padding = _padding(call, image, reach, strides)
+    if call.dilation is not None:
+        dilations, padding = call.dilation.blocks, {"pads": call.dilation.pads}
     result = call.builder.op(
         "Conv",
         image,
@@ -69,16 +72,17 @@ def _convolution(call: Call) -> None:
         kernel_shape=windows,
         strides=strides,
         dilations=dilations,
-        **_padding(call, image, reach, strides),
+        **padding,
     )
     call.give_first(result, call.option("activation"))
 
 
 @converts("TRANSPOSE_CONV")
 def _transposed(call: Call) -> None:
-    size = call.ints(0)
-    if len(size) != 4:
-        raise InvalidModel(f"has an output of {len(size)} dimensions")
+    # Where the number of images is open the shape is computed, but the result says the rest of it.
+    size = call.ints(0) if call.is_const(0) else list(call.outputs[0].shape)
+    if len(size) != 4 or min(size[1:]) < 1:
+        raise InvalidModel(f"has an output of {size[:8]}")
     same, strides = call.option("padding") == _SAME, _pair(call, "stride")
     windows = call.info(1).shape[1:3]
     before = tuple(same_pads(s, w, stride)[0] if same else 0 for s, w, stride in zip(size[1:3], windows, strides))
@@ -126,7 +130,7 @@ def transposed_convolution(
 @converts("AVERAGE_POOL_2D", "MAX_POOL_2D")
 def _pool(call: Call) -> None:
     activation = call.option("activation")
-    stored = call.name == "MAX_POOL_2D" and call.as_stored() and not activation
+    stored = call.name == "MAX_POOL_2D" and call.as_stored(narrow=True) and not activation
     image = call.value_first(0) if stored else call.real_first(0)
     windows, strides = _pair(call, "filter"), _pair(call, "stride")
     op = "MaxPool" if call.name == "MAX_POOL_2D" else "AveragePool"
@@ -138,13 +142,29 @@ def _pool(call: Call) -> None:
         call.give_first(result, activation)
 
 
+@converts("L2_POOL_2D")
+def _l2_pool(call: Call) -> None:
+    """The root of the mean of squares, of what is in the image."""
+    image, windows, strides = call.real_first(0), _pair(call, "filter"), _pair(call, "stride")
+    b, padding = call.builder, _padding(call, image, windows, strides)
+    mean = b.op("AveragePool", b.op("Mul", image, image), kernel_shape=windows, strides=strides, **padding)
+    call.give_first(b.op("Sqrt", mean), call.option("activation"))
+
+
+@converts("LOCAL_RESPONSE_NORMALIZATION")
+def _local_response_normalization(call: Call) -> None:
+    """x / (bias + alpha * sum of squares of 2 * radius + 1 channels) ** beta; ONNX's alpha is for a mean."""
+    size = 2 * amount(call.option("radius"), "radius") + 1
+    alpha, beta, bias = (call.option(name) for name in ("alpha", "beta", "bias"))
+    call.give_first(call.builder.op("LRN", call.real_first(0), size=size, alpha=alpha * size, beta=beta, bias=bias))
+
+
 @converts("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
 def _resize(call: Call) -> None:
     nearest = call.name == "RESIZE_NEAREST_NEIGHBOR"
-    stored = nearest and call.as_stored()
+    stored = nearest and call.as_stored(narrow=True)
     image = call.value_first(0) if stored else call.real_first(0)
-    size = call.ints(1)
-    if len(size) != 2 or min(size) < 1:
+    if call.is_const(1) and (len(size := call.ints(1)) != 2 or min(size) < 1):
         raise InvalidModel(f"resizes to {size}")
     corners, centers = call.option("align_corners"), call.option("half_pixel_centers")
     if corners and centers:
@@ -155,7 +175,7 @@ def _resize(call: Call) -> None:
         # TFLite rounds (i + 0.5) * scale down, which is ONNX's coordinate, less a half, rounded up from its half.
         attrs["nearest_mode"] = "floor" if mode == "asymmetric" else "round_prefer_ceil"
     b = call.builder
-    result = b.op("Resize", image, None, None, b.ints(size), axes=(2, 3), **attrs)
+    result = b.op("Resize", image, None, None, call.wide(1), axes=(2, 3), **attrs)
     if stored:
         call.give(call.channels_last(result))
     else:
@@ -166,7 +186,7 @@ def _resize(call: Call) -> None:
 def _blocks(call: Call) -> None:
     size = amount(call.option("block_size"), "block_size")
     op = "SpaceToDepth" if call.name == "SPACE_TO_DEPTH" else "DepthToSpace"
-    if call.as_stored():
+    if call.as_stored(narrow=True):
         call.give(call.channels_last(call.builder.op(op, call.value_first(0), blocksize=size)))
     else:
         call.give_first(call.builder.op(op, call.real_first(0), blocksize=size))

@@ -8,19 +8,19 @@ import numpy as np
 
 from ...ir.core import Value
 from ...ir.errors import InvalidModel, UnsupportedModel
-from ...ir.types import I64
+from ...ir.types import F32, I64
 from .call import TO_FIRST, Call, converts
 from .schema import DTYPES
 
 
-def moved(call: Call, index: int = 0) -> Value:
+def moved(call: Call, index: int = 0, narrow: bool = False) -> Value:
     """An operand whose elements go to the result unchanged: as it is stored where both mean the same."""
-    return call.value(index) if call.as_stored() else call.real(index)
+    return call.value(index) if call.as_stored(narrow) else call.real(index)
 
 
-def give_moved(call: Call, value: Value, index: int = 0) -> None:
+def give_moved(call: Call, value: Value, index: int = 0, narrow: bool = False) -> None:
     """The result of a movement of `moved`."""
-    if call.as_stored():
+    if call.as_stored(narrow):
         call.give(value, index)
     else:
         call.give_real(value, index)
@@ -36,6 +36,10 @@ def _reshape(call: Call) -> None:
     else:
         given = call.option("new_shape")
         shape = b.ints([] if given is None else given.tolist())
+    parts = call.complex(0)
+    if parts is not None:
+        call.give_complex(b.op("Reshape", parts, b.op("Concat", shape, b.ints([2]), axis=0)))
+        return
     zeros = shape.const is not None and 0 in shape.const.ints()
     give_moved(call, b.op("Reshape", moved(call), shape, allowzero=int(zeros)))
 
@@ -130,19 +134,6 @@ def _split(call: Call, value: Value, axis: int, sizes: Sequence[int] | None) -> 
     return b.node("Split", [value, b.ints(sizes)], {"axis": axis}, outputs=count).outputs
 
 
-@converts("GATHER")
-def _gather(call: Call) -> None:
-    if call.options is not None and call.option("batch_dims"):
-        raise UnsupportedModel("gathers in batches")
-    axis = call.axis(call.option("axis") if call.options is not None else 0, call.rank(0))
-    give_moved(call, call.builder.op("Gather", moved(call), call.value(1), axis=axis))
-
-
-@converts("GATHER_ND")
-def _gather_nd(call: Call) -> None:
-    give_moved(call, call.builder.op("GatherND", moved(call), call.wide(1)))
-
-
 def amounts(call: Call, index: int) -> list[tuple[int, int]]:
     """What is added before and behind each axis: a constant [rank, 2]."""
     flat = call.ints(index)
@@ -154,8 +145,9 @@ def amounts(call: Call, index: int) -> list[tuple[int, int]]:
 @converts("PAD", "PADV2")
 def _pad(call: Call) -> None:
     """Constants around a tensor: zero, which a quantized one stores as its zero point, or the third operand."""
-    pads, b = amounts(call, 1), call.builder
-    stored = call.name == "PAD" and call.as_stored()
+    b = call.builder
+    stored = call.name == "PAD" and call.as_stored(narrow=True)
+    pads = amounts(call, 1) if call.is_const(1) else []
     image = len(pads) == 4 and pads[0] == pads[3] == (0, 0)
     if image:  # channels first, so that the convolution behind it can take its zeros
         pads = [pads[axis] for axis in TO_FIRST]
@@ -169,7 +161,11 @@ def _pad(call: Call) -> None:
     elif stored and (quantization := call.info(0).quantization) is not None:
         fill = b.const(np.array(int(quantization.zero[0])), like=x)
         fill = call.cast(fill, x.dtype)
-    result = b.op("Pad", x, b.ints([p[0] for p in pads] + [p[1] for p in pads]), fill)
+    if call.is_const(1):
+        ends = b.ints([p[0] for p in pads] + [p[1] for p in pads])
+    else:
+        ends = b.op("Reshape", b.op("Transpose", call.wide(1), perm=(1, 0)), b.ints([-1]))
+    result = b.op("Pad", x, ends, fill)
     result = result if stored else call.quantized(result, call.outputs[0])
     call.give(call.channels_last(result) if image else result)
 
@@ -179,7 +175,9 @@ def _mirror_pad(call: Call) -> None:
     """Mirrored without the edge (REFLECT, ONNX's "reflect"), or with it, for which ONNX has no mode: cut and joined."""
     pads, b, x = amounts(call, 1), call.builder, moved(call)
     if call.option("mode") == 0:
-        give_moved(call, b.op("Pad", x, b.ints([p[0] for p in pads] + [p[1] for p in pads]), mode="reflect"))
+        x = moved(call, narrow=True)
+        padded = b.op("Pad", x, b.ints([p[0] for p in pads] + [p[1] for p in pads]), mode="reflect")
+        give_moved(call, padded, narrow=True)
         return
     for axis, (before, behind) in enumerate(pads):
         size = call.extent(x, axis)
@@ -233,6 +231,68 @@ def _shape(call: Call) -> None:
     call.give(call.cast(call.builder.op("Shape", call.value(0)), dtype))
 
 
+@converts("RANK")
+def _rank(call: Call) -> None:
+    call.give(call.builder.const(call.rank(0), call.outputs[0].dtype))
+
+
+@converts("BROADCAST_ARGS")
+def _broadcast_args(call: Call) -> None:
+    """The shape that two shapes broadcast to: of ones expanded by both."""
+    b = call.builder
+    one = b.const([1.0], F32)
+    both = b.op("Expand", b.op("Expand", one, call.wide(0)), call.wide(1))
+    call.give(call.cast(b.op("Shape", both), call.outputs[0].dtype))
+
+
 @converts("RANGE")
 def _range(call: Call) -> None:
-    call.give(call.builder.op("Range", call.value(0), call.value(1), call.value(2)))
+    call.give(call.builder.op("Range", *(call.scalar(call.value(index)) for index in range(3))))
+
+
+@converts("SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND")
+def _batches(call: Call) -> None:
+    """Blocks of the axes behind the first become images of their own, after padding; or back, before cropping."""
+    sizes, flat, rank = call.ints(1), call.ints(2), call.rank(0)
+    count = len(sizes)
+    if not 0 < count < rank or len(flat) != 2 * count or not 0 < min(sizes) <= max(sizes) < 1 << 24 or min(flat) < 0:
+        raise InvalidModel(f"has blocks {sizes[:8]} with margins {flat[:16]} for {rank} dimensions")
+    b, x, margins = call.builder, moved(call, narrow=True), list(zip(flat[::2], flat[1::2]))
+    rest = range(count + 1, rank)
+    if call.name == "SPACE_TO_BATCH_ND":
+        if any(flat):
+            ends = [[0, *(m[side] for m in margins), *(0 for _ in rest)] for side in (0, 1)]
+            fill = None
+            if call.as_stored(narrow=True) and (quantization := call.info(0).quantization) is not None:
+                fill = call.cast(b.const(np.array(int(quantization.zero[0])), like=x), x.dtype)
+            x = b.op("Pad", x, b.ints(ends[0] + ends[1]), fill)
+        known = [call.extent(x, axis) for axis in range(rank)]
+        if any(size is not None and size % block for size, block in zip(known[1:], sizes)):
+            raise InvalidModel(f"cuts {known} into blocks of {sizes}")
+        split = [0, *(part for i, block in enumerate(sizes) for part in (_quotient(known[1 + i], block), block))]
+        x = b.op("Reshape", x, b.ints([*split, *(known[axis] or -1 for axis in rest)]))
+        perm = [*range(2, 2 * count + 1, 2), 0, *range(1, 2 * count, 2), *range(2 * count + 1, rank + count)]
+        x = b.op("Transpose", x, perm=tuple(perm))
+        merged = [-1, *(_quotient(known[1 + i], block) for i, block in enumerate(sizes))]
+        give_moved(call, b.op("Reshape", x, b.ints([*merged, *(known[axis] or -1 for axis in rest)])), narrow=True)
+        return
+    known = [call.extent(x, axis) for axis in range(rank)]
+    if any(size is None for size in known[1:]):
+        raise UnsupportedModel("joins images of open size")
+    x = b.op("Reshape", x, b.ints([*sizes, -1, *(size or 0 for size in known[1:])]))
+    perm = [count, *(axis for i in range(count) for axis in (count + 1 + i, i)), *range(2 * count + 1, rank + count)]
+    x = b.op("Transpose", x, perm=tuple(perm))
+    whole = [(size or 0) * block for size, block in zip(known[1:], sizes)]
+    x = b.op("Reshape", x, b.ints([-1, *whole, *(known[axis] or 0 for axis in rest)]))
+    if any(flat):
+        if any(before + behind > size for (before, behind), size in zip(margins, whole)):
+            raise InvalidModel(f"crops {margins} of {whole}")
+        starts, ends_ = [m[0] for m in margins], [size - m[1] for m, size in zip(margins, whole)]
+        x = b.op("Slice", x, b.ints(starts), b.ints(ends_), b.ints(range(1, count + 1)))
+    give_moved(call, x, narrow=True)
+
+
+def _quotient(size: int | None, block: int) -> int:
+    if size is None:
+        raise UnsupportedModel("cuts an open dimension into blocks")
+    return size // block

@@ -5,7 +5,28 @@ A line of `_TABLES` names a table and its fields by slot, ``name:kind`` or ``nam
 
 from __future__ import annotations
 
-from ...ir.types import BF16, BOOL, C64, C128, F16, F32, F64, I4, I8, I16, I32, I64, STR, U8, U16, U32, U64, DType
+from ...ir.types import (
+    BF16,
+    BOOL,
+    C64,
+    C128,
+    F16,
+    F32,
+    F64,
+    I2,
+    I4,
+    I8,
+    I16,
+    I32,
+    I64,
+    STR,
+    U4,
+    U8,
+    U16,
+    U32,
+    U64,
+    DType,
+)
 from .flatbuffer import Field
 
 _TABLES = """
@@ -14,7 +35,7 @@ OperatorCode deprecated_builtin_code:i8 custom_code:str version:i32=1 builtin_co
 SubGraph tensors:[Tensor] inputs:[i32] outputs:[i32] operators:[Operator] name:str
 Buffer data:bytes offset:u64 size:u64
 Tensor shape:[i32] type:i8 buffer:u32 name:str quantization:QuantizationParameters is_variable:bool sparsity:SparsityParameters shape_signature:[i32]
-Operator opcode_index:u32 inputs:[i32] outputs:[i32] builtin_options_type:u8 builtin_options:union custom_options:bytes
+Operator opcode_index:u32 inputs:[i32] outputs:[i32] builtin_options_type:u8 builtin_options:union custom_options:bytes - - - - - builtin_options_2_type:u8 builtin_options_2:union
 QuantizationParameters min:[f32] max:[f32] scale:[f32] zero_point:[i64] details_type:u8 details:- quantized_dimension:i32
 SparsityParameters traversal_order:[i32] block_map:[i32] dim_metadata:[DimensionMetadata]
 DimensionMetadata format:i8 dense_size:i32 array_segments_type:u8 array_segments:union array_indices_type:u8 array_indices:union
@@ -49,6 +70,18 @@ CallOnceOptions init_subgraph_index:i32
 VarHandleOptions container:str shared_name:str
 GeluOptions approximate:bool
 CumsumOptions exclusive:bool reverse:bool
+OneHotOptions axis:i32
+IfOptions then_subgraph_index:i32 else_subgraph_index:i32
+WhileOptions cond_subgraph_index:i32 body_subgraph_index:i32
+StableHLOCompositeOptions name:str decomposition_subgraph_index:i32
+SVDFOptions rank:i32 activation:i8
+SequenceRNNOptions time_major:bool activation:i8
+UnidirectionalSequenceLSTMOptions activation:i8 cell_clip:f32 proj_clip:f32 time_major:bool - diagonal_recurrent_tensors:bool
+FakeQuantOptions min:f32 max:f32 num_bits:i32 narrow_range:bool
+LocalResponseNormalizationOptions radius:i32 bias:f32 alpha:f32 beta:f32
+Conv3DOptions padding:i8 stride_d:i32 stride_w:i32 stride_h:i32 activation:i8 dilation_d:i32=1 dilation_w:i32=1 dilation_h:i32=1
+ReverseSequenceOptions seq_dim:i32 batch_dim:i32
+UniqueOptions idx_out_type:i8=2
 """  # noqa: E501
 
 
@@ -87,13 +120,27 @@ OPTIONS: dict[str, tuple[int, str]] = {
     "ARG_MAX": (40, "TypeOptions"), "ARG_MIN": (57, "TypeOptions"), "SHAPE": (55, "TypeOptions"),
     "CAST": (37, "CastOptions"), "RESHAPE": (17, "ReshapeOptions"), "CALL_ONCE": (103, "CallOnceOptions"),
     "VAR_HANDLE": (111, "VarHandleOptions"), "GELU": (116, "GeluOptions"), "CUMSUM": (102, "CumsumOptions"),
+    "ONE_HOT": (61, "OneHotOptions"), "IF": (92, "IfOptions"), "WHILE": (93, "WhileOptions"),
+    "SVDF": (6, "SVDFOptions"),
+    "UNIDIRECTIONAL_SEQUENCE_RNN": (31, "SequenceRNNOptions"),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": (71, "UnidirectionalSequenceLSTMOptions"),
+    "FAKE_QUANT": (58, "FakeQuantOptions"), "L2_POOL_2D": (5, "Pool2DOptions"),
+    "LOCAL_RESPONSE_NORMALIZATION": (13, "LocalResponseNormalizationOptions"),
+    "CONV_3D": (106, "Conv3DOptions"), "CONV_3D_TRANSPOSE": (106, "Conv3DOptions"),
+    "REVERSE_SEQUENCE": (87, "ReverseSequenceOptions"), "UNIQUE": (80, "UniqueOptions"),
+}  # fmt: skip
+OPTIONS_2 = {"STABLEHLO_COMPOSITE": (21, "StableHLOCompositeOptions")}  # of the second union
+# Fields that name the subgraphs which an operator runs.
+SUBGRAPHS = {
+    "IF": ("then_subgraph_index", "else_subgraph_index"), "WHILE": ("cond_subgraph_index", "body_subgraph_index"),
+    "STABLEHLO_COMPOSITE": ("decomposition_subgraph_index",),
 }  # fmt: skip
 
 # Element types (TensorType); a resource is a handle of a variable.
 RESOURCE = 13
 DTYPES: dict[int, DType] = {
     0: F32, 1: F16, 2: I32, 3: U8, 4: I64, 5: STR, 6: BOOL, 7: I16, 8: C64, 9: I8, 10: F64, 11: C128, 12: U64,
-    15: U32, 16: U16, 17: I4, 18: BF16,
+    15: U32, 16: U16, 17: I4, 18: BF16, 19: I2, 20: U4,
 }  # fmt: skip
 
 # Names of BuiltinOperator by number.
@@ -121,6 +168,6 @@ STABLEHLO_OR STABLEHLO_POWER STABLEHLO_REMAINDER STABLEHLO_RSQRT STABLEHLO_SELEC
 STABLEHLO_SCATTER STABLEHLO_COMPARE STABLEHLO_CONVERT STABLEHLO_DYNAMIC_SLICE STABLEHLO_DYNAMIC_UPDATE_SLICE
 STABLEHLO_PAD STABLEHLO_IOTA STABLEHLO_DOT_GENERAL STABLEHLO_REDUCE_WINDOW STABLEHLO_SORT STABLEHLO_WHILE
 STABLEHLO_GATHER STABLEHLO_TRANSPOSE DILATE STABLEHLO_RNG_BIT_GENERATOR REDUCE_WINDOW STABLEHLO_COMPOSITE
-STABLEHLO_SHIFT_LEFT STABLEHLO_CBRT
+STABLEHLO_SHIFT_LEFT STABLEHLO_CBRT STABLEHLO_CASE
 """
 OPERATORS = tuple(_NAMES.split())

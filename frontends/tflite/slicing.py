@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ...ir.core import Value
-from ...ir.errors import InvalidModel
+from ...ir.errors import InvalidModel, UnsupportedModel
+from ...ir.types import BOOL, I64
 from .call import Call, converts
 from .movement import give_moved, moved
 
@@ -13,6 +14,9 @@ _END = 2**62
 @converts("SLICE")
 def _slice(call: Call) -> None:
     """`size` elements of each axis from `begin` on; -1 for all that are left."""
+    if not (call.is_const(1) and call.is_const(2)):
+        _computed_slice(call)
+        return
     starts, sizes, rank = call.ints(1), call.ints(2), call.rank(0)
     if len(starts) != rank or len(sizes) != rank or min(starts + sizes, default=0) < -1 or min(starts, default=0) < 0:
         raise InvalidModel(f"takes {sizes[:8]} from {starts[:8]} of {rank} dimensions")
@@ -21,12 +25,22 @@ def _slice(call: Call) -> None:
     give_moved(call, b.op("Slice", moved(call), b.ints(starts), b.ints(ends), b.ints(range(rank))))
 
 
+def _computed_slice(call: Call) -> None:
+    b, starts, sizes = call.builder, call.wide(1), call.wide(2)
+    is_rest = b.op("Equal", sizes, b.const(-1, I64))
+    ends = b.op("Where", is_rest, b.const(_END, I64), b.op("Add", starts, sizes))
+    give_moved(call, b.op("Slice", moved(call), starts, ends, b.ints(range(call.rank(0)))))
+
+
 @converts("STRIDED_SLICE")
 def _strided_slice(call: Call) -> None:
     """Python's indexing: bits of masks leave out a begin or an end, drop an axis, or make a new one.
 
     Semantics: tf.strided_slice. Entry i of the lists is bit i of the masks.
     """
+    if not (call.is_const(1) and call.is_const(2)):
+        _computed_strides(call)
+        return
     begins, ends, steps = call.ints(1), call.ints(2), call.ints(3)
     rank = call.rank(0)
     if not len(begins) == len(ends) == len(steps) or 0 in steps:
@@ -59,6 +73,34 @@ def _strided_slice(call: Call) -> None:
             slices.append((axis, begin, end, step))
             axis += 1
     give_moved(call, _cut(call, slices, dropped, made))
+
+
+def _computed_strides(call: Call) -> None:
+    """The same with begins and ends that are computed, of the first axes, none of which is new."""
+    steps, rank, b = call.ints(3), call.rank(0), call.builder
+    count = len(steps)
+    if call.option("ellipsis_mask") or call.option("new_axis_mask"):
+        raise UnsupportedModel("has begins that are computed, and an ellipsis or a new axis")
+    if not 0 < count <= rank or 0 in steps or call.info(1).shape != (count,) or call.info(2).shape != (count,):
+        raise InvalidModel(f"has strides {steps[:8]} for {rank} dimensions")
+    begin, end, shrink = (
+        [bool(call.option(f"{name}_mask") >> i & 1) for i in range(count)] for name in ("begin", "end", "shrink_axis")
+    )
+    left = [0 if step > 0 else _END for step in steps]
+    right = [_END if step > 0 else -_END for step in steps]
+    begins, ends = call.wide(1), call.wide(2)
+    if call.option("offset"):
+        ends = b.op("Add", begins, ends)
+    if any(shrink):
+        is_last = b.op("Equal", begins, b.const(-1, I64))
+        one_more = b.op("Where", is_last, b.const(_END, I64), b.op("Add", begins, b.const(1, I64)))
+        ends = b.op("Where", b.const(shrink, BOOL), one_more, ends)
+    begins = b.op("Where", b.const([bit and not s for bit, s in zip(begin, shrink)], BOOL), b.ints(left), begins)
+    ends = b.op("Where", b.const([bit and not s for bit, s in zip(end, shrink)], BOOL), b.ints(right), ends)
+    steps = [1 if bit else step for bit, step in zip(shrink, steps)]
+    x = b.op("Slice", moved(call), begins, ends, b.ints(range(count)), b.ints(steps))
+    dropped = [i for i, s in enumerate(shrink) if s]
+    give_moved(call, b.op("Squeeze", x, b.ints(dropped)) if dropped else x)
 
 
 def _cut(call: Call, slices: list[tuple[int, int, int, int]], dropped: list[int], made: list[int]) -> Value:

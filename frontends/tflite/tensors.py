@@ -51,6 +51,7 @@ class TensorInfo:
     quantization: Quantization | None
     const: Tensor | None
     sparsity: Sparsity | None
+    is_variable: bool = False
 
     @property
     def label(self) -> str:
@@ -88,7 +89,8 @@ class TensorReader:
             signature = self._shape(table, "shape_signature", label, least=-1)
             if len(signature) == len(shape):
                 shape = signature
-        return TensorInfo(index, name, dtype, shape, self._quantization(table, shape, label), const, sparsity)
+        quantization = self._quantization(table, shape, label)
+        return TensorInfo(index, name, dtype, shape, quantization, const, sparsity, table["is_variable"])
 
     def _shape(self, table: Table, field: str, label: str, least: int = 0) -> tuple[int, ...]:
         found = table[field]

@@ -39,14 +39,10 @@ def pad(node: Node) -> Result:
         raise fail(node, f"{len(pads)} pads for {len(chosen)} axes")
     result: list[Hole] = list(data.shape)
     for i, axis in enumerate(chosen):
-        begin, end = pads[i], pads[i + len(chosen)]
-        if is_opaque(begin) or is_opaque(end):
-            result[axis] = None
-            continue
-        dim = data.shape[axis] + begin + end
+        dim = data.shape[axis] + pads[i] + pads[i + len(chosen)]
         if isinstance(dim, int) and dim < 0:
             raise fail(node, f"negative pads cut more than axis {axis} of {data} has")
-        result[axis] = dim
+        result[axis] = None if is_opaque(dim) else dim  # pads up to a length may be unknown where the length is not
     return made(data.dtype, result)
 
 

@@ -21,7 +21,7 @@ from ..unknowns import dims_of
 from .literals import float_text, literal_text
 from .names import TYPES, Layout, TypeNames, ValueNames, spell_name
 
-Weights = Literal["auto", "digest", "inline"]
+Weights = Literal["auto", "spans", "digest", "inline"]
 
 # Elements up to which a constant is written out. In a file, where the alternative (a span) is short, only
 # what people read: scalars, and integers such as axes and shapes.
@@ -39,7 +39,8 @@ def print_model(
 
     Small constants and strings are written out. For the others `weights` says how: "auto" gives a span of
     the file a constant is in and base64 for one in memory, "inline" gives base64 always, "digest" a BLAKE2b
-    digest, which keeps text independent of paths but cannot be loaded. `folder` is where the text will
+    digest, which keeps text independent of paths but cannot be loaded, "spans" a span where there is one and
+    a digest otherwise. `folder` is where the text will
     be stored: files below it are named relative to it, others by their absolute path. `full` adds doc
     strings and metadata of graphs, nodes and values.
     """
@@ -302,7 +303,7 @@ class Printer:
         """The right side of a weight: a literal, a repeated element, a span, base64 or a digest."""
         if tensor.splat is not None:
             return f"splat({literal_text(Tensor.from_array(tensor.splat, tensor.dtype))})"
-        mapped = tensor.file is not None and tensor.file.path != "" and self.weights == "auto"
+        mapped = tensor.file is not None and tensor.file.path != "" and self.weights in ("auto", "spans")
         limit = INLINE
         if mapped:
             limit = INLINE_MAPPED_FLOATS if tensor.dtype.is_float else INLINE_MAPPED
@@ -310,7 +311,7 @@ class Printer:
             text = self._literal(tensor)
             if text is not None:
                 return text
-        if self.weights == "digest":
+        if self.weights == "digest" or (self.weights == "spans" and not mapped):
             return f"#blake2b:{tensor.digest().hex()}"
         if tensor.dtype is STR:
             text = literal_text(tensor)

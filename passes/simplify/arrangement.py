@@ -8,6 +8,7 @@ import numpy as np
 
 from ...ir.core import Value
 from ...ir.dims import product
+from ...ir.evaluate import reshaped
 from ...ir.infer.base import broadcast_dim
 from ...ir.rewrite import native
 from ...ir.rewrite.native import memo
@@ -46,6 +47,15 @@ def are_all_places(indices: Value, x: Value) -> bool:
         return False
     places = np.moveaxis(np.indices(const.shape[:-1]), 0, -1)
     return bool((const.array() == places).all())
+
+
+@native
+def as_row(c: Value) -> Tensor | None:
+    """[N] of a constant [1, ..., 1, N] of several elements."""
+    const = c.const
+    if const is None or not const.shape or const.size != const.shape[-1] or const.size == 1:
+        return None
+    return reshaped(const, const.shape[-1:])
 
 
 @native

@@ -20,6 +20,7 @@ _REDUCTIONS = frozenset(
         "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare",
     }
 )  # fmt: skip
+_CODES = frozenset({"QuantizeLinear", "DequantizeLinear"})
 # Operators that treat each element alone, with operands beside the first that are scalars.
 _UNARY = frozenset({"Clip", "Cast", "Identity"})
 
@@ -39,10 +40,10 @@ def moves(node: Node, perm: Perm) -> bool:
         return False
     name = op.name
     if op.elementwise or name in _UNARY:
-        # Every operand broadcasts to the result; one of lower rank must be a constant to be moved along.
+        # Every operand broadcasts to the result; one of lower rank must be a constant to be moved along, or a scalar.
         if node.output.rank != rank:
             return False
-        return all(v is None or v.rank == rank or v.const is not None for v in node.inputs)
+        return all(v is None or v.rank in (rank, 0) or v.const is not None for v in node.inputs)
     first = node.inputs[0] if node.inputs else None
     if first is None or first.rank != rank:
         return False
@@ -60,6 +61,12 @@ def moves(node: Node, perm: Perm) -> bool:
         if axes is None:
             return False
         return bool(node.attr("keepdims")) or _keeps_order(perm, axes)
+    if name in _CODES:
+        # One scale for all, or one for each index of an axis; blocks of an axis need scales that move along.
+        scale = node.inputs[1]
+        if node.attr("block_size") or scale is None or scale.rank not in (0, 1) or node.output.rank != rank:
+            return False
+        return scale.rank == 0 or -rank <= node.attr("axis") < rank
     if name == "Pad":
         pads = node.inputs[1] if len(node.inputs) > 1 else None
         return pads is not None and pads.const is not None and len(node.inputs) < 4
@@ -71,7 +78,7 @@ def moves(node: Node, perm: Perm) -> bool:
 def moved_attributes(node: Node, perm: Perm) -> None:
     """Renumber the axes of a node that now works on the layout before `perm`."""
     name, rank = node.op.name, len(perm)
-    if name in _AXIS:
+    if name in _AXIS or (name in _CODES and _has_axis(node)):
         axis = perm[node.attr("axis") % rank]
         if axis == node.op.attr_default("axis"):
             node.attrs.pop("axis", None)
@@ -96,6 +103,12 @@ def moved_attributes(node: Node, perm: Perm) -> None:
         for index, axis in enumerate(perm):
             moved[axis], moved[axis + rank] = given[index], given[index + rank]
         node.set_input(1, constant(int_tensor(moved), pads.hint))
+
+
+def _has_axis(node: Node) -> bool:
+    """True of a QuantizeLinear or DequantizeLinear with a scale for each index of its axis."""
+    scale = node.inputs[1]
+    return scale is not None and scale.rank == 1
 
 
 def _axes(node: Node, slot: int, rank: int) -> list[int] | None:

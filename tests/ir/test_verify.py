@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from geoc.ir.attributes import AttrRef
+from geoc.ir.builder import Builder
 from geoc.ir.core import Graph, Model, Node, Value, constant
 from geoc.ir.dims import Dim, symbol
 from geoc.ir.errors import InvalidModel
@@ -459,4 +460,12 @@ def test_a_value_may_be_of_any_float_when_types_are_unknown() -> None:
     y = Value(tensor_type(F16, None), "y")
     graph.append(Node(op("Add"), [x, constant(Tensor.of(1.0, F16))], [y]))
     graph.set_outputs([y])
+    verify(Model(graph))
+
+
+def test_an_output_that_an_operator_always_has_may_be_unused_and_without_a_name() -> None:
+    graph = Graph("main")
+    x = graph.add_input("x", tensor_type(F32, (2, 5)))
+    b = Builder(graph)
+    graph.set_outputs([b.node("TopK", [x, b.ints([3])], outputs=2).outputs[0]], ["values"])
     verify(Model(graph))

@@ -112,7 +112,7 @@ BAD = [
     (["empty.onnx"], r"empty\.onnx: .*empty"),
     (["truncated.onnx"], r"truncated\.onnx: "),
     (["text.onnx"], r"text\.onnx: "),
-    (["folder.onnx"], r"folder\.onnx: Is a directory"),
+    (["folder.onnx"], r"folder\.onnx: a folder that is no model"),
     (["bad.gir"], r"bad\.gir: (line )?5"),
     (["undefined.onnx"], r"undefined\.onnx: .*ghost"),
     (["external.onnx"], r"gone\.bin"),

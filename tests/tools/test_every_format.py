@@ -153,3 +153,15 @@ def test_what_another_library_converts_is_converted_once(source: str, monkeypatc
     os.utime(files[0])
     geoc.load(source)
     assert read == [source, source], "the file is another one"
+
+
+def test_blocks_become_floats_where_their_rows_are_over_the_budget(tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    path = SOURCES["gguf"](tmp_path)
+    found = geoc.compile(path, tmp_path / "free.onnx")
+    assert found.ok and found.accuracy.error > 0.005 and not found.refused
+    bound = geoc.compile(path, tmp_path / "bound.onnx", max_error=0.005)
+    assert bound.ok and bound.accuracy.error < 1e-5
+    assert [refusal.what for refusal in bound.refused] == ["rows of 8 bits"]
+    loose = geoc.compile(path, tmp_path / "loose.onnx", max_error=0.05)
+    assert loose.ok and loose.accuracy.error == found.accuracy.error and not loose.refused

@@ -38,6 +38,7 @@ from .declared import Declared
 from .differences import difference, l2_error
 from .exactness import QUANTIZING, float_limit, quantizes, random_outputs
 from .float_caches import with_float_caches
+from .own_caches import caches_by_name, filled
 
 if TYPE_CHECKING:
     from ..running.runtimes import Own
@@ -108,6 +109,7 @@ class Judge:
         self._stand_in = stand_in
         self._runtime = runtime
         self._maker = InputMaker(model, shapes, seed)
+        self._caches = caches_by_name(model.graph)
         self._random = random_outputs(model)
         self._limit = float_limit(model)
         self._noise_units = NOISE_UNITS_QUANTIZED if quantizes(model) else NOISE_UNITS
@@ -211,13 +213,13 @@ class Judge:
             raise CannotCheck("every output is empty on the inputs made up for it")
 
     def _try(self, session: Any, sizes: Sizes) -> str:
-        feeds = self._feeds(sizes)
+        feeds = self._feeds(session, sizes)
         begun = perf_counter()
         try:
             outputs = session.run(self.output_names, feeds)
             if any(_has_nan(out) for out in outputs):
                 # A mask that hides all, read the other way round: what is no number compares with nothing.
-                other = self._feeds(sizes, inverted=True)
+                other = self._feeds(session, sizes, inverted=True)
                 again = session.run(self.output_names, other)
                 if not any(_has_nan(out) for out in again):
                     feeds, outputs = other, again
@@ -226,8 +228,9 @@ class Judge:
         self.runs.append(_Run(_shape_text(feeds), feeds, outputs, perf_counter() - begun))
         return ""
 
-    def _feeds(self, sizes: Sizes, inverted: bool = False) -> dict[str, Any]:
+    def _feeds(self, session: Any, sizes: Sizes, inverted: bool = False) -> dict[str, Any]:
         feeds = self._maker.feeds(sizes, len(self.runs), inverted=inverted)
+        feeds = filled(feeds, session.run, self._maker, sizes, len(self.runs), self._caches)
         if self._declared is None:
             return feeds
         return {name: self._declared.rounded(value) for name, value in feeds.items()}

@@ -15,7 +15,8 @@ from ...lowering.backend import Order
 from ...lowering.emit import write_gir, write_onnx
 from ...lowering.targets import get_target
 from ..args import Arguments
-from ..files import format_of, load_any, tensors
+from ..files import format_of, load_any
+from ..inspect.weights import parameters_of
 from ..progress import Progress
 from ..versions import geoc_version
 from .examples import Examples, read_examples, takes_several
@@ -75,7 +76,7 @@ def distill(settings: Settings, progress: Progress) -> Report:
     report = Report(settings, len(weights), goals=goals)
     report.trained, report.held_back = len(examples.trained), len(examples.held_back)
     report.parameters = sum(weight.tensor.size for weight in weights)
-    report.teacher_parameters = sum(tensor.size for tensor in tensors(teacher) if tensor.dtype.is_float)
+    report.teacher_parameters = parameters_of(teacher)
     wanted = [goal.teacher for goal in goals]
     with Values(teacher, [*wanted, *(output.teacher for output in outputs)], "the teacher") as values:
         theirs = Teacher(values, examples)

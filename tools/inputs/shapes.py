@@ -3,6 +3,8 @@
     NAME=1,3,224,224      the dimensions of an input
     B=1,S=128             symbolic dimensions
     B=1:8:32              a range min:opt:max: stays symbolic, and checks stay inside it
+    NAME=B,S              names for the open dimensions of an input: those with one name are equal
+    past.*=B,4,P,64       all inputs whose names fit
 """
 
 from __future__ import annotations
@@ -10,9 +12,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from ...ir.core import Model, Value
+from ...ir.dim_parser import parse
 from ...ir.dims import Dim, DimLike, atoms, substitute
 from ...ir.errors import UsageError
 from ...ir.types import OptionalType, SequenceType, TensorType, Type, optional_type, sequence_type, tensor_type
@@ -24,6 +28,7 @@ Size: TypeAlias = "int | tuple[int, int, int]"
 """A fixed size, or (min, opt, max)."""
 
 _SIZE = re.compile(r"(\d+)(?::(\d+):(\d+))?\Z")
+_NAME = re.compile(r"[A-Za-z_]")
 
 
 @dataclass
@@ -40,48 +45,98 @@ class Shapes:
 
 
 def read_shapes(texts: Iterable[str], model: Model) -> Shapes:
-    """Read --shape values against a model's inputs and symbols. Raises UsageError."""
+    """Read --shape values against a model's inputs and symbols; names for open dimensions are put into `model`.
+
+    Raises UsageError.
+    """
     names = model.graph.input_names
-    symbols = input_symbols(model)
+    entries = [(text, key, sizes) for text in texts for key, sizes in _entries(text)]
     found = Shapes()
-    for text in texts:
-        for key, sizes in _entries(text):
-            if key in names:
-                found.inputs[key] = sizes
-            elif key in symbols and len(sizes) == 1:
-                found.symbols[key] = sizes[0]
-            elif key in symbols:
+    for text, key, sizes in entries:
+        if any(isinstance(size, Dim) for size in sizes):
+            _name_dims(model, _inputs(text, key, model), sizes, found)
+    symbols = input_symbols(model)
+    for text, key, given in entries:
+        numbers = tuple(size for size in given if not isinstance(size, Dim))
+        if len(numbers) < len(given):
+            continue
+        if key in symbols and key not in names:
+            if len(numbers) != 1:
                 raise _wrong(text, f"{key!r} is a symbolic dimension and takes one size")
-            else:
-                raise _wrong(text, _unknown(key, names, symbols))
+            found.symbols[key] = numbers[0]
+        else:
+            found.inputs.update(dict.fromkeys(_inputs(text, key, model), numbers))
     _inputs_to_symbols(found, model)
     return found
 
 
-def _entries(text: str) -> list[tuple[str, tuple[Size, ...]]]:
-    entries: list[tuple[str, list[Size]]] = []
+def _inputs(text: str, key: str, model: Model) -> list[str]:
+    """The inputs of this name, or of names that fit a pattern. UsageError where there are none."""
+    names = model.graph.input_names
+    found = [key] if key in names else [name for name in names if "*" in key and fnmatchcase(name, key)]
+    if not found:
+        raise _wrong(text, _unknown(key, names, input_symbols(model)))
+    return found
+
+
+def _name_dims(model: Model, inputs: list[str], sizes: tuple[Size | Dim, ...], found: Shapes) -> None:
+    """Names in the place of open dimensions of inputs, wherever those occur; sizes beside them go into `found`."""
+    for value, name in zip(model.graph.inputs, model.graph.input_names):
+        if name not in inputs:
+            continue
+        if value.shape is None:
+            raise _wrong(name, f"the number of dimensions of input {name!r} is unknown, and takes no names")
+        if len(value.shape) != len(sizes):
+            raise _wrong(name, f"input {name!r} has {len(value.shape)} dimensions, not {len(sizes)}: {value.type}")
+        for axis, size in enumerate(sizes):
+            dim = value.shape[axis]
+            atom = None if isinstance(dim, int) else dim.atom
+            if isinstance(dim, int) and dim != size:
+                raise _wrong(name, f"input {name!r} has the fixed size {dim} at axis {axis}: {value.type}")
+            if atom is None or not atom.is_symbol or dim == size:
+                continue
+            if isinstance(size, Dim):
+                _replace(model, {atom.name: size})
+            elif found.symbols.setdefault(atom.name, size) != size:
+                raise _wrong(name, f"dimension {atom.name!r} is both {found.symbols[atom.name]} and {size}")
+    _infer(model)
+
+
+def _entries(text: str) -> list[tuple[str, tuple[Size | Dim, ...]]]:
+    entries: list[tuple[str, list[Size | Dim]]] = []
     for part in text.split(","):
         key, equals, size = part.rpartition("=")
         if equals:
             entries.append((key.strip(), []))
         if not entries:
-            raise _wrong(text, "expected NAME=1,3,224,224 or SYMBOL=8")
+            raise _wrong(text, "expected NAME=1,3,224,224, NAME=B,S or SYMBOL=8")
         if not size.strip() and equals:
             continue  # NAME= : a scalar
         entries[-1][1].append(_size(text, size.strip()))
     return [(key, tuple(sizes)) for key, sizes in entries]
 
 
-def _size(text: str, size: str) -> Size:
+def _size(text: str, size: str) -> Size | Dim:
     match = _SIZE.match(size)
     if not match:
-        raise _wrong(text, f"{size!r} is neither a size nor a range min:opt:max")
+        return _named(text, size)
     if match.group(2) is None:
         return int(size)
     low, best, high = (int(group) for group in match.groups())
     if not low <= best <= high:
         raise _wrong(text, f"the range {size} is not in order min:opt:max")
     return (low, best, high)
+
+
+def _named(text: str, size: str) -> Dim:
+    """A name for a dimension, or a sum of products of them."""
+    try:
+        found = parse(size) if _NAME.match(size) else None
+    except ValueError:
+        found = None
+    if not isinstance(found, Dim):
+        raise _wrong(text, f"{size!r} is neither a size, nor a range min:opt:max, nor a name")
+    return found
 
 
 def _wrong(text: str, message: str) -> UsageError:
@@ -152,14 +207,23 @@ def specialise(model: Model, shapes: Shapes) -> bool:
             value.type = tensor_type(value.type.dtype, tuple(s for s in sizes if isinstance(s, int)))
     if not fixed and not unranked:
         return False
+    _replace(model, fixed)
+    _infer(model)
+    return True
+
+
+def _replace(model: Model, symbols: Mapping[str, DimLike]) -> None:
+    """Put dimensions in the place of symbols, in all types and all contents."""
     for value in _values(model):
-        value.type = _fix(value.type, fixed)
+        value.type = _fix(value.type, symbols)
         if value.content is not None:
-            value.content = tuple(substitute(dim, fixed.get) for dim in value.content)
+            value.content = tuple(substitute(dim, symbols.get) for dim in value.content)
+
+
+def _infer(model: Model) -> None:
     from ...ir.infer import infer_graph
 
     infer_graph(model.graph)
-    return True
 
 
 def fixed_shape(value: Value) -> tuple[int, ...] | None:
@@ -175,7 +239,7 @@ def _values(model: Model) -> Iterable[Value]:
             yield from node.outputs
 
 
-def _fix(type: Type | None, fixed: Mapping[str, int]) -> Type | None:
+def _fix(type: Type | None, fixed: Mapping[str, DimLike]) -> Type | None:
     if isinstance(type, TensorType) and type.shape is not None:
         if all(isinstance(dim, int) for dim in type.shape):
             return type

@@ -11,7 +11,7 @@ from ...frontends.about import About
 from ...frontends.formats import ONNX, format_of
 from ...ir.core import Graph, Model, Node, Value
 from ...ir.dims import Dim
-from ...ir.errors import GeocError
+from ...ir.errors import GeocError, UsageError
 from ...ir.ops.cost import CostModel
 from ...ir.ops.cost_table import MATRIX_UNITS
 from ...lowering.targets import get_target
@@ -61,8 +61,7 @@ def facts_of(source: str, model: Model) -> dict[str, Any]:
         "targets": [_target(name, model) for name in TARGETS],
     }
     found["bytes"] = sum(found["files"].values())
-    found["assumed"] = assume(model)
-    found.update(_arithmetic(model))
+    found.update(_work(model))
     return found
 
 
@@ -128,6 +127,15 @@ def _target(name: str, model: Model) -> dict[str, Any]:
     unknown = target.backend.left_to_reader(model)
     found["reader"] = dict(Counter(node.op.key for node in unknown).most_common())
     return found
+
+
+def _work(model: Model) -> dict[str, Any]:
+    """Multiply-accumulates for the sizes that are `assumed`; None where those fit nothing, and why in `no_work`."""
+    try:
+        assumed = assume(model)
+    except UsageError as error:
+        return {"macs": None, "unsized": 0, "assumed": [], "no_work": str(error)}
+    return {**_arithmetic(model), "assumed": assumed, "no_work": ""}
 
 
 def _arithmetic(model: Model) -> dict[str, Any]:

@@ -14,6 +14,7 @@ _ATTENTION = frozenset((
     "com.microsoft::DecoderMaskedMultiHeadAttention", "com.microsoft::SparseAttention", "com.microsoft::PagedAttention",
 ))  # fmt: skip
 _IN_BLOCKS = ("MatMulNBits", "MatMulBnb4", "GatherBlockQuantized", "QMoE")
+_ON_INTEGERS = ("QGemm", "QAttention", "MatMulInteger", "ConvInteger", "MatMulInteger16")
 _RUNNING = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM")
 
 
@@ -37,22 +38,22 @@ def _form(node: Node) -> str:
     constant = None if first is None else first.const
     if name == "DequantizeLinear" and constant is not None:
         return "weights"
-    if name == "DequantizeLinear":
-        return "qdq" if _is_quantized(node) else "integer operators"
+    if name == "DequantizeLinear":  # behind an operator on integers it only takes up what that one gives
+        maker = None if first is None else first.producer
+        return "" if maker is not None and _is_on_integers(maker) else "qdq"
     if name in _IN_BLOCKS:
         return "blocks"
     if name in _RUNNING:
         return "dynamic"
-    if name.startswith("QLinear") or name in ("QGemm", "QAttention", "MatMulInteger", "ConvInteger", "MatMulInteger16"):
+    if _is_on_integers(node):
         return "integer operators"
     if name == "Cast" and constant is not None and constant.size > 1 and constant.dtype.is_float:
         return "half weights" if constant.dtype.bits < 32 else ""
     return ""
 
 
-def _is_quantized(node: Node) -> bool:
-    source = node.inputs[0]
-    return source is not None and source.producer is not None and source.producer.op.name == "QuantizeLinear"
+def _is_on_integers(node: Node) -> bool:
+    return node.op.name.startswith("QLinear") or node.op.name in _ON_INTEGERS
 
 
 def attention_count(model: Model) -> int:

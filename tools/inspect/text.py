@@ -10,6 +10,7 @@ from ..terminal import LONGEST, Paint, painter
 from ..units import aligned, scaled
 
 _ROWS = 12
+_REASONS = 4  # of a target
 _VALUE = 72  # letters of a metadata value
 _FORMS = {
     "qdq": "activations by QDQ", "weights": "dequantized constants", "integer operators": "integer operators",
@@ -37,12 +38,13 @@ def text_of(found: dict[str, Any], colour: bool = False, verbose: bool = False) 
         *_graph(found, most),
         *_metadata(found["metadata"], most),
         "",
-        *(_target(each, paint, most) for each in found["targets"]),
+        *(line for each in found["targets"] for line in _target(each, paint, most)),
         "",
         *_tables(found, most),
     ]
     longest = max(map(len, (found["ops"], found["metadata"], found["inputs"], found["outputs"])))
-    return "\n".join([*lines, "-v shows all"] if longest > most else lines)
+    is_cut = longest > most or any(len(each["refused"]) > min(most, _REASONS) for each in found["targets"])
+    return "\n".join([*lines, "-v shows all"] if is_cut else lines)
 
 
 def _first(entries: dict[str, Any], most: int) -> list[tuple[str, Any]]:
@@ -87,10 +89,13 @@ def _open(found: dict[str, Any]) -> list[str]:
     wanted = [",".join(f"{name}=N" for name in found["symbols"])] if found["symbols"] else []
     for name, sizes in found["unnamed"].items():
         wanted.append(f"{name}={','.join('N' if size is None else str(size) for size in sizes)}")
-    return [f"sizes     open; {' '.join(f'--shape {text}' for text in wanted)} fixes them"] if wanted else []
+    names = "; names in the place of N say which are equal" if found["unnamed"] else ""
+    return [f"sizes     open; {' '.join(f'--shape {text}' for text in wanted)} fixes them{names}"] if wanted else []
 
 
 def _work(found: dict[str, Any]) -> str:
+    if found["macs"] is None:
+        return f"not known: {found['no_work']}"
     text = f"{scaled(found['macs'], 'MAC')} a run, ESTIMATED"
     if found["assumed"]:
         text += f" for {'; '.join(found['assumed'])}"
@@ -152,21 +157,25 @@ def _short(name: str) -> str:
     return name if len(name) <= LONGEST else f"{name[:16]}...{name[19 - LONGEST :]}"
 
 
-def _target(each: dict[str, Any], paint: Paint, most: int) -> str:
+def _target(each: dict[str, Any], paint: Paint, most: int) -> list[str]:
+    """What it takes, and a line for each reason why not."""
     head = f"{each['target']:<14}"
     if each["error"]:
-        return f"{head}{paint('cannot be written', 'red')}: {each['error']}"
+        return [f"{head}{paint('cannot be written', 'red')}: {each['error']}"]
     refused, reader = each["refused"], each["reader"]
-    parts = []
+    lines = []
     if refused:
-        listed = min(most, 4)
-        said = "; ".join(f"{row['op']} ({row['count']}): {row['reason']}" for row in refused[:listed])
+        listed = min(most, _REASONS)
         count = sum(row["count"] for row in refused)
-        parts.append(f"{paint('cannot run', 'yellow')} {count} nodes as they stand: {said}{_more(refused, listed)}")
+        those = "1 node as it stands" if count == 1 else f"{count} nodes as they stand"
+        lines.append(f"{paint('cannot run', 'yellow')} {those}")
+        lines += [f"  {row['op']} ({row['count']}): {row['reason']}" for row in refused[:listed]]
+        lines += [f"  {len(refused) - listed} reasons more"] if len(refused) > listed else []
     if reader:
         said = ", ".join(f"{op} ({count})" for op, count in _first(reader, 6))
-        parts.append(f"left to {each['runtime']}'s own reader: {said}{_more(reader, 6)}")
-    return head + ("; ".join(parts) or paint("takes every node", "green"))
+        lines.append(f"left to {each['runtime']}'s own reader: {said}{_more(reader, 6)}")
+    lines = lines or [paint("takes every node", "green")]
+    return [f"{'' if place else head:<14}{line}" for place, line in enumerate(lines)]
 
 
 def _tables(found: dict[str, Any], most: int) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir.core import Model, Value
+from ...ir.core import Model, Value, constant
 from ...ir.tensor import Tensor
 from ...ir.types import STR
 from ...passes.clean.equal_constants import equal_groups
@@ -27,13 +27,11 @@ def weights_of(model: Model) -> dict[str, Any]:
     """For the facts: `count`, `bytes`, `parameters`, `by_dtype`, `duplicates` and `splats`.
 
     Data that several constants refer to counts once. `bytes` are those of the elements, packed; a splat's are all of
-    them, though a file holds one. `parameters` are the elements of floats and of codes of 8 bits and less, the codes of
-    MatMulNBits one by one; scales, zero points and minima of codes are none. `duplicates` are groups of names of
+    them, though a file holds one. `parameters` as `parameters_of` counts them. `duplicates` are groups of names of
     constants from 1,024 bytes on with equal type, shape and elements in different places; `splats` are constants of
     that size with one element over and over.
     """
     values = _distinct(model)
-    scales = set(map(id, _scales(model)))
     rows: dict[str, dict[str, Any]] = {}
     for _, tensor in values:
         name = tensor.dtype.name
@@ -58,11 +56,19 @@ def weights_of(model: Model) -> dict[str, Any]:
     return {
         "count": len(values),
         "bytes": total,
-        "parameters": sum(t.size for _, t in values if _is_parameter(t) and id(t) not in scales) + _packed(model),
+        "parameters": parameters_of(model),
         "by_dtype": sorted(rows.values(), key=lambda row: -row["bytes"]),
         "duplicates": [_group(group) for group in groups],
         "splats": splats,
     }
+
+
+def parameters_of(model: Model) -> int:
+    """Elements of floats and of codes of 8 bits and less, the codes of MatMulNBits one by one; scales, zero points and
+    minima of codes are none. Data that several constants refer to counts once."""
+    scales = set(map(id, _scales(model)))
+    plain = sum(tensor.size for _, tensor in _distinct(model) if _is_parameter(tensor) and id(tensor) not in scales)
+    return plain + _packed(model)
 
 
 def _distinct(model: Model) -> list[tuple[Value, Tensor]]:
@@ -77,7 +83,7 @@ def _distinct(model: Model) -> list[tuple[Value, Tensor]]:
 
 def _all(model: Model) -> Iterator[tuple[Value, Tensor]]:
     for graph in model.graphs():
-        yield from graph.defaults.items()
+        yield from ((constant(tensor, value.hint), tensor) for value, tensor in graph.defaults.items())
     for value in chain.from_iterable(map(constants, model.roots())):
         assert value.const is not None
         yield value, value.const

@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from ...ir.errors import GeocError, UsageError
 from ..args import Arguments
 from ..library import one_model, read_model
 from ..units import scaled
@@ -81,7 +82,8 @@ def estimate_verb(arguments: Arguments) -> int:
 def assume(model: Model) -> list[str]:
     """Give sizes to the dimensions of inputs that have no name, and say what is assumed of those that have one.
 
-    As --shape would have it: an unnamed first dimension is a batch of 1, others are `TYPICAL`.
+    As --shape would have it: an unnamed first dimension is a batch of 1, others are `TYPICAL`. Raises UsageError where
+    those go together with nothing, and leaves the model half done.
     """
     from ...ir.dims import Dim
     from ...ir.ops.cost import TYPICAL, typical
@@ -100,7 +102,10 @@ def assume(model: Model) -> list[str]:
                 else:
                     sizes.append(typical(dim.atom.name))
             text = f"{name}={','.join(map(str, sizes))}"
-            specialise(model, read_shapes([text], model))
+            try:
+                specialise(model, read_shapes([text], model))
+            except GeocError as error:
+                raise UsageError(f"sizes are needed, {text} does not fit: {error}", source="--shape") from error
             said.append(text)
     return said + [f"{symbol}={typical(symbol)}" for symbol in input_symbols(model)]
 

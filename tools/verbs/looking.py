@@ -11,8 +11,13 @@ from ..args import Arguments
 from ..library import all_rows, all_rules, one_model, pipelines_of, read_model, registry_of, resolved
 
 if TYPE_CHECKING:
+    from ...ir.core import Model
     from ...ir.rewrite import Rule
+    from ...ir.text.printer import Weights
     from ...passes.registry import Registry
+
+
+_READABLE = 1 << 20  # bytes of weights that may be spelled out in what somebody reads
 
 
 def dump_verb(arguments: Arguments) -> int:
@@ -27,14 +32,24 @@ def dump_verb(arguments: Arguments) -> int:
         raise UsageError("dump writes text; give a name that ends in .gir", source=output)
     model = read_model(arguments, source)
     folder = None if output is None else os.path.dirname(os.path.abspath(output))
-    weights = "inline" if arguments.get("weights") == "inline" else "auto"
-    text = print_model(model, weights=weights, full=bool(arguments.get("full")), folder=folder)  # type: ignore[arg-type]
+    weights: Weights = "inline" if arguments.get("weights") == "inline" else "auto"
+    if output is None and arguments.get("weights") is None and _computed_bytes(model) > _READABLE:
+        weights = "spans"
+        print("geoc: weights that no file has as they are stand as digests; -o FILE.gir writes them", file=sys.stderr)
+    text = print_model(model, weights=weights, full=bool(arguments.get("full")), folder=folder)
     if output is None:
         sys.stdout.write(text)
     else:
         protect([output], [source])
         write_text(output, text)
     return 0
+
+
+def _computed_bytes(model: Model) -> int:
+    """Bytes of the constants that are not as they stand in a file, such as codes out of the blocks of a GGUF file."""
+    operands = {value for node in model.walk() for value in node.inputs if value is not None}
+    constants = {value.const for value in operands if value.const is not None}
+    return sum(tensor.stored_bytes for tensor in constants if tensor.file is None)
 
 
 def passes_verb(arguments: Arguments) -> int:

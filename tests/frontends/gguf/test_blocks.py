@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -96,6 +97,7 @@ def file_of(
     return floats
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning:gguf")
 @pytest.mark.parametrize("kind", ALL)
 def test_matrices_in_the_graph_are_those_of_the_file(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     floats = file_of(tmp_path / "tiny.gguf", kind, monkeypatch)
@@ -147,9 +149,35 @@ def test_products_read_the_blocks(kind: str, tmp_path: Path, monkeypatch: pytest
     assert not np.array_equal(found["blocks"], found["exact"])
 
 
+def test_a_tied_head_and_the_table_share_their_codes(tmp_path: Path) -> None:
+    write(tmp_path / "tiny.gguf", CASES["qwen2"], {"token_embd.weight": "Q8_0", "weight": "Q4_1"})
+    assert geoc.compile(tmp_path / "tiny.gguf", tmp_path / "out.onnx", target="cpu").ok
+    graph = geoc.load(tmp_path / "out.onnx").graph
+    table = next(node for node in graph if node.op.key == "com.microsoft::GatherBlockQuantized")
+    head = next(node for node in graph if node.op.key == "com.microsoft::MatMulNBits" and node.attr("N") == tiny.TOKENS)
+    assert head.attr("bits") == table.attr("bits") == 8
+    assert table.inputs[0] is head.inputs[1]
+
+
 def test_floats_without_another_order_stay_in_the_file(tmp_path: Path) -> None:
     write(tmp_path / "tiny.gguf", CASES["qwen2"])
     model = geoc.load(tmp_path / "tiny.gguf")
     tensors = {v.hint: v.const for node in model.graph for v in node.inputs if v is not None and v.const is not None}
     assert all(tensors[name].file is not None for name in ("token_embd.weight", "blk.0.attn_q.weight", "output_norm.weight"))
     assert isinstance(next(iter(tensors.values())).file, MappedFile)
+
+
+@pytest.mark.parametrize("kind", ["Q4_0", "Q4_1", "Q5_K", "Q6_K"])
+def test_openvino_reads_the_blocks(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    openvino = pytest.importorskip("openvino")
+    file_of(tmp_path / "tiny.gguf", kind, monkeypatch, 0.004)
+    assert geoc.compile(tmp_path / "tiny.gguf", tmp_path / "out.xml", target="openvino-cpu").ok
+    assert geoc.compile(tmp_path / "tiny.gguf", tmp_path / "floats.onnx", target="cpu", precision="fp32").ok
+    assert set(re.findall(r'<data element_type="([ui][48])"', (tmp_path / "out.xml").read_text())) == {str(FORMS[kind].dtype)}
+    compiled = openvino.Core().compile_model(tmp_path / "out.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    length = len(IDS[0])
+    feeds = {"input_ids": IDS, "position_ids": [range(length)], "attention_mask": [[1] * length]}
+    feeds = {name: np.array(value, np.int64) for name, value in feeds.items()}
+    caches = {name: np.zeros((1, 2, 0, 64), np.float32) for each in compiled.inputs if (name := each.any_name).startswith("past.")}
+    found = compiled({**feeds, **caches})["logits"]
+    np.testing.assert_allclose(found, Running(tmp_path / "floats.onnx")(IDS), rtol=1e-3, atol=1e-3)

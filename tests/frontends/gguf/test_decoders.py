@@ -129,6 +129,23 @@ def test_what_is_not_built_is_refused_in_one_line(metadata: Any, kind: type[Geoc
     assert said in str(error.value) and str(tmp_path / "tiny.gguf") in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [("split.count", 3, "one of 3 parts of a model"), ("general.type", "adapter", "of the type 'adapter', not a model")],
+)
+def test_what_is_no_whole_model_is_refused(key: str, value: Any, said: str, tmp_path: Path) -> None:
+    import gguf
+
+    writer = gguf.GGUFWriter(tmp_path / "tiny.gguf", "llama")
+    writer.add_key_value(key, value, gguf.GGUFValueType.get_type(value))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(UnsupportedModel, match=said):
+        geoc.load(tmp_path / "tiny.gguf")
+
+
 @pytest.mark.parametrize("arch", ["mamba", "qwen3moe"])
 def test_another_architecture_is_refused_by_name(arch: str, tmp_path: Path) -> None:
     import gguf

@@ -22,6 +22,16 @@ _IMAGE: dict[str, Any] = {
 }  # fmt: skip
 _GPT2: dict[str, Any] = {"n_embd": HIDDEN, "n_layer": LAYERS, "n_head": HEADS, "vocab_size": VOCAB, "n_positions": 64}
 
+_SOUND: dict[str, Any] = {
+    "hidden_size": HIDDEN, "num_hidden_layers": 1, "num_attention_heads": HEADS, "intermediate_size": 64, "vocab_size": VOCAB,
+    "conv_dim": [16, 16, 16], "conv_stride": [5, 4, 4], "conv_kernel": [10, 4, 4], "num_feat_extract_layers": 3,
+    "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2,
+}  # fmt: skip
+_CLIP: dict[str, Any] = {
+    "text_config": {**_TEXT, "eos_token_id": VOCAB - 1}, "vision_config": {key: _IMAGE[key] for key in _IMAGE if key != "num_labels"},
+    "projection_dim": 16,
+}  # fmt: skip
+
 CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "BertModel": ("BertConfig", _TEXT),
     "BertForMaskedLM": ("BertConfig", _TEXT),
@@ -33,6 +43,15 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "GPT2LMHeadModel": ("GPT2Config", _GPT2),
     "LlamaForCausalLM": ("LlamaConfig", {**_TEXT, "num_key_value_heads": 2}),
     "Qwen2ForCausalLM": ("Qwen2Config", {**_TEXT, "num_key_value_heads": 2, "tie_word_embeddings": True}),
+    "MistralForCausalLM": ("MistralConfig", {**_TEXT, "num_key_value_heads": 2, "head_dim": 8, "sliding_window": 4}),
+    "ResNetForImageClassification": (
+        "ResNetConfig", {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic", "num_labels": 5},
+    ),
+    "Wav2Vec2ForCTC": ("Wav2Vec2Config", _SOUND),
+    "ASTForAudioClassification": (
+        "ASTConfig", {**{key: _IMAGE[key] for key in _IMAGE if key != "image_size"}, "max_length": 32, "num_mel_bins": 16},
+    ),
+    "CLIPModel": ("CLIPConfig", _CLIP),
     "T5ForConditionalGeneration": ("T5Config", {"d_model": HIDDEN, "d_ff": 64, "num_layers": 1, "num_heads": 4, "vocab_size": VOCAB}),
     "T5EncoderModel": ("T5Config", {"d_model": HIDDEN, "d_ff": 64, "num_layers": 1, "num_heads": 4, "d_kv": 8, "vocab_size": VOCAB}),
 }  # fmt: skip

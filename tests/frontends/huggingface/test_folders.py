@@ -74,7 +74,52 @@ def test_images(architecture: str, tmp_path: Path) -> None:
     close(found.run(None, {"pixel_values": pixels.numpy()}), list(expected.to_tuple()))
 
 
-@pytest.mark.parametrize("architecture", ["GPT2LMHeadModel", "LlamaForCausalLM", "Qwen2ForCausalLM"])
+def test_the_size_of_images_is_that_of_the_preprocessor(tmp_path: Path) -> None:
+    model = made("ResNetForImageClassification", tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"size": {"shortest_edge": 48}}))
+    found = session(tmp_path, tmp_path / "m.onnx")
+    assert found.get_inputs()[0].shape == ["batch", 3, 48, 48]
+    pixels = torch.randn(3, 3, 48, 48)
+    with torch.no_grad():
+        close(found.run(None, {"pixel_values": pixels.numpy()}), [model(pixels).logits])
+    for damaged in ('{"size": ', '{"size": {"height": "x"}}', '{"crop_size": 1000000000000}'):
+        (tmp_path / "preprocessor_config.json").write_text(damaged)
+        with pytest.raises(FormatError, match="preprocessor_config"):
+            geoc.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "axes", "size"),
+    [("Wav2Vec2ForCTC", ["batch", "samples"], (3, 9999)), ("ASTForAudioClassification", ["batch", 32, 16], (3, 32, 16))],
+)
+def test_sound(architecture: str, axes: list[Any], size: tuple[int, ...], tmp_path: Path) -> None:
+    model = made(architecture, tmp_path)
+    found = session(tmp_path, tmp_path / "m.onnx")
+    assert [(each.name, each.shape) for each in found.get_inputs()] == [("input_values", axes)]
+    sound = torch.randn(size, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        close(found.run(None, {"input_values": sound.numpy()}), [model(sound).logits])
+
+
+def test_text_and_images(tmp_path: Path) -> None:
+    """Other numbers of texts than of images, as a score for each pair is what such a model is for."""
+    model = made("CLIPModel", tmp_path)
+    found = session(tmp_path, tmp_path / "m.onnx")
+    ids, pixels = torch.arange(2, 2 + 3 * 7).reshape(3, 7), torch.randn(2, 3, 32, 32)
+    feeds = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": pixels}
+    assert [(each.name, each.shape[0]) for each in found.get_inputs()] == [
+        ("input_ids", "texts"), ("attention_mask", "texts"), ("pixel_values", "images"),
+    ]  # fmt: skip
+    names = [each.name for each in found.get_outputs()]
+    assert names[:2] == ["logits_per_image", "logits_per_text"]
+    with torch.no_grad():
+        expected = model(**feeds)
+    close(found.run(None, {name: value.numpy() for name, value in feeds.items()}), [expected[name] for name in names])
+
+
+@pytest.mark.parametrize(
+    "architecture", ["GPT2LMHeadModel", "LlamaForCausalLM", "Qwen2ForCausalLM", "MistralForCausalLM"]
+)
 def test_decoders_step_by_step(architecture: str, tmp_path: Path) -> None:
     """A prompt without a past and two tokens after it give the logits that all of it at once gives."""
     model = made(architecture, tmp_path)
@@ -83,13 +128,13 @@ def test_decoders_step_by_step(architecture: str, tmp_path: Path) -> None:
     found = ort.InferenceSession(tmp_path / "m.onnx")
     layers = [f"{n}.{kind}" for n in range(LAYERS) for kind in ("key", "value")]
     assert [each.name for each in found.get_inputs()][:3] == ["input_ids", "attention_mask", "position_ids"]
-    assert [each.name for each in found.get_inputs()][3:] == [f"past.{name}" for name in layers]
+    assert [each.name for each in found.get_inputs()][3:] == [f"past_key_values.{name}" for name in layers]
     assert [each.name for each in found.get_outputs()] == ["logits", *(f"present.{name}" for name in layers)]
     assert found.get_inputs()[3].shape == ["batch", kv, "past", HIDDEN // HEADS]
     ids = torch.randint(2, VOCAB, (2, 7), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected = model(ids).logits
-    past = {f"past.{name}": np.zeros((2, kv, 0, HIDDEN // HEADS), np.float32) for name in layers}
+    past = {f"past_key_values.{name}": np.zeros((2, kv, 0, HIDDEN // HEADS), np.float32) for name in layers}
     logits = []
     for begin, end in ((0, 5), (5, 6), (6, 7)):
         step = {
@@ -99,7 +144,7 @@ def test_decoders_step_by_step(architecture: str, tmp_path: Path) -> None:
         }
         answer = found.run(None, {**step, **past})
         logits.append(answer[0])
-        past = {f"past.{name}": value for name, value in zip(layers, answer[1:])}
+        past = {f"past_key_values.{name}": value for name, value in zip(layers, answer[1:])}
     close([np.concatenate(logits, 1)], [expected])
 
 
@@ -165,5 +210,8 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     refused(UnsupportedModel, "no known form", architectures=["BertForMultipleChoice"])
     refused(UnsupportedModel, "quantized", quantization_config={"quant_method": "gptq"})
     refused(UnsupportedModel, "no known form", architectures=["pipeline"])
+    (tmp_path / "bert/adapter_config.json").write_text("{}")
+    refused(UnsupportedModel, "an adapter of another model")
+    (tmp_path / "bert/adapter_config.json").unlink()
     monkeypatch.setitem(sys.modules, "transformers", None)
     refused(UsageError, r"needs transformers: pip install 'geoc\[huggingface\]'")

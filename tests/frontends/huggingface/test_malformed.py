@@ -75,7 +75,9 @@ def test_weights_that_are_nowhere(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="holds no weights"):
         geoc.load(folder)
     index = folder / "model.safetensors.index.json"
-    for parts, said in (({}, "no weight_map"), ({"a": "../b"}, "no file of the folder"), ({"a": 1}, "no file of the folder")):
+    (folder / "other.bin").write_bytes(b"")
+    wrong = [({}, "no weight_map"), *(({"a": part}, r"no \.safetensors file of the folder") for part in ("../b", 1, "other.bin"))]
+    for parts, said in wrong:
         index.write_text(json.dumps({"weight_map": parts}))
         with pytest.raises(FormatError, match=said):
             geoc.load(folder)
@@ -116,6 +118,31 @@ def test_damaged_folders(name: str, tmp_path: Path) -> None:
     made("BertModel", tmp_path / "a", safe_serialization=name != "pytorch_model.bin")
     found = check_mutations(read, (tmp_path / "a" / name).read_bytes(), COUNT, 0, tmp_path / "a", name, seconds=20)
     assert found["refused"] > COUNT // 10
+
+
+class Bomb:
+    """Runs when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return (open, ("was_run", "w"))
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_nothing_in_weights_is_run(old: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    from .folders import made
+
+    made("BertModel", tmp_path / "a")
+    (tmp_path / "a/model.safetensors").unlink()
+    torch.save({"embeddings.word_embeddings.weight": Bomb()}, tmp_path / "a/pytorch_model.bin", _use_new_zipfile_serialization=not old)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(GeocError) as error:
+        geoc.load(tmp_path / "a")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "was_run").exists()
+    torch.load(tmp_path / "a/pytorch_model.bin", weights_only=False)
+    assert (tmp_path / "was_run").exists(), "the test has no bomb"
 
 
 def test_numbers_that_are_larger_than_the_weights(tmp_path: Path) -> None:

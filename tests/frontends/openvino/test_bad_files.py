@@ -45,7 +45,7 @@ Error = type[GeocError]
         ('shape="64, 32"', 'shape="64, 4294967296, 4294967296"', FormatError, "has 8192 bytes"),
         ('shape="64, 32"', 'shape="64, -32"', FormatError, "impossible shape"),
         ('element_type="f32" shape="64, 32"', 'element_type="nf4" shape="64, 32"', UnsupportedModel, "there is no element type 'nf4'"),
-        ('type="ReLU"', 'type="Unheard"', UnsupportedModel, "no form for layers of type Unheard"),
+        ('type="ReLU"', 'type="Unheard"', UnsupportedModel, r"operators that cannot be imported: Unheard \(1\)"),
         ('from-layer="0" from-port="0"', 'from-layer="4" from-port="2"', InvalidModel, "the edges form a cycle"),
         ('from-layer="0" from-port="0"', 'from-layer="0" from-port="7"', InvalidModel, "uses port 7 of layer 0"),
         ('from-layer="0" from-port="0"', 'from-layer="77" from-port="0"', FormatError, "which are not both there"),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from openvino import opset15 as o
 
+from geoc.frontends.openvino.table import TABLE
 from geoc.ir.errors import UnsupportedModel
 
 from .running import check, constant, floats, ops, parameter, read, run_onnx, saved
@@ -64,6 +65,18 @@ CASES: dict[str, tuple[Build, str]] = {
         lambda x: o.group_convolution_backprop_data(x, constant(floats(2, 1, 2, 3, 3)), [2, 2], constant([8, 8]), auto_pad="same_lower"), "ConvTranspose",
     ),
     "products of transposed": (lambda x: o.matmul(x, constant(floats(5, 4)), True, True), "MatMul Transpose Transpose"),
+    "broadcast both ways": (lambda x: o.broadcast(o.reduce_max(x, constant([3]), True), constant([3, 1, 1, 5]), broadcast_spec="BIDIRECTIONAL"), "Expand ReduceMax"),
+    "choice of booleans": (
+        lambda x: o.select(o.greater(x, constant(0, np.float32)), o.less(x, constant(1, np.float32)), constant(True)),
+        "And And Greater Less Not Or",
+    ),
+    "power of bytes": (lambda x: o.power(o.convert(o.abs(o.multiply(x, constant(3, np.float32))), "u8"), constant(2, np.uint8)), "Abs Cast Cast Cast Mul Pow"),
+    "longer than the kernel reaches": (
+        lambda x: o.convolution_backprop_data(x, constant(floats(2, 3, 3, 3)), [3, 2], constant([13, 10])), "ConvTranspose",
+    ),
+    "frequencies": (lambda x: o.dft(o.reshape(x, constant([4, 4, 2]), False), constant([0, -1])), "DFT DFT Reshape"),
+    "and back": (lambda x: o.idft(o.reshape(x, constant([4, 4, 2]), False), constant([1])), "DFT Reshape"),
+    "frequencies of real numbers": (lambda x: o.rdft(x, constant([2, 3])), "DFT DFT Unsqueeze"),
     "einsum": (lambda x: o.einsum([x, x], "abij,abkj->abik"), "Einsum"),
 }  # fmt: skip
 
@@ -157,7 +170,7 @@ def test_a_gru_that_resets_late(tmp_path: Path) -> None:
 def test_what_there_is_no_form_for_is_named(tmp_path: Path) -> None:
     x = parameter(1, 2, 4, 4)
     made = o.grn(x, 0.1)
-    with pytest.raises(UnsupportedModel, match=r"model.xml: there is no form for layers of type GRN$"):
+    with pytest.raises(UnsupportedModel, match=r"model.xml: operators that cannot be imported: GRN \(1\)$"):
         read(saved(tmp_path, made, [x]))
     with pytest.raises(UnsupportedModel, match=r"layer \d+ \(Pad .*no form for pad_mode 'symmetric'"):
         read(saved(tmp_path, o.pad(x, constant([0, 0, 1, 1]), constant([0, 0, 1, 1]), "symmetric"), [x]))
@@ -166,8 +179,40 @@ def test_what_there_is_no_form_for_is_named(tmp_path: Path) -> None:
         read(saved(tmp_path, pool, [pool.input_value(0).get_node()]))
 
 
+def test_a_convolution_of_integers(tmp_path: Path) -> None:
+    """The CPU plugin refuses it; openvino's import of ConvInteger is one."""
+    x = parameter(1, 1, 3, 3, dtype="i32")
+    made = o.convolution(x, constant(np.arange(4).reshape(1, 1, 2, 2), np.int32), [1, 1], [0, 0], [0, 0], [1, 1])
+    (found,) = run_onnx(read(saved(tmp_path, made, [x])), [np.arange(9, dtype=np.int32).reshape(1, 1, 3, 3)], tmp_path)
+    assert found.dtype == np.int32 and found.reshape(-1).tolist() == [19, 25, 37, 43]
+
+
+def test_a_port_without_sizes_may_have_any_rank(tmp_path: Path) -> None:
+    """The format writes a scalar and an unknown rank alike. The CPU plugin runs no sum over such axes."""
+    x, axes = parameter(2, 3), parameter(-1, dtype="i64")
+    path, feed = saved(tmp_path, o.relu(o.reduce_sum(x, axes, False)), [x, axes]), floats(2, 3)
+    model = read(path)
+    assert model.graph.outputs[0].rank is None
+    np.testing.assert_allclose(run_onnx(model, [feed, np.array([1])], tmp_path)[0], np.maximum(feed.sum(1), 0), rtol=1e-6)
+
+
+def test_an_expand_of_onnx_is_one_again(tmp_path: Path) -> None:
+    """openvino's Broadcast goes one way, so that its import takes the larger of both shapes."""
+    x, size = parameter(-1, 1, 4), parameter(3, dtype="i64")
+    target = o.maximum(o.shape_of(x, "i64"), size)
+    model = check(tmp_path, saved(tmp_path, o.broadcast(x, target), [x, size]), [floats(2, 1, 4), np.array([1, 3, 1])])
+    assert ops(model) == ["Expand"]
+
+
 def test_a_sum_over_no_axes_is_its_operand(tmp_path: Path) -> None:
     """The CPU plugin refuses it."""
     x, feed = parameter(2, 3), floats(2, 3)
     model = read(saved(tmp_path, o.relu(o.reduce_sum(x, constant([], np.int64))), [x]))
     assert (run_onnx(model, [feed], tmp_path)[0] == np.maximum(feed, 0)).all()
+
+
+def test_the_page_lists_the_layers() -> None:
+    page = (Path(__file__).parents[3] / "docs/formats.md").read_text(encoding="utf-8")
+    listed = page.split("Types of layers that are read")[1].split(": ", 1)[1].split(".", 1)[0]
+    known = {*TABLE, "Parameter", "Result", "Const", "ReadValue", "Assign"}
+    assert sorted(listed.replace("\n", " ").split(", ")) == sorted(known)

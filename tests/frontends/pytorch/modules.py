@@ -47,11 +47,32 @@ class Layer(torch.nn.Module):
         return self.norm(x + self.down(torch.relu(self.up(x))))
 
 
+class Pictures(torch.nn.Module):
+    """Convolutions with what they are trained with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = torch.nn.Conv2d(3, 8, 3, 2), torch.nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.norm = torch.nn.BatchNorm2d(8)
+        self.head = torch.nn.Linear(8, 5)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        x = torch.nn.functional.silu(self.norm(self.first(pixels)))
+        return self.head(torch.relu(self.second(x)).mean((2, 3)))
+
+
 class Decides(torch.nn.Module):
     """Takes a branch that depends on its data, which no graph has."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + 1 if bool(x.sum() > 0) else x - 1
+
+
+class Untranslated(torch.nn.Module):
+    """Has an operator that ONNX has not."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.eigvals(x)
 
 
 class Fails(torch.nn.Module):
@@ -72,3 +93,18 @@ def classifier() -> tuple[Classifier, tuple[Any, ...], dict[str, Any]]:
     torch.manual_seed(0)
     ids = torch.arange(8).reshape(2, 4)
     return Classifier().eval(), (ids, [torch.ones(2, 3)]), {"ids": {0: "batch", 1: "seq"}, "past": [{0: "batch", 1: "kept"}]}
+
+
+def stack() -> tuple[Stack, tuple[Any, ...], Any]:
+    torch.manual_seed(0)
+    return Stack().eval(), (torch.ones(2, 5, 16),), ({0: "batch", 1: "seq"},)
+
+
+def pictures() -> tuple[Pictures, tuple[Any, ...], Any]:
+    torch.manual_seed(0)
+    module = Pictures().eval()
+    torch.nn.init.normal_(module.norm.running_mean)
+    return module, (torch.ones(2, 3, 16, 16),), ({0: "batch"},)
+
+
+MODULES = {"classifier": classifier, "stack": stack, "pictures": pictures}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from geoc.ir.errors import UnsupportedModel, UsageError  # noqa: E402
 from geoc.tools.cli import main  # noqa: E402
 from geoc.tools.view.scopes import Scopes  # noqa: E402
 
-from .modules import Classifier, Decides, Fails, Stack, classifier, line_of  # noqa: E402
+from .modules import MODULES, Classifier, Decides, Fails, Stack, Untranslated, classifier, line_of  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,17 @@ def test_a_node_has_the_line_that_asked_for_it(loaded: Any) -> None:
     assert all(len(node.loc) == 2 and node.loc[1].startswith("modules.py:") for node in loaded[1].walk())
 
 
+def test_lines_are_in_texts_and_in_what_verbs_say(loaded: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, first, second = tmp_path / "m.gir", line_of("line of first"), line_of("line of second")
+    geoc.save(loaded[1], path)
+    assert f'!"node_embedding"  !"{first}"' in path.read_text() and f'!"node_gelu"  !"{second}"' in path.read_text()
+    assert main(["explain", str(path)]) == 0
+    assert f"misses node_linear ({first}): " in capsys.readouterr().out
+    assert main(["profile", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert re.search(rf"Gather .* node_embedding, {first}\n", said) and f"node_gelu and 1 more, {second}\n" in said
+
+
 def test_lines_stay_through_fusions() -> None:
     model = geoc.load(Stack().eval(), (torch.ones(2, 5, 16),), dynamic_shapes=({0: "batch", 1: "seq"},))
     geoc.optimize(model)
@@ -114,20 +126,22 @@ def test_weights_that_do_not_lie_in_order() -> None:
     assert np.array_equal(weight.array(), layer.weight.detach().numpy())
 
 
-def test_the_graph_is_that_of_the_onnx_file(tmp_path: Path) -> None:
-    module, args, shapes = classifier()
-    names = ["hidden", "a", "b", "c"]
-    torch.onnx.export(module, args, tmp_path / "m.onnx", dynamo=True, verbose=False, dynamic_shapes=shapes, output_names=names)
-    mine = geoc.load(module, args, dynamic_shapes=shapes, output_names=names)
-    file = geoc.load(tmp_path / "m.onnx")
+@pytest.mark.parametrize("name", ["classifier", "stack", "pictures"])
+def test_the_graph_is_that_of_the_onnx_file(name: str, tmp_path: Path) -> None:
+    """tests/bench/modules.py compares real architectures."""
+    module, args, shapes = MODULES[name]()
+    path = tmp_path / "m.onnx"
+    torch.onnx.export(module, args, path, dynamo=True, verbose=False, dynamic_shapes=shapes)
+    file = geoc.load(path)
+    mine = geoc.load(module, args, dynamic_shapes=shapes, output_names=file.graph.output_names)
     assert difference(mine, file) is None
     geoc.optimize(mine)
     geoc.optimize(file)
     assert difference(mine, file) is None
     with torch.no_grad():
-        module.first.bias.add_(1)
-    other = geoc.load(module, args, dynamic_shapes=shapes, output_names=names)
-    assert difference(other, geoc.load(tmp_path / "m.onnx")) is not None
+        next(iter(module.parameters())).mul_(1.5)
+    other = geoc.load(module, args, dynamic_shapes=shapes, output_names=file.graph.output_names)
+    assert difference(other, geoc.load(path)) is not None
 
 
 def test_an_exported_program_in_memory_and_in_a_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -158,9 +172,13 @@ def test_what_cannot_be_loaded_says_why_in_one_line(tmp_path: Path, capfd: pytes
     with pytest.raises(UnsupportedModel, match="Fails: torch does not export it: ValueError: no such luck") as error:
         geoc.load(Fails().eval(), (x,))
     assert "\n" not in str(error.value) and error.value.__cause__ is not None
-    with pytest.raises(UnsupportedModel, match="Decides: torch does not export it") as error:
-        geoc.load(Decides().eval(), (x,))
-    assert "\n" not in str(error.value) and len(str(error.value)) < 500
+    for module, args, said in (
+        (Decides(), x, r"Decides: torch does not export it: .* \(what it computes depends on its data: use torch\.cond"),
+        (Untranslated(), torch.eye(3), r"Untranslated: .*linalg_eig.* \(torch has no ONNX for it: write it in other operators"),
+    ):
+        with pytest.raises(UnsupportedModel, match=said) as error:
+            geoc.load(module.eval(), (args,))
+        assert "\n" not in str(error.value) and len(str(error.value)) < 500
     assert capfd.readouterr() == ("", "")
 
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -17,7 +18,7 @@ import geoc
 from geoc.frontends import tensorflow
 from geoc.frontends.formats import format_of
 from geoc.frontends.tensorflow import VARIABLE, home, load_tensorflow
-from geoc.ir.errors import FormatError, UsageError
+from geoc.ir.errors import FormatError, UnsupportedModel, UsageError
 from geoc.tools.cli import main
 
 MAKE = r'''
@@ -45,6 +46,10 @@ else:
         y = L.BatchNormalization()(L.Conv2D(8, 3, strides=2, padding="same", activation="relu")(x))
         y = L.GlobalAveragePooling2D()(L.DepthwiseConv2D(3, padding="same")(y))
         y, feed = L.Dense(5, activation="softmax")(y), tf.random.normal((2, 32, 32, 3)).numpy()
+    elif kind == "attention":
+        x = Input((None, 32), name="tokens")
+        y = L.Add()([x, L.MultiHeadAttention(4, 8)(x, x)])
+        y, feed = L.Dense(3)(L.Dense(64, activation="gelu")(y)), tf.random.normal((2, 7, 32)).numpy()
     else:
         x = Input((None,), dtype="int32", name="ids")
         y = L.Bidirectional(L.LSTM(12, return_sequences=True))(L.Embedding(50, 16)(x))
@@ -65,13 +70,18 @@ def environment() -> str:
     return named
 
 
-@pytest.mark.parametrize(("kind", "file"), [("plain", "model"), ("image", "model.keras"), ("image", "model.h5"), ("text", "model.keras")])
+@pytest.mark.parametrize(("kind", "file"), [("plain", "model"), ("image", "model.keras"), ("image", "model.h5"), ("text", "model.keras"), ("attention", "model.keras")])
 def test_a_model_computes_what_tensorflow_computes(kind: str, file: str, tmp_path: Path) -> None:
     subprocess.run([environment(), "-c", MAKE, str(tmp_path), kind], check=True, stderr=subprocess.DEVNULL)
     model = geoc.load(tmp_path / file)
     expected = np.load(tmp_path / "expected.npz")
     feeds = {name[3:]: expected[name] for name in expected.files if name.startswith("in/")}
     assert sorted(model.graph.input_names) == sorted(feeds) and model.source == str(tmp_path / file)
+    assert [str(value.shape[0]) for value in model.graph.inputs if value.shape] == ["d0", "d1"][: len(feeds)]
+    geoc.optimize(model, level=2, check="off")
+    found_ops = [node.op.name for node in model.graph.walk()]
+    assert found_ops.count("Transpose") <= {"image": 1, "text": 1}.get(kind, 0)  # of a picture's channels, of steps
+    assert kind != "attention" or {"Attention", "Gelu"} <= set(found_ops)
     geoc.save(model, tmp_path / "out.onnx")
     session = onnxruntime.InferenceSession(str(tmp_path / "out.onnx"))
     found = dict(zip(model.graph.output_names, session.run(None, feeds)))
@@ -119,7 +129,7 @@ def test_a_missing_environment_is_one_line_that_makes_it(
 
 def test_an_interpreter_that_is_not_there(saved_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "/no/such/python")
-    with pytest.raises(UsageError, match=f"there is no interpreter '/no/such/python', which {VARIABLE} names"):
+    with pytest.raises(UsageError, match=f"there is no interpreter '/no/such/python', which {VARIABLE} or --tensorflow names"):
         load_tensorflow(saved_model)
 
 
@@ -167,6 +177,22 @@ def test_the_file_in_between_goes_with_the_model(saved_model: Path, tmp_path: Pa
     x = np.random.default_rng(0).standard_normal((1, 3, 48, 192)).astype(np.float32)
     found, wanted = (onnxruntime.InferenceSession(str(f)).run(None, {"x": x})[0] for f in (tmp_path / "out.onnx", source))
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def test_operators_that_tf2onnx_leaves_are_named(saved_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    node = onnx.helper.make_node("Betainc", ["x"], ["y"])
+    graph = onnx.helper.make_graph([node], "main", [value], [onnx.ValueInfoProto(name="y")])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)]), tmp_path / "left.onnx")
+    fake(tmp_path, f"import shutil; shutil.copy({str(tmp_path / 'left.onnx')!r}, target)", monkeypatch)
+    with pytest.raises(UnsupportedModel, match="saved: tf2onnx has no form for TensorFlow's operators Betainc$"):
+        load_tensorflow(saved_model)
+
+
+def test_an_option_names_the_interpreter(saved_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv(VARIABLE, "another")
+    assert main(["inspect", str(saved_model), "--tensorflow", "/no/such/python"]) == 2
+    assert "there is no interpreter '/no/such/python'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["a.keras", "a.h5"])

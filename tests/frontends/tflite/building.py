@@ -8,7 +8,9 @@ import flatbuffers
 import numpy as np
 import tflite
 
-TYPES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "bool": 6, "int16": 7, "int8": 9}
+# Versions of operators that LiteRT has no first one of.
+VERSIONS = {"BROADCAST_TO": 2}
+TYPES = {"complex64": 8, "float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "bool": 6, "int16": 7, "int8": 9}
 
 
 class File:
@@ -52,7 +54,7 @@ class File:
 
     def tensor(self, dtype: str | int, shape: tuple[int, ...], *, buffer: int = 0, scale: Any = None, zero: Any = 0,
                axis: int = 0, sparsity: int | None = None, signature: tuple[int, ...] | None = None,
-               name: str | None = None) -> int:  # fmt: skip
+               name: str | None = None, variable: bool = False) -> int:  # fmt: skip
         """A tensor, quantized where it has a scale."""
         tensors = self.graphs[-1]["tensors"]
         quantization = None
@@ -69,6 +71,7 @@ class File:
                 Name=name if name is not None else f"t{len(tensors)}",
                 Quantization=quantization,
                 Sparsity=sparsity,
+                IsVariable=variable or None,
                 ShapeSignature=None if signature is None else np.array(signature, np.int32),
             )
         )
@@ -106,6 +109,29 @@ class File:
         )
         return outputs[0] if outputs else -1
 
+    def composite(self, inputs: list[int], outputs: list[int], name: str, subgraph: int) -> int:
+        """An operator of the second union, which the package does not have: the table of its name and its subgraph."""
+        b = self.builder
+        shown = b.CreateString(name)
+        b.StartObject(5)
+        b.PrependUOffsetTRelativeSlot(0, shown, 0)
+        b.PrependInt32Slot(1, subgraph, 0)
+        options = b.EndObject()
+        self.codes.append((206, ""))
+        vectors = [b.CreateNumpyVector(np.array(numbers, np.int32)) for numbers in (inputs, outputs)]
+        b.StartObject(13)
+        b.PrependUint32Slot(0, len(self.codes) - 1, 0)
+        for slot, vector in enumerate(vectors, 1):
+            b.PrependUOffsetTRelativeSlot(slot, vector, 0)
+        b.PrependUint8Slot(11, 21, 0)
+        b.PrependUOffsetTRelativeSlot(12, options, 0)
+        self.graphs[-1]["operators"].append(b.EndObject())
+        return outputs[0]
+
+    def results(self, *outputs: int) -> None:
+        """What the graph that is being made gives."""
+        self.graphs[-1]["outputs"] = list(outputs)
+
     def data(self, *outputs: int) -> bytes:
         """The file, whose first graph has these outputs."""
         self.graphs[0]["outputs"] = list(outputs)
@@ -120,10 +146,12 @@ class File:
             )
             for index, graph in enumerate(self.graphs)
         ]
+        versions = {getattr(tflite.BuiltinOperator, name): version for name, version in VERSIONS.items()}
         codes = [
-            self.table("OperatorCode", DeprecatedBuiltinCode=min(code, 127), BuiltinCode=code, CustomCode=name or None)
+            self.table("OperatorCode", DeprecatedBuiltinCode=min(code, 127), BuiltinCode=code, CustomCode=name or None,
+                       Version=versions.get(code, 1))
             for code, name in self.codes
-        ]
+        ]  # fmt: skip
         buffers = [self.table("Buffer", Data=np.frombuffer(d, np.uint8) if d else None) for d in self.buffers]
         model = self.table("Model", Version=3, OperatorCodes=codes, Subgraphs=graphs, Buffers=buffers, Description="made for a test")
         self.builder.Finish(model, b"TFL3")

@@ -1,26 +1,101 @@
-"""Runs what was read, and computes images as TensorFlow defines them: loops over positions, channels last."""
+"""Runs what was read, and computes images as TensorFlow defines them: loops over positions, channels last.
+
+Where LiteRT is installed (package ai-edge-litert), it runs the file as well, and must give the same.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
 from geoc.frontends.tflite import load_tflite
+from geoc.ir.core import Model
 from geoc.ir.verify import verify
 from geoc.lowering.onnx import model_bytes
 
+_DTYPES = {"tensor(float)": np.float32, "tensor(int8)": np.int8, "tensor(int16)": np.int16}
 
-def run(data: bytes, *feeds: Any) -> list[Any]:
-    """The outputs of a file for its inputs, in order, by onnxruntime without its optimizer."""
+
+def run(data: bytes, *feeds: Any, asked: bool = True) -> list[Any]:
+    """The outputs of a file for its inputs, in order, by onnxruntime without its optimizer.
+
+    LiteRT's are compared where it is `asked`: equal to 1e-5 of the largest number, codes to one step.
+    """
     model = load_tflite(data)
     verify(model)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(model_bytes(model), options, providers=["CPUExecutionProvider"])
+    found = run_model(model, *feeds)
+    if asked and importlib.util.find_spec("ai_edge_litert") is not None:
+        for place, (mine, its) in enumerate(zip(found, _invoke(_interpreter(data), *feeds))):
+            _check(mine, its, place)
+    return found
+
+
+def run_model(model: Model, *feeds: Any) -> list[Any]:
+    """The outputs of a model for its inputs, in order."""
+    session = _session(model)
     found: list[Any] = session.run(None, {i.name: np.asarray(f) for i, f in zip(session.get_inputs(), feeds)})
     return found
+
+
+def _session(model: Model) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model_bytes(model), options, providers=["CPUExecutionProvider"])
+
+
+def runs(data: bytes, feeds: Sequence[Any]) -> list[Any]:
+    """The first output of each of several runs, where states go from one to the next; LiteRT's must be the same."""
+    model = load_tflite(data)
+    verify(model)
+    session = _session(model)
+    states = [json.loads(text) for key, text in model.metadata.items() if key.startswith("state ")]
+    inputs = {i.name: i for i in session.get_inputs()}
+    held = {s["input"]: np.full(inputs[s["input"]].shape, s["initial"], _DTYPES[inputs[s["input"]].type]) for s in states}
+    free = next(name for name in inputs if name not in held)
+    its = _interpreter(data) if importlib.util.find_spec("ai_edge_litert") is not None else None
+    found = []
+    for feed in feeds:
+        outputs = dict(zip((o.name for o in session.get_outputs()), session.run(None, {free: feed, **held})))
+        held = {state["input"]: outputs[state["output"]] for state in states}
+        found.append(next(iter(outputs.values())))
+        if its is not None:
+            _check(found[-1], _invoke(its, feed)[0], 0)
+    return found
+
+
+def _check(mine: Any, its: Any, place: int) -> None:
+    assert mine.shape == its.shape, f"shape of output {place}"
+    assert mine.dtype == its.dtype, f"type of output {place}"
+    step = 1 if mine.dtype.kind in "iu" and mine.dtype.itemsize <= 2 else 1e-5 * max(1.0, np.abs(its).max(initial=0))
+    assert np.abs(mine.astype(np.float64) - its).max(initial=0) <= step, f"LiteRT's output {place}"
+
+
+def _interpreter(data: bytes) -> Any:
+    """LiteRT with its reference kernels where it has one of each operator."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    try:
+        return Interpreter(model_content=data, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
+    except ValueError:  # the set of reference kernels is not whole
+        kernels = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        return Interpreter(model_content=data, experimental_op_resolver_type=kernels)
+
+
+def _invoke(interpreter: Any, *feeds: Any) -> list[Any]:
+    details = interpreter.get_input_details()
+    for detail, feed in zip(details, feeds):
+        if tuple(detail["shape"]) != np.shape(feed):
+            interpreter.resize_tensor_input(detail["index"], np.shape(feed))
+    interpreter.allocate_tensors()
+    for detail, feed in zip(details, feeds):
+        interpreter.set_tensor(detail["index"], np.asarray(feed))
+    interpreter.invoke()
+    return [interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()]
 
 
 def same_start(size: int, window: int, stride: int) -> tuple[int, int]:

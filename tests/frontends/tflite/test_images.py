@@ -28,12 +28,14 @@ def test_convolution(stride: int, same: bool, dilation: int, groups: int) -> Non
     np.testing.assert_allclose(run(f.data(y), x)[0], expected, atol=1e-5)
 
 
-def test_depthwise_convolution_with_a_multiplier_and_without_a_bias() -> None:
-    f, x, w = File(), _x(2, 6, 5, 3), _x(1, 3, 3, 6)
-    y = f.op("DEPTHWISE_CONV_2D", [f.input("float32", x.shape), f.const(w), -1], [f.tensor("float32", ())],
+@pytest.mark.parametrize("biased", [False, True])
+def test_depthwise_convolution_with_a_multiplier(biased: bool) -> None:
+    f, x, w, bias = File(), _x(2, 6, 5, 3), _x(1, 3, 3, 6), _x(6) if biased else np.zeros(6, np.float32)
+    operands = [f.input("float32", x.shape), f.const(w), f.const(bias) if biased else -1]
+    y = f.op("DEPTHWISE_CONV_2D", operands, [f.tensor("float32", ())],
              "DepthwiseConv2DOptions", Padding=0, StrideW=2, StrideH=2, DepthMultiplier=2, FusedActivationFunction=3)  # fmt: skip
-    expected = np.clip(convolution(x, w.transpose(3, 1, 2, 0), 2, groups=3), 0, 6)
-    np.testing.assert_allclose(run(f.data(y), x)[0], expected, atol=1e-5)
+    expected = np.clip(convolution(x, w.transpose(3, 1, 2, 0), 2, groups=3) + bias, 0, 6)
+    np.testing.assert_allclose(run(f.data(y), x, asked=biased)[0], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("stride", "window", "size", "same"), [(2, 2, 8, True), (2, 3, 8, True), (2, 3, 7, True), (2, 3, 9, False), (1, 3, 4, True), (3, 2, 12, True)])
@@ -51,7 +53,8 @@ def test_the_transposed_convolution_of_mediapipe() -> None:
     parameters = np.array([1, 2, 2], np.int32).tobytes()  # SAME of the C enumeration, strides
     y = f.op("Convolution2DTransposeBias", inputs, [f.tensor("float32", ())], custom=parameters)
     # 2 * 3 + 3 less max(0, 3 - 3 % 2 - 1) = 1, of which none is cut before.
-    np.testing.assert_allclose(run(f.data(y), x)[0], transposed(x, w, 2, (8, 8), 0) + bias, atol=1e-5)
+    found = run(f.data(y), x, asked=False)[0]
+    np.testing.assert_allclose(found, transposed(x, w, 2, (8, 8), 0) + bias, atol=1e-5)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -88,5 +91,5 @@ def test_blocks_of_pixels() -> None:
 def test_an_open_batch_stays_open() -> None:
     f, x, w = File(), _x(3, 4, 4, 2), _x(2, 3, 3, 2)
     i = f.input("float32", (1, 4, 4, 2), signature=(-1, 4, 4, 2))
-    y = f.op("CONV_2D", [i, f.const(w)], [f.tensor("float32", ())], "Conv2DOptions", Padding=0, StrideW=1, StrideH=1)
+    y = f.op("CONV_2D", [i, f.const(w), f.const(np.zeros(2))], [f.tensor("float32", ())], "Conv2DOptions", Padding=0, StrideW=1, StrideH=1)
     np.testing.assert_allclose(run(f.data(y), x)[0], convolution(x, w, 1), atol=1e-5)

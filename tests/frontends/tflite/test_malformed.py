@@ -5,12 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from geoc.frontends.tflite import load_tflite
 
 from ...fuzz.mutations import COUNT, check_mutations
 from .building import File
+from .test_control import _doubling
+from .test_custom import _detection
 from .test_files import _counter, _sparse
+from .test_recurrent import _lstm
+from .test_shapes import _three_operators
 
 
 def _mixed() -> bytes:
@@ -39,6 +44,16 @@ def test_damaged_files(tmp_path: Path) -> None:
     assert found["refused"] > COUNT // 4
 
 
-def test_damaged_files_with_variables(tmp_path: Path) -> None:
-    found = check_mutations(load_tflite, _counter(), COUNT, 1, tmp_path, ".tflite")
-    assert found["refused"] > COUNT // 4
+FILES = {
+    "variables": _counter,
+    "subgraphs": lambda: _doubling(),
+    "states": lambda: _lstm(0.6, False, True, False)[0],
+    "options of a custom operator": lambda: _detection(True, True)[0],
+    "three operators that are one": lambda: _three_operators(1)[0],
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_damaged_files_with(kind: str, tmp_path: Path) -> None:
+    found = check_mutations(load_tflite, FILES[kind](), COUNT, 1, tmp_path, ".tflite")
+    assert found["refused"] > COUNT // 5

@@ -1,7 +1,9 @@
 """The models of mediapipe 0.10.14 and pymicro-wakeword 2.5.0 against numbers that LiteRT 2.3 gave for the same inputs.
 
 `recorded.json` has, for each output, six numbers at even distances and the largest; of wake words those of twenty runs
-one after the other, and of each variable 24 numbers after the last. The convolution with a bias that MediaPipe brings itself was a builtin transposed convolution with a bias there.
+one after the other, and of each variable 24 numbers after the last. The convolution with a bias that MediaPipe brings
+itself was a builtin transposed convolution with a bias there; the model with crops around landmarks, which LiteRT cannot
+run, was run by MediaPipe on an image of 8 bits.
 Models are looked for in $GEOC_MODELS (default ~/.cache/geoc-models) as mp-NAME.tflite, and where those packages are
 installed or unpacked ($GEOC_TFLITE_MODELS).
 """
@@ -24,18 +26,19 @@ from geoc.lowering.onnx import model_bytes
 MODELS = Path(os.environ.get("GEOC_MODELS", Path.home() / ".cache/geoc-models"))
 RECORDED: dict[str, dict[str, list[float]]] = json.loads((Path(__file__).parent / "recorded.json").read_text())
 CACHED = {"face_detection_short_range": "mp-face-detection", "selfie_segmentation": "mp-selfie-segmentation"}
-# Transposes that -O2 leaves: of the image, and of each result that is flattened or returned channels last. Of wake
-# words: of what is new, and of all that the convolutions see, for each of the states.
+# Transposes that -O2 leaves: of the image, and of each result that is flattened or returned channels last. Wake words
+# keep their states channels first.
 TRANSPOSES = {
     "face_detection_full_range_sparse": 2, "face_detection_short_range": 5, "face_landmark": 3, "hand_landmark_full": 1,
-    "hand_landmark_lite": 1, "hand_recrop": 2, "iris_landmark": 1, "palm_detection_full": 5, "palm_detection_lite": 5,
+    "face_landmark_with_attention": 3, "hand_landmark_lite": 1, "hand_recrop": 2, "iris_landmark": 1, "palm_detection_full": 5, "palm_detection_lite": 5,
     "pose_detection": 7, "pose_landmark_full": 4, "selfie_segmentation": 2, "selfie_segmentation_landscape": 2,
-    "alexa": 10, "hey_jarvis": 10, "hey_mycroft": 10, "okay_nabu": 12,
+    "alexa": 2, "hey_jarvis": 2, "hey_mycroft": 2, "okay_nabu": 2,
 }  # fmt: skip
 
 
 # Radians from one number of the input to the next: slow ones for networks that see people in slow waves alone.
 WAVES = {"selfie_segmentation": 0.001, "selfie_segmentation_landscape": 0.001}
+PIXELS = {"face_landmark_with_attention"}
 
 
 def _find(name: str) -> Path:
@@ -59,6 +62,7 @@ def _even(flat: Any, count: int) -> list[float]:
 @pytest.mark.parametrize("name", RECORDED)
 def test_outputs_are_those_of_litert_and_transposes_are_at_the_edges(name: str) -> None:
     model = geoc.load(_find(name))
+    moved = {f"{i.hint}_next" for i in model.graph.inputs if [u.op and u.op.name for u in i.users] == ["Transpose"]}
     geoc.optimize(model)
     assert [node.op.name for node in model.walk()].count("Transpose") == TRANSPOSES[name]
     states = [json.loads(text) for key, text in model.metadata.items() if key.startswith("state ")]
@@ -72,6 +76,7 @@ def test_outputs_are_those_of_litert_and_transposes_are_at_the_edges(name: str) 
     found: dict[str, list[float]] = {output: [] for output in RECORDED[name]}
     for step in range(20 if states else 1):
         wave = 0.5 + 0.5 * np.sin(WAVES.get(name, 0.37) * np.arange(inputs[image].size) + 0.3 * step)
+        wave = np.round(wave * 255) / 255 if name in PIXELS else wave
         wave = np.round(wave * 255 - 128) if inputs[image].dtype == np.int8 else wave
         inputs[image] = wave.astype(inputs[image].dtype).reshape(inputs[image].shape)
         outputs: dict[str, Any] = dict(zip((o.name for o in session.get_outputs()), session.run(None, inputs)))
@@ -79,6 +84,8 @@ def test_outputs_are_those_of_litert_and_transposes_are_at_the_edges(name: str) 
             inputs[state["input"]] = outputs[state["output"]]
         for output, numbers in found.items():
             flat = outputs[output].reshape(-1)
+            if output in kept & moved:  # LiteRT keeps them channels last
+                flat = outputs[output].transpose(0, 2, 3, 1).reshape(-1)
             if output not in kept:
                 numbers += [*_even(flat, 6), float(flat.max())]
             elif step == 19:
@@ -88,8 +95,3 @@ def test_outputs_are_those_of_litert_and_transposes_are_at_the_edges(name: str) 
         # One step of codes; 1e-4 of the largest number: LiteRT's two sets of kernels differ by that much themselves.
         within = 1.0 if states else 1e-4 * max(1.0, float(np.abs(expected).max()))
         assert np.abs(np.array(numbers) - expected).max() <= within, output
-
-
-def test_operators_of_the_one_that_is_refused_are_named() -> None:
-    with pytest.raises(geoc.GeocError, match=r"TransformLandmarks \(5\), .*Landmarks2TransformMatrix \(3\), .*TransformTensorBilinear \(3\)"):
-        geoc.load(_find("face_landmark_with_attention"))

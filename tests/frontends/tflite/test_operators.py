@@ -83,7 +83,8 @@ def test_integers_are_rounded_down_too(name: str, function: Any) -> None:
 def test_activations_in_options(code: int, function: Any) -> None:
     f = File()
     z = f.op("ADD", [f.input("float32", X.shape), f.const(5 * Y)], [f.tensor("float32", ())], "AddOptions", FusedActivationFunction=code)
-    np.testing.assert_allclose(run(f.data(z), X)[0], function(X + 5 * Y), atol=1e-6)
+    found = run(f.data(z), X, asked=code != 4)[0]  # LiteRT's kernel leaves this one out
+    np.testing.assert_allclose(found, function(X + 5 * Y), atol=1e-6)
 
 
 Case = tuple[str, list[Any], str, dict[str, Any], Any]

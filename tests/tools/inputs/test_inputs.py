@@ -8,6 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from geoc.frontends.onnx import load_onnx
+from geoc.ir.errors import UsageError
+from geoc.ir.text import parse_model
 from geoc.tools.inputs.maker import InputMaker
 from geoc.tools.inputs.shapes import Shapes, read_shapes
 
@@ -257,3 +259,42 @@ def test_ids_stay_below_a_table_of_codes() -> None:
     opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
     made = first(maker(helper.make_model(graph, opset_imports=opsets, ir_version=10)))
     assert made.min() >= 0 and made.max() < 7 and len(np.unique(made)) > 1
+
+
+# Names for open dimensions
+
+OPEN = """geoc 1
+graph @main(%ids: i64[?,?], %mask: i64[?,?], %past.0: f32[?,4,?,8], %past.1: f32[?,4,?,8]) -> (%y, %z) {
+  %y = Mul(%ids, %mask)
+  %z = Add(%past.0, %past.1)
+}"""
+
+
+def named(*texts: str) -> tuple[Shapes, list[str]]:
+    loaded = parse_model(OPEN)
+    found = read_shapes(texts, loaded)
+    return found, [str(value.type) for value in (*loaded.graph.inputs, *loaded.graph.outputs)]
+
+
+def test_names_make_dimensions_equal() -> None:
+    shapes, types = named("ids=B,S", "mask=B,S", "past.*=B,4,P,8", "S=16:32:64")
+    assert types == ["i64[B,S]", "i64[B,S]", "f32[B,4,P,8]", "f32[B,4,P,8]", "i64[B,S]", "f32[B,4,P,8]"]
+    assert shapes.symbols == {"S": (16, 32, 64)} and not shapes.inputs
+
+
+def test_names_beside_sizes_and_sums() -> None:
+    shapes, types = named("ids=1,S,mask=1,P+S", "past.*=1,4,P,8", "P=3")
+    assert types[1].endswith(",P+S]")
+    assert shapes.symbols["P"] == 3 and sorted(shapes.symbols.values(), key=str) == [1, 1, 1, 1, 3]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("ids=B", "has 2 dimensions, not 1"), ("past.0=B,H,P,8", "has the fixed size 4 at axis 1"), ("no*=B", "no input and no symbolic dimension 'no"),
+        ("ids=B,+", "neither a size, nor a range min:opt:max, nor a name"), ("ids=B,S-", "nor a name"), ("S=4", "no symbolic dimension 'S'"),
+    ],
+)  # fmt: skip
+def test_names_that_fit_nothing(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        named(text)

@@ -174,6 +174,21 @@ def test_forms_of_quantization(tmp_path: Path) -> None:
     assert found["macs"] == 2 * (2 * 16 * 16)
 
 
+def test_integers_that_come_from_elsewhere_are_of_a_pair(tmp_path: Path) -> None:
+    scale, zero, I8 = np.array(np.float32(0.1)), np.array(np.int8(3)), TensorProto.INT8
+    path = save(
+        tmp_path / "m.onnx",
+        [
+            node("Reshape", ["x", "flat"], ["r"]), node("DequantizeLinear", ["r", "s", "z"], ["f"]), node("Relu", ["f"], ["h"]),
+            node("QuantizeLinear", ["h", "s", "z"], ["q"]), node("QLinearMatMul", ["q", "s", "z", "w", "s", "z", "s", "z"], ["m"]),
+            node("DequantizeLinear", ["m", "s", "z"], ["y"]),
+        ],
+        [value("x", I8, [2, 2, 8])], [value("y", F, [2, 16])],
+        {"s": scale, "z": zero, "flat": np.array([2, 16]), "w": np.ones((16, 16), np.int8)},
+    )  # fmt: skip
+    assert inspected(path)["quantized"] == {"qdq": 1, "integer operators": 1}
+
+
 def test_codes_in_blocks_are_parameters_one_by_one(tmp_path: Path) -> None:
     n, k, block = 8, 64, 32
     rng = np.random.default_rng(0)
@@ -208,6 +223,51 @@ def test_unnamed_dimensions_have_a_hint_that_works(tmp_path: Path, capsys: pytes
     assert main(["inspect", path, "--shape", "x=2,3,5"]) == 0
     text = capsys.readouterr().out
     assert "f32[2,3,5]" in text and "--shape" not in text
+
+
+def test_sizes_that_fit_nothing_are_said_and_not_assumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x = helper.make_tensor_value_info("x", F, ["N", None])
+    weights = {"w": np.ones((48, 8), np.float32)}
+    path = save(tmp_path / "m.onnx", [node("MatMul", ["x", "w"], ["y"])], [x], [value("y", F, None)], weights)
+    found = inspected(path)
+    assert found["macs"] is None and "x=1,128 does not fit" in found["no_work"] and found["ops"] == {"MatMul": 1}
+    assert main(["inspect", path]) == 0
+    assert "work      not known: --shape: sizes are needed, x=1,128 does not fit" in capsys.readouterr().out
+    assert main(["inspect", path, "--shape", "x=2,48"]) == 0
+    assert "768 MAC" in capsys.readouterr().out
+    assert main(["estimate", path, "--target", "a100"]) == 2
+    assert "--shape: sizes are needed, x=1,128" in capsys.readouterr().err
+
+
+def test_defaults_of_inputs_are_weights(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).random((32, 32), np.float32)
+    inputs = [value(name, F, [32, 32]) for name in "xab"]
+    path = save(tmp_path / "m.onnx", [node("Sum", ["x", "a", "b"], ["y"])], inputs, [value("y", F, [32, 32])], {"a": array, "b": array})
+    found = inspected(path)
+    assert [v["default"] for v in found["inputs"]] == [False, True, True]
+    assert found["weights"]["parameters"] == 2 * 1024
+    assert found["weights"]["duplicates"] == [{"names": ["a", "b"], "type": "f32[32,32]", "bytes": 4096}]
+
+
+def test_what_only_a_format_has_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gguf = pytest.importorskip("gguf")
+    from ...frontends.gguf.tiny import CASES, write
+
+    path = tmp_path / "m.gguf"
+    write(path, CASES["llama"], {"ffn_up.weight": "Q4_1", "ffn_down.weight": "Q5_0", "attn_q.weight": "Q8_0"})
+    reader = gguf.GGUFReader(path)
+    kinds: dict[str, list[int]] = {}
+    for tensor in reader.tensors:
+        row = kinds.setdefault(tensor.tensor_type.name, [0, 0])
+        row[0], row[1] = row[0] + 1, row[1] + int(tensor.n_bytes)
+    found = inspected(path)
+    assert found["version"] == f"version {int(reader.fields['GGUF.version'].parts[-1][0])}"
+    assert {kind: [row["count"], row["bytes"]] for kind, row in found["stored"].items()} == kinds and len(kinds) == 4
+    elements = sum(int(tensor.n_elements) for tensor in reader.tensors)
+    assert elements <= found["weights"]["parameters"] <= elements + 16  # and frequencies of rotary embeddings
+    assert main(["inspect", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "GGUF version 3" in out and "stored    F32 (" in out and "Q4_1 (2, " in out
 
 
 def test_metadata_and_long_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -247,7 +307,7 @@ def test_a_folder_has_the_size_of_its_files(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [([], "give one model: geoc inspect MODEL"), (["no.onnx"], "no.onnx: No such file"), (["bad.onnx"], "bad.onnx: "), (["."], ".: Is a directory"), (["m.onnx", "m.onnx"], "give one model")],
+    [([], "give one model: geoc inspect MODEL"), (["no.onnx"], "no.onnx: No such file"), (["bad.onnx"], "bad.onnx: "), (["."], ".: a folder that is no model: there is no config.json (Hugging Face folder) or saved_model.pb (TensorFlow SavedModel) in it"), (["m.onnx", "m.onnx"], "give one model")],
 )
 def test_errors_are_one_line(words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
