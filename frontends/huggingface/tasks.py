@@ -1,7 +1,7 @@
 """What of a model is exported: its inputs with names for the dimensions that are not fixed, a module of tensors alone,
 and its outputs, by what the architecture reads and what its name ends in.
 
-    text, ...Model, ...ForMaskedLM and others     input_ids[batch,seq], attention_mask, token_type_ids if there are types
+    text, ...Model, ...ForMaskedLM and others     input_ids[batch,seq], attention_mask, token_type_ids if it has any
     text, ...ForCausalLM, ...LMHeadModel          as above, with positions and a cache (`decoding`)
     images                                        pixel_values[batch,C,H,W]
     text and images, ...Model                     input_ids[texts,seq], attention_mask, pixel_values[images,C,H,W]
