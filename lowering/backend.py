@@ -215,6 +215,10 @@ class Backend:
 
         return Floats()
 
+    def rows_on(self, rows: str, features: Iterable[str]) -> str:
+        """What products of blocks are made fast for, on hardware with these features, where `rows` is asked for."""
+        return rows
+
     def quantization(self, precision: str, has_samples: bool, rows: str = "few") -> Quantization | None:
         """What brings a model to ``w8a8``, ``w8a16``, ``w4a16`` or ``fp8``; None for what it does not run.
 

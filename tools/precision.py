@@ -62,7 +62,7 @@ def attempts(
     Raises UsageError for what the target lacks, where samples are needed, and for a goal that there is not.
     """
     plain = Attempt("", ())
-    rows = rows_for(goal)
+    rows = _rows(target, goal)
     if precision is None:
         precision = "auto" if level == 3 else "fp32"
     elif precision not in ("auto", *ALIASES, *QUANTIZED):
@@ -81,6 +81,11 @@ def attempts(
     return _half(target, precision, interface)[:1] if precision in _HALVES else [plain]
 
 
+def _rows(target: Target, goal: str | None) -> str:
+    """What products are made fast for there. Raises UsageError for a goal that there is not."""
+    return target.backend.rows_on(rows_for(goal), target.hardware.features)
+
+
 def for_blocks(
     found: list[Attempt], target: Target, precision: str | None, goal: str | None, has_budget: bool
 ) -> list[Attempt]:
@@ -90,7 +95,7 @@ def for_blocks(
     runtime does that (as llama.cpp does, and 8 bits have no other fast kernel); fp32, and any runtime that multiplies
     nothing in blocks, has floats. So has what such rows bring over the user's limit, where there is one (`has_budget`).
     """
-    passes = target.backend.blocks(rows_for(goal))
+    passes = target.backend.blocks(_rows(target, goal))
     floats = {"insert": [{"pass": "dequantize-weights", "before": "freeze"}]}
     if passes is None or precision not in (None, "auto", *SMALL, *ALIASES):
         return [attempt._replace(edits=floats) for attempt in found if attempt.edits is None]

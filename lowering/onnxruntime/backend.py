@@ -41,6 +41,12 @@ class OnnxRuntime(Backend):
 
         return integers(features)
 
+    def rows_on(self, rows: str, features: Iterable[str]) -> str:
+        from ..targets.hardware import adds_exactly
+
+        # The kernel of 8 bits, which many rows are for, is slower than that of 4 bits without VNNI (docs/weights.md).
+        return "few" if rows == "many" and not adds_exactly(features) else rows
+
     def quantization(self, precision: str, has_samples: bool, rows: str = "few") -> Quantization | None:
         if precision.endswith(CACHES):
             plain = self.quantization(precision.removesuffix(CACHES), has_samples, rows) or Quantization()

@@ -37,11 +37,18 @@ def model(tmp_path: Path) -> str:
 def test_weights_of_4_bits_are_stored_for_few_rows_or_many(
     goal: str | None, bits: int, model: str, tmp_path: Path
 ) -> None:
-    report = geoc.compile(model, tmp_path / "o.onnx", precision="int4", goal=goal)
+    report = geoc.compile(model, tmp_path / "o.onnx", precision="int4", goal=goal, target="cpu-vnni")
     nodes = [node for node in geoc.load(str(tmp_path / "o.onnx")).walk() if node.op.name == "MatMulNBits"]
     assert min(node.attr("bits") for node in nodes) == bits
     assert report.ok and not any("decides nothing" in note for note in report.notes)
     assert ("--goal" in report.again) == (goal is not None)
+
+
+def test_one_form_is_the_fastest_for_all_numbers_of_rows_without_vnni(model: str, tmp_path: Path) -> None:
+    made = [tmp_path / "latency.onnx", tmp_path / "throughput.onnx"]
+    for path in made:
+        geoc.compile(model, path, precision="int4", goal=path.stem, target="cpu-avx2")
+    assert [node.attr("bits") for path in made for node in geoc.load(str(path)).walk() if node.op.name == "MatMulNBits"] == [4, 8] * 2
 
 
 def test_it_says_so_where_it_decides_nothing(model: str, tmp_path: Path) -> None:
