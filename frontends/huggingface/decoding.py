@@ -43,7 +43,7 @@ def step_of(model: Any, folder: Folder) -> Call:
             outputs.append(f"present.{number}.{kind}")
             past.append(torch.zeros(2, tensor.shape[1], _PAST, tensor.shape[3]))
 
-    class Step(torch.nn.Module):
+    class Step(torch.nn.Module):  # type: ignore[misc]  # torch is not followed
         def __init__(self) -> None:
             super().__init__()
             self.model = model

@@ -84,7 +84,7 @@ def _plain(model: Any, inputs: Inputs) -> Call:
         answer = model(**{name: tensor for name, (tensor, _) in inputs.items()}, return_dict=True)
     outputs = [name for name, value in answer.items() if isinstance(value, torch.Tensor)]
 
-    class Plain(torch.nn.Module):
+    class Plain(torch.nn.Module):  # type: ignore[misc]  # torch is not followed
         def __init__(self) -> None:
             super().__init__()
             self.model = model
