@@ -55,6 +55,22 @@ def _less_128(array: Array) -> Array:
     return (np.asarray(array, np.int16) - _CENTRE).astype(np.int8)
 
 
+@instance_for("attention_heads_apart_past")
+def cached(pick: Pick) -> str:
+    """Queries, keys and values with all heads in a row, behind a cache; keys of their own or shared, masked or not."""
+    heads, shared = pick((4, 2), (2, 2), (3, 1))
+    batch, length, past, size = pick(2, 1), pick(3, 1), pick(5, 2), 4
+    mask = pick("%m", "none")
+    row, cache = f"f32[{batch},{length},", f"f32[{batch},{shared},{past},{size}]"
+    new = f"%q: {row}{heads * size}], %k: {row}{shared * size}], %v: {row}{shared * size}]"
+    seen = f"%m: f32[{length},{past + length}], %pk: {cache}, %pv: {cache}"
+    return f"""
+graph @main({new}, {seen}) -> (%y, %ks, %vs, %n) {{
+  %y, %ks, %vs = Attention(%q, %k, %v, {mask}, %pk, %pv) {{q_num_heads={heads}, kv_num_heads={shared}}}
+  %n = Neg(%m)
+}}"""
+
+
 @instance_for("quantize_around_zero")
 def activations(pick: Pick) -> str:
     """Numbers that are quantized and taken back, with one scale or one for each column."""

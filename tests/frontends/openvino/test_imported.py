@@ -23,6 +23,8 @@ LEFT_OUT = {
     "test_averagepool_2d_ceil_last_window": "counts padding in a window that is cut off", "test_div_int32": "openvino says that it rounds down",
     "test_div_int": "openvino says that it rounds down", "test_maxpool_with_argmax_2d_precomputed_pads": "indices of another place",
 }  # fmt: skip
+# What is refused, with the reason.
+REFUSED = {"test_identity_sequence": "layer 0 (Parameter 'x'): there is no element type 'dynamic'"}
 ALWAYS = (
     "test_argmax_default_axis_random_select_last_index", "test_convinteger_without_padding", "test_convtranspose_output_shape",
     "test_averagepool_3d_dilations_large_count_include_pad_is_1_ceil_mode_is_True", "test_dft", "test_hardmax_axis_1",
@@ -60,4 +62,4 @@ def test_an_operator(case: Case, tmp_path: Path) -> None:
     found = outcome(case, tmp_path)
     if found == "not imported":
         pytest.skip("openvino does not import it")
-    assert found == "right"
+    assert found.endswith(REFUSED.get(case.name, "right"))
