@@ -28,8 +28,8 @@ def open_model(folder: Folder) -> Any:
     try:
         with quiet():
             _check_numbers(folder)
-            kind: Any = made.config_class
-            config = kind.from_pretrained(folder.path, local_files_only=True)
+            kind: Any = made
+            config = kind.config_class.from_pretrained(folder.path, local_files_only=True)
             _check_memory(made, config, folder)
             return _with_weights(made, config, folder)
     except (GeocError, OSError) as error:
