@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -53,6 +54,15 @@ if "avx512_bf16" not in Path("/proc/cpuinfo").read_text():
     ]
 
 
+def _is_defined(case: Case, expected: np.ndarray) -> np.ndarray:
+    """Where the standard says what integers are: a float that they cannot hold is cast to whatever the runtime likes."""
+    source = np.asarray(next(iter(case.feeds.values())))
+    if not case.name.startswith("test_cast") or source.dtype.kind != "f":
+        return np.ones(expected.shape, bool)
+    limits = ml_dtypes.iinfo(expected.dtype)
+    return np.asarray((source >= float(limits.min)) & (source <= float(limits.max)))
+
+
 def deviation(case: Case, found: list[Any]) -> str | None:
     """How outputs differ from what is expected; the plugin computes halves and doubles in single precision."""
     if len(found) != len(case.expected):
@@ -62,7 +72,8 @@ def deviation(case: Case, found: list[Any]) -> str | None:
         if expected.shape != b.shape or expected.dtype != b.dtype:
             return f"output {index}: {b.dtype}{list(b.shape)}, not {expected.dtype}{list(expected.shape)}"
         if expected.dtype.kind in "biu" or expected.dtype.name in ("int4", "uint4"):
-            if not np.array_equal(expected, b):
+            defined = _is_defined(case, expected)
+            if not np.array_equal(expected[defined], b[defined]):
                 return f"output {index}: other integers"
             continue
         small = expected.dtype.itemsize < 4
