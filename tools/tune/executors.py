@@ -15,6 +15,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import TimeoutError as TimeIsOver
 from threading import Event
 from typing import Any, Protocol
 
@@ -35,7 +36,9 @@ class Executor(Protocol):
 
     def submit(self, job: Mapping[str, Any], limit: float) -> Any: ...
 
-    def completed(self, futures: Sequence[Any]) -> Iterator[tuple[int, dict[str, Any]]]: ...
+    def completed(
+        self, futures: Sequence[Any], seconds: float | None = None
+    ) -> Iterator[tuple[int, dict[str, Any]]]: ...
 
     def close(self) -> None: ...
 
@@ -55,8 +58,11 @@ class Local:
     def submit(self, job: Mapping[str, Any], limit: float) -> Any:
         return job, limit
 
-    def completed(self, futures: Sequence[Any]) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Each result with the place of its future, as they come; who asks for no more ends the others."""
+    def completed(
+        self, futures: Sequence[Any], seconds: float | None = None
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Each result with the place of its future, as they come; who asks for no more ends the others, as the clock
+        does after some seconds."""
         stop = Event()
         with ThreadPoolExecutor(self.side_by_side) as pool:
             places = {
@@ -64,8 +70,10 @@ class Local:
                 for place, (job, limit) in enumerate(futures)
             }
             try:
-                for done in as_completed(places):
+                for done in as_completed(places, seconds):
                     yield places[done], done.result()
+            except TimeIsOver:
+                pass  # what is not done by then nobody waits for
             finally:
                 stop.set()
                 pool.shutdown(wait=True, cancel_futures=True)
@@ -116,14 +124,19 @@ class Dask:
             retries=0,
         )  # fmt: skip
 
-    def completed(self, futures: Sequence[Any]) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Each result with the place of its future, as they come; a worker that is lost is a failed trial."""
+    def completed(
+        self, futures: Sequence[Any], seconds: float | None = None
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Each result with the place of its future, as they come, until the clock ends it; a worker that is lost is a
+        failed trial."""
         order = {future.key: place for place, future in enumerate(futures)}
         try:
-            for future in self._dask.as_completed(futures, loop=self._client.loop):
+            for future in self._dask.as_completed(futures, loop=self._client.loop, timeout=seconds):
                 error = future.exception()
                 found = {"failed": f"its worker failed: {error}", "took": 0.0} if error is not None else future.result()
                 yield order[future.key], found
+        except (TimeIsOver, self._dask.TimeoutError):
+            pass  # what is not done by then nobody waits for
         finally:
             self._client.cancel(list(futures))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 from .front import Outcome
@@ -23,7 +23,9 @@ _CODES = ("method", "smooth", "correct", "rounding", "weights")  # choices of co
 _LOSSLESS = ("without", "threads")  # choices that lose nothing
 _MOST = 1e3  # of an error where nothing is right
 _NEAR = (1.0, 0.9, 1.1, 0.8, 1.25)  # times the bound, squared, for which another mixture is looked for
-_FURTHER = (1.5, 1.25, 2.0, 1.0)  # times the squared error of what is within the bound of a metric, for the same
+_FURTHER = (1.5, 1.25, 2.0, 1.0)  # times the squared error of what fits the bound of a metric, where nothing is over it
+_WIDE = 1.05  # times the error of what fits the bound of a metric, beyond which what is over it is far from that
+_ACROSS = 3  # mixtures that come before all else
 CLOSE = 1.15  # times what the best takes, up to which something else may be better yet
 _MISSED = 2.0  # times the bound, up to which another way to find codes may help
 _FULL = 0.7  # of what may be lost, beyond which smaller layers are likely to lose too much
@@ -62,6 +64,7 @@ def steps_beside(
         return filter(is_wanted, map(space.normal, points))
 
     mixed = wanted(_mixtures(space, outcomes, fitting, bound))
+    yield from islice(mixed, _ACROSS)
     if "form" in best.point:
         yield from mixed
         return
@@ -120,13 +123,30 @@ def _mixtures(
     if len(stretches) < 2 or not (is_over or first.point.get("keep")):
         return
     known = {o.number: Known(o.point.get("keep", ()), o.value(order), _squared(o)) for o in alike}
-    exact = [known[o.number].squared for o in alike if o.number in fits] or [min(k.squared for k in known.values())]
     mixture, best = Mixture(stretches, list(known.values())), known.get(fitting[0].number)
-    allowed = [share * bound**2 for share in _NEAR] if order.metric is None else [s * max(exact) for s in _FURTHER]
+    is_wide = True  # an error is what the law is about
+    if order.metric is None:
+        allowed = [share * bound**2 for share in _NEAR]
+    else:
+        allowed, is_wide = _allowed_by_metric(alike, bound)
     far, near = mixture.proposals(best, allowed), mixture.steps(best, max(allowed)) if best is not None else ()
-    # An error is what the law is about. A metric may well jump where the error does not, less so from what fits.
-    for keep in chain(far, near) if order.metric is None else chain(near, far):
+    for keep in chain(far, near) if is_wide else chain(near, far):
         yield {**first.point, "keep": keep}
+
+
+def _allowed_by_metric(outcomes: Sequence[Outcome], bound: float) -> tuple[list[float], bool]:
+    """Squared errors at which a metric is likely to be at its bound, and whether there is room between what fits and
+    what does not. A metric may well jump where the error does not: where there is none, it is found out step by step.
+    """
+    scored = sorted((math.sqrt(_squared(o)), o.lost) for o in outcomes if o.lost is not None)
+    error, lost = max((each for each in scored if each[1] <= bound), default=scored[0])
+    over = next((each for each in scored if each[1] > bound and each[0] > error), None)
+    if over is None or lost > bound or not error:
+        return [share * error**2 for share in _FURTHER], False
+    ratio = over[0] / error
+    # On a straight line of what is lost over the logarithm of the error; then between that and both ends.
+    share = (bound - lost) / (over[1] - lost)
+    return [(error * ratio**part) ** 2 for part in (share, share / 2, (1 + share) / 2)], ratio > _WIDE
 
 
 def _squared(outcome: Outcome) -> float:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from statistics import median
 from time import monotonic
 from typing import Any
 
@@ -27,8 +28,8 @@ from .worker import MADE, PROBE, TRIAL, plain
 
 WORTH = 1.02  # times what the best takes: what is slower than that is not scored
 LIMIT, LEAST_LIMIT = 0.35, 20.0  # of the time of the search that one trial may take; seconds
-RESERVE = 1.6  # times what a trial took: for the end, in which the winner is made once more
-LAST = 25.0  # seconds of it, in which the best are timed in turn
+RESERVE = 1.3  # times what the best took: for the end, in which it is made once more
+LAST = 25.0  # seconds of the end, in which the best are timed in turn
 IDLE = 3  # batches in a row without anything new to try, after which there is nothing left
 _KEPT = 3  # of the best, as files
 
@@ -69,10 +70,21 @@ class Search:
 
     @property
     def left(self) -> float:
-        """Seconds until no further trial begins."""
-        took = max((float(o.result.get("took", 0.0)) for o in self.outcomes if not o.failed), default=0.0)
+        """Seconds until the end begins."""
+        took = self._took(self.fitting[:1]) or self._took(self.outcomes)
         last = LAST if self.order.is_timed else 0.0
-        return self.order.seconds - RESERVE * took - last - self.elapsed
+        return self.order.seconds - RESERVE * max(took, default=0.0) - last - self.elapsed
+
+    @property
+    def is_time_for_more(self) -> bool:
+        """True if a trial that begins now is likely to be done before the end."""
+        took = self._took(self.outcomes)
+        return self.left > (median(took) if took else 0.0)
+
+    @staticmethod
+    def _took(outcomes: Sequence[Outcome]) -> list[float]:
+        """Seconds of trials."""
+        return [float(outcome.result.get("took", 0.0)) for outcome in outcomes if not outcome.failed]
 
     @property
     def fitting(self) -> list[Outcome]:
@@ -129,7 +141,7 @@ class Search:
         trials = self.order.trials
         if trials is not None and len(self.outcomes) >= trials:
             self.why_over = f"{trials} trials were made"
-        elif self.left <= 0 and not self._is_known_further:
+        elif not self.is_time_for_more and not self._is_known_further:
             self.why_over = "the time is over"
         else:
             return False
@@ -158,14 +170,14 @@ class Search:
             else:
                 places.append(place)
                 jobs.append(self._job(first + place, settings, limit))
-        if self.left <= 0:
+        if not self.is_time_for_more:
             places, jobs = [], []  # what the journal knows is all there is time for
         patience = max(LEAST_LIMIT, LIMIT * self.order.seconds)
         futures = [self.executor.submit(job, patience) for job in jobs]
         self.now = "; ".join(self.space.title(batch[place][0]) for place in places[:1])
         if futures:
             self.tell()
-        for number, found in self.executor.completed(futures):
+        for number, found in self.executor.completed(futures, self.left):
             place = places[number]
             results[place] = found
             point, settings = batch[place]
@@ -174,8 +186,6 @@ class Search:
                 "elapsed": round(self.elapsed, 3),
             })  # fmt: skip
             self.tell()
-            if self.left <= 0 and self._is_local:
-                break
         return self._finished()
 
     def _finished(self) -> list[Outcome]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 
+from geoc.tools.metric import Drop
 from geoc.tools.recipes.gains import Cost
 from geoc.tools.tune.front import Outcome, ranked
 from geoc.tools.tune.offer import Offer, Stretch
@@ -74,6 +76,21 @@ def test_mixtures_learn_from_trials_with_other_codes(space: Space) -> None:
         for outcomes in (alike, other)
     ]
     assert mixed[0] == mixed[1] and set(mixed[0]) - {(6, 7), (0, 1, 2, 3)}
+
+
+def test_mixtures_begin_where_a_metric_is_likely_to_be_at_its_bound() -> None:
+    """What lies half way between what fits and what does not, in what they lost, comes first."""
+    space = Space(Order("m.onnx", metric="f.py:f", max_drop=Drop(0.02), calib="s.npz", threads=1), OFFER)
+    trials = []
+    for number, keep in enumerate([(0, 1, 2, 3, 4, 5, 6), (0,)]):
+        trials.append(outcome(space, number, 0.4 + 0.05 * len(keep), 0.01 * math.sqrt(8 - len(keep)), keep=keep))
+        trials[-1].lost = (0.01, 0.03)[number]
+        trials[-1].result["score"] = 1 - trials[-1].lost
+    found = list(steps_beside(space, trials, ranked(trials, space.order, 1.0), 0.02, lambda point: True))
+    # Errors of 0.01 and 0.01 * sqrt(7): between them in logarithms 0.01 * 7 ** 0.25, which two stretches in integers make.
+    # Towards what fits is nothing faster than that; towards what does not 0.01 * 7 ** (3 / 8), which four make.
+    assert [len(point["keep"]) for point in found[:2]] == [6, 4]
+    assert all("structure" not in point for point in found[:3])
 
 
 def test_a_mixture_that_keeps_less_than_what_lost_too_much_is_hopeless(space: Space) -> None:

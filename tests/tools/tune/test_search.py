@@ -69,7 +69,7 @@ class MadeUp:
     def submit(self, job: Any, limit: float) -> Any:
         return job
 
-    def completed(self, futures: Sequence[Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+    def completed(self, futures: Sequence[Any], seconds: float | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
         for place in range(len(futures))[:: self.order]:
             job = futures[place]
             self.jobs.append(job)

@@ -281,6 +281,14 @@ def test_jobs_side_by_side_are_all_ended_when_nobody_asks_for_more(case: Case, t
     assert place == 1 and time.monotonic() - begun < 30
 
 
+def test_what_is_not_done_in_time_is_let_go(case: Case, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    one = Local(1)
+    begun = time.monotonic()
+    assert not list(one.completed([one.submit(job(case, "time.sleep(60)", tmp_path), 60)], 1.0))
+    assert time.monotonic() - begun < 20
+
+
 def test_what_is_timed_has_the_machine_alone(tmp_path: Path, monkeypatch: Any) -> None:
     import tempfile
     import threading
