@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 OPTION, DROP = "--metric", "--max-drop"
 _DIGITS = 4  # of what a drop is rounded up to
+_ROUNDED = 1 + 1e-9  # times a drop: of 1.0 down to 0.98 is 2 %, though 1 - 0.98 is a little more in binary
 
 
 class Drop(NamedTuple):
@@ -35,7 +36,7 @@ class Drop(NamedTuple):
 
     def allowed(self, source: float) -> float:
         """In the metric's units."""
-        return self.value * abs(source) if self.relative else self.value
+        return self.value * (abs(source) if self.relative else 1.0) * _ROUNDED
 
     def __str__(self) -> str:
         return f"{self.value * 100:g}%" if self.relative else f"{self.value:g}"
