@@ -57,10 +57,13 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def made(architecture: str, folder: Path, **saved: Any) -> Any:
-    """Write a folder; the model that is in it."""
+def made(architecture: str, folder: Path, pickled: bool = False, **saved: Any) -> Any:
+    """Write a folder; the model that is in it. `pickled`: with pytorch_model.bin, which transformers 5 writes no more."""
     torch.manual_seed(0)
     kind, options = CONFIGS[architecture]
     model = getattr(transformers, architecture)(getattr(transformers, kind)(**options)).eval()
     model.save_pretrained(folder, **saved)
+    if pickled:
+        (folder / "model.safetensors").unlink()
+        torch.save(model.state_dict(), folder / "pytorch_model.bin")
     return model

@@ -150,7 +150,7 @@ def test_decoders_step_by_step(architecture: str, tmp_path: Path) -> None:
 
 def test_one_command(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "model-1.5"
-    made("BertModel", folder, safe_serialization=False)
+    made("BertModel", folder, pickled=True)
     capfd.readouterr()
     monkeypatch.chdir(folder)
     assert main([f"{folder}/", "-O2", "--report", str(tmp_path / "r.json")]) == 0
