@@ -148,7 +148,7 @@ def settings_of(arguments: Arguments) -> Any:
             if not arguments.words
             else f"one model at a time, not {len(arguments.words)}: {' '.join(arguments.words)}"
         )
-    values = {k: v for k, v in arguments.values.items() if k not in ("quiet", "debug")}
+    values = {k: v for k, v in arguments.values.items() if k not in ("tensorflow", "quiet", "debug")}
     if "recipe" in values:
         from .recipes.recipe import find_recipe
 

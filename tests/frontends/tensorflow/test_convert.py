@@ -189,9 +189,12 @@ def test_operators_that_tf2onnx_leaves_are_named(saved_model: Path, tmp_path: Pa
         load_tensorflow(saved_model)
 
 
-def test_an_option_names_the_interpreter(saved_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("verb", [[], ["inspect"]], ids=["compile", "inspect"])
+def test_an_option_names_the_interpreter(
+    verb: list[str], saved_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv(VARIABLE, "another")
-    assert main(["inspect", str(saved_model), "--tensorflow", "/no/such/python"]) == 2
+    assert main([*verb, str(saved_model), "--tensorflow", "/no/such/python"]) == 2
     assert "there is no interpreter '/no/such/python'" in capsys.readouterr().err
 
 
