@@ -177,7 +177,7 @@ class Search:
         self.now = "; ".join(self.space.title(batch[place][0]) for place in places[:1])
         if futures:
             self.tell()
-        for number, found in self.executor.completed(futures, self.left):
+        for number, found in self.executor.completed(futures, max(self.left, 0.0)):
             place = places[number]
             results[place] = found
             point, settings = batch[place]

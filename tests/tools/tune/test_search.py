@@ -70,6 +70,7 @@ class MadeUp:
         return job
 
     def completed(self, futures: Sequence[Any], seconds: float | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+        assert seconds is None or seconds >= 0  # Dask takes no other
         for place in range(len(futures))[:: self.order]:
             job = futures[place]
             self.jobs.append(job)
@@ -115,6 +116,12 @@ def test_nothing_over_the_bound_wins_though_it_is_faster(tmp_path: Path) -> None
     assert faster and all(o.lost is not None and o.lost > 0.03 for o in faster)
     winner = Ending(search).winner()
     assert winner is not None and winner.outcome is best and winner.settings.max_error == 0.03
+
+
+def test_what_the_journal_knows_is_gone_through_when_the_time_is_over(tmp_path: Path) -> None:
+    whole = searched(order(trials=9), tmp_path)
+    again = searched(order(trials=9, seconds=0.0), tmp_path, executor := MadeUp())
+    assert facts(again) == facts(whole) and not executor.jobs
 
 
 def test_it_finds_better_than_what_it_begins_with(tmp_path: Path) -> None:
